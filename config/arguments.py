@@ -1,0 +1,139 @@
+"""The command line. Flags are keys under another name; KEY VALUE pairs may stand anywhere and win over flags."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from utils.errors import UserError
+
+
+class Override(NamedTuple):
+    """One value from the command line: the key, the text as typed, and how it was given."""
+
+    key: str
+    text: str
+    origin: str
+
+
+FLAG_KEYS = {
+    "--name": "NAME",
+    "--batch-size": "SOLVER.IMS_PER_BATCH",
+    "--learning-rate": "SOLVER.BASE_LR",
+    "--epochs": "SOLVER.MAX_EPOCHS",
+    "--seed": "SEED",
+    "--device": "MODEL.DEVICE",
+    "--output-dir": "OUTPUT_DIR",
+}
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line; no usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
+    """Reads the command line of `tools/train_net.py` (tool "train") or `tools/test_net.py` ("test").
+
+    The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win.
+
+    Raises:
+        UserError: an unknown flag, a key without a value, a word that is neither.
+    """
+    parser = _train_parser() if tool == "train" else _test_parser()
+    flags, pairs, words = _separate(parser, list(argv))
+    args = parser.parse_args([*flags, *(["--", *words] if words else [])])
+    args.overrides = [
+        Override(key, getattr(args, _attribute(flag)), f"flag {flag}")
+        for flag, key in FLAG_KEYS.items()
+        if getattr(args, _attribute(flag), None) is not None
+    ] + pairs
+    return args
+
+
+def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[Override], list[str]]:
+    """Flags with their values, KEY VALUE pairs, other words: argparse cannot tell `KEY -0.1` from a flag."""
+    options = parser._option_string_actions
+    flags: list[str] = []
+    pairs: list[Override] = []
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        head, equals, value = word.partition("=")
+        if word.startswith("--") or word == "-h":
+            flags.append(word)
+            action = options.get(head)
+            if action is not None and action.nargs != 0 and not equals:
+                value_word = next(rest, None)
+                if value_word is None:
+                    raise UserError(f"{head} needs a value; see {parser.prog} --help")
+                flags[-1] = f"{head}={value_word}"  # so that a value may begin with a dash
+        elif equals and _KEY.fullmatch(head):
+            pairs.append(Override(head, value, "command line"))
+        elif _KEY.fullmatch(word):
+            value_word = next(rest, None)
+            if value_word is None:
+                raise UserError(f"{word} needs a value: {word} VALUE")
+            pairs.append(Override(word, value_word, "command line"))
+        else:
+            words.append(word)
+    return flags, pairs, words
+
+
+def _attribute(flag: str) -> str:
+    return "flag_" + flag.lstrip("-").replace("-", "_")
+
+
+def _both(flag: str) -> list[str]:
+    """A flag in its two spellings: `--batch-size` and `--batch_size`."""
+    return list(dict.fromkeys([flag, "--" + flag[2:].replace("-", "_")]))
+
+
+def _add_keys(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
+    for flag in flags:
+        spellings = _both(flag) + (["--save_dir", "--save-dir"] if flag == "--name" else [])
+        metavar = {"--device": "DEV", "--output-dir": "DIR", "--name": "NAME", "--learning-rate": "LR"}.get(flag, "N")
+        parser.add_argument(*spellings, dest=_attribute(flag), metavar=metavar, help=f"the key {FLAG_KEYS[flag]}")
+
+
+def _train_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="train_net.py",
+        description="Train a model; the run is recorded in exp/<name>_<date>/.",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.BASE_LR 0.05.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
+    add("--why", metavar="TEXT", default="", help="what this run is meant to find out")
+    add("--expect", metavar="CLAIM", default="", help='free text, or a claim such as "val/top1 > parent + 0.005"')
+    add("--tag", metavar="TAG", dest="tags", action="append", default=[], help="a word to find the run by; repeatable")
+    add("--parent", metavar="RUN", default="", help="the run to compare with (default: the newest finished of its name)")
+    add("--resume", metavar="RUN|auto", default="", help="go on in that run's folder from its newest checkpoint")
+    add("--code", choices=("tree", "run"), default="tree", help="resume with the working tree's code or the run's own")
+    _add_keys(parser, list(FLAG_KEYS))
+    add(*_both("--print-config"), action="store_true", help="print the resolved config and end")
+    add("--explain", metavar="KEY", default="", help="print a key's meaning, value and origin, and end")
+    add(*_both("--dry-run"), action="store_true", help="build everything, try one batch of each split, write nothing")
+    return parser
+
+
+def _test_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="test_net.py",
+        description="Test a run's best weights, or any weights with --config-file FILE TEST.WEIGHT FILE.",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", nargs="?", default="", help="a run's folder, its name, a part of it, last, best:METRIC")
+    add("--split", choices=("test", "val", "train"), default="test", help="which part of the data")
+    add(*_both("--config-file"), metavar="FILE", help="a recipe, for weights that belong to no run")
+    add("--json", action="store_true", help="print the scores as JSON to stdout and nothing else")
+    _add_keys(parser, ["--device", "--output-dir"])
+    return parser

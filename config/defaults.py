@@ -1,0 +1,138 @@
+"""Every key that can be set, with its default, unit, range and meaning. Unused means 0, "" or (), never null."""
+
+from __future__ import annotations
+
+from config.node import Config
+
+_C = Config()
+
+_C.NAME = ""  # name of the run; empty: the stem of the YAML
+_C.SEED = 0  # >= 0; of order, augmentation, initial weights, dropout; never of the splits
+_C.DETERMINISTIC = False  # ask torch for deterministic kernels (bit-equal repeats on CUDA; slower)
+_C.OUTPUT_DIR = ""  # the folder *of runs*; empty: exp
+
+_C.MODEL = Config()
+_C.MODEL.NAME = "example_model"  # a name in modeling/models, or torchvision/<name>
+_C.MODEL.DEVICE = "auto"  # auto (cuda, mps, cpu: whichever is there), cpu, cuda, cuda:1, mps
+_C.MODEL.NUM_CLASSES = 0  # >= 0; 0: from the data set; any other number must fit it
+_C.MODEL.IN_CHANNELS = 0  # >= 0; channels of an image; 0: from the data set
+_C.MODEL.HIDDEN = (128,)  # widths of the hidden layers of `mlp`
+_C.MODEL.WEIGHTS = ""  # start from these weights: a file, a run, or best:METRIC
+_C.MODEL.WEIGHTS_ALLOW = ()  # patterns (fnmatch) of weights that may be missing, unexpected or of another shape
+_C.MODEL.CHANNELS_LAST = False  # memory format of images and convolutions
+_C.MODEL.COMPILE = False  # torch.compile the model and its loss
+
+_C.LOSS = Config()
+_C.LOSS.NAME = "cross_entropy"  # a name in modeling/losses
+_C.LOSS.LABEL_SMOOTHING = 0.0  # 0 to 1; share of the target spread over all classes
+_C.LOSS.CLASS_WEIGHTS = ()  # one weight a class, or () for equal weights
+
+_C.INPUT = Config()
+_C.INPUT.SIZE_TRAIN = ()  # pixels, [height, width] or one number for both; (): as the data set has it
+_C.INPUT.SIZE_TEST = ()  # the same, for validation and test
+_C.INPUT.MIN_SCALE_TRAIN = 0.5  # > 0; least area of RandomResizedCrop as a share of the image
+_C.INPUT.MAX_SCALE_TRAIN = 1.2  # > 0; greatest area, cut off at 1
+_C.INPUT.PROB = 0.5  # 0 to 1; probability of RandomHorizontalFlip and RandomErasing
+_C.INPUT.PADDING = 4  # >= 0 pixels on each side, for PadCrop
+_C.INPUT.PIXEL_MEAN = ()  # fractions of full scale, one a channel; (): the data set's own
+_C.INPUT.PIXEL_STD = ()  # the same
+_C.INPUT.TRANSFORMS_TRAIN = ()  # names, or {Name: {argument: value}}, in order; see data/transforms
+_C.INPUT.TRANSFORMS_TEST = ()  # the same, for validation and test
+
+_C.DATASETS = Config()
+_C.DATASETS.TRAIN = ("mnist",)  # a name in data/datasets, or name:PLACE; a list is joined end to end
+_C.DATASETS.VAL = ()  # the same; (): VAL_FRACTION of the training part is held out
+_C.DATASETS.TEST = ()  # the same; (): the test part of the training set's name
+_C.DATASETS.ROOT = "datasets"  # folder of downloaded data
+_C.DATASETS.VAL_FRACTION = 0.1  # 0 to 0.9; stratified; 0: no validation
+_C.DATASETS.SPLIT_SEED = 0  # >= 0; of held-out parts, whatever SEED is
+_C.DATASETS.LIMIT = 0  # >= 0 samples of each split at most; 0: all
+
+_C.DATALOADER = Config()
+_C.DATALOADER.LOADER = "auto"  # auto, memory (the whole set in RAM), processes (torch DataLoader)
+_C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes
+_C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced (classes equally often); a name in data/samplers.py
+_C.DATALOADER.DROP_LAST = False  # leave out the short last batch of an epoch
+_C.DATALOADER.BAD_SAMPLES = "error"  # error, skip (left out, warned of, counted)
+_C.DATALOADER.TIMEOUT = 300  # >= 0 seconds that a worker may take for a batch; 0: for ever
+
+_C.SOLVER = Config()
+_C.SOLVER.OPTIMIZER_NAME = "SGD"  # any class of torch.optim
+_C.SOLVER.OPTIMIZER_ARGS = {}  # further arguments of that class, such as {nesterov: true}
+_C.SOLVER.MAX_EPOCHS = 10  # >= 1
+_C.SOLVER.MAX_STEPS = 0  # >= 0 optimizer steps at most; 0: MAX_EPOCHS alone decides
+_C.SOLVER.BASE_LR = 0.01  # > 0
+_C.SOLVER.BIAS_LR_FACTOR = 1.0  # >= 0; the rate of biases over BASE_LR
+_C.SOLVER.MOMENTUM = 0.9  # 0 to 1; where the optimizer has it
+_C.SOLVER.WEIGHT_DECAY = 0.0005  # >= 0
+_C.SOLVER.WEIGHT_DECAY_BIAS = 0.0  # >= 0
+_C.SOLVER.WEIGHT_DECAY_NORM = 0.0  # >= 0; of the weights of normalisation layers
+_C.SOLVER.PARAM_GROUPS = ()  # [pattern (fnmatch of the name), factor of the rate, weight decay] lists; the first match wins
+_C.SOLVER.SCHEDULE = "constant"  # constant, multi_step, cosine, one_cycle; a name in solver/schedules
+_C.SOLVER.GAMMA = 0.1  # > 0; multi_step: factor at each of STEPS
+_C.SOLVER.STEPS = ()  # optimizer steps, increasing; where set and SCHEDULE is not, the schedule is multi_step
+_C.SOLVER.WARMUP_FACTOR = 0.3333333333333333  # 0 to 1; share of the rate at step 0
+_C.SOLVER.WARMUP_ITERS = 0  # >= 0 optimizer steps of warm-up
+_C.SOLVER.WARMUP_METHOD = "linear"  # linear, constant
+_C.SOLVER.IMS_PER_BATCH = 64  # >= 1 samples per optimizer step, over all ranks
+_C.SOLVER.ACCUMULATE = 1  # >= 1 micro-batches that a step's samples are split into
+_C.SOLVER.PRECISION = "fp32"  # fp32, bf16, fp16 (CUDA only)
+_C.SOLVER.CLIP_NORM = 0.0  # >= 0; greatest norm of the gradient; 0: no clipping
+_C.SOLVER.EMA_DECAY = 0.0  # 0 to 1; moving average of the weights, which is what gets evaluated; 0: off
+_C.SOLVER.NONFINITE = "stop"  # stop, skip: what a NaN or infinite loss does
+_C.SOLVER.EVAL_PERIOD = 1  # >= 1 epochs between validations
+_C.SOLVER.EARLY_STOP = 0  # >= 0 validations without a better score that end the run; 0: off
+_C.SOLVER.CHECKPOINT_PERIOD = 10  # >= 1 epochs between epoch_NNNN.pt; last.pt is written every epoch
+_C.SOLVER.CHECKPOINT_SECONDS = 0.0  # >= 0 seconds between further last.pt within an epoch; 0: off
+_C.SOLVER.TOP_K = 0  # >= 0; of epoch_NNNN.pt only the K best and the newest are kept; 0: all
+_C.SOLVER.LOG_PERIOD = 50  # >= 1 optimizer steps between log lines
+
+_C.TEST = Config()
+_C.TEST.IMS_PER_BATCH = 256  # >= 1
+_C.TEST.WEIGHT = ""  # weights for tools/test_net.py without a run
+_C.TEST.AT_END = True  # test the best weights when training has ended
+_C.TEST.EVALUATOR = "classification"  # a name in engine/evaluators
+_C.TEST.PRIMARY_METRIC = ""  # the score that selects; empty: the evaluator's first
+
+_C.DISTRIBUTED = Config()
+_C.DISTRIBUTED.STRATEGY = "ddp"  # ddp; under torchrun only
+
+_C.HOOKS = ()  # further hooks by name, in order; see engine/hooks
+
+FREE_MAPPINGS = {"SOLVER.OPTIMIZER_ARGS"}  # keys whose inner names are not ours to check
+
+CHOICES = {
+    "DATALOADER.LOADER": ("auto", "memory", "processes"),
+    "DATALOADER.BAD_SAMPLES": ("error", "skip"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
+    "SOLVER.PRECISION": ("fp32", "bf16", "fp16"),
+    "SOLVER.NONFINITE": ("stop", "skip"),
+    "DISTRIBUTED.STRATEGY": ("ddp",),
+}
+
+# (least, greatest); a least value given as a string, such as ">0", is excluded itself
+RANGES: dict[str, tuple[float | str, float]] = {
+    "INPUT.MIN_SCALE_TRAIN": (">0", 10),
+    "INPUT.MAX_SCALE_TRAIN": (">0", 10),
+    "INPUT.PROB": (0, 1),
+    "LOSS.LABEL_SMOOTHING": (0, 1),
+    "DATASETS.VAL_FRACTION": (0, 0.9),
+    "SOLVER.BASE_LR": (">0", 1e6),
+    "SOLVER.MOMENTUM": (0, 1),
+    "SOLVER.GAMMA": (">0", 1e6),
+    "SOLVER.WARMUP_FACTOR": (0, 1),
+    "SOLVER.EMA_DECAY": (0, 1),
+    "SOLVER.MAX_EPOCHS": (1, 10**9),
+    "SOLVER.IMS_PER_BATCH": (1, 10**9),
+    "SOLVER.ACCUMULATE": (1, 10**6),
+    "SOLVER.EVAL_PERIOD": (1, 10**9),
+    "SOLVER.CHECKPOINT_PERIOD": (1, 10**9),
+    "SOLVER.LOG_PERIOD": (1, 10**9),
+    "TEST.IMS_PER_BATCH": (1, 10**9),
+}
+DEFAULT_RANGE: tuple[float | str, float] = (0, 1e18)  # of every other number
+
+
+def get_defaults() -> Config:
+    """A fresh, unfrozen copy of the defaults."""
+    return _C.clone()

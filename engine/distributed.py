@@ -1,0 +1,80 @@
+"""Ranks. Every function here does nothing, or the obvious, at world size 1, so that callers need no `if`.
+
+Ranks come from torchrun's environment (RANK, LOCAL_RANK, WORLD_SIZE); nothing else starts processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def rank() -> int:
+    """This process's number, 0 to world_size - 1."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is rank 0, the one that names the folder and writes the record."""
+    return rank() == 0
+
+
+def launched_ranks() -> int:
+    """The world size that torchrun announced, before any process group exists."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def session(device: torch.device) -> Iterator[None]:
+    """Joins the process group that torchrun announced (nccl on CUDA, else gloo) and leaves it at the end."""
+    if launched_ranks() == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def broadcast(value: Any) -> Any:
+    """Rank 0's `value` (a string, number or plain container) on every rank."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather(value: Any) -> list[Any]:
+    """Every rank's `value`, in the order of ranks, on every rank."""
+    if world_size() == 1:
+        return [value]
+    boxes: list[Any] = [None] * world_size()
+    dist.all_gather_object(boxes, value)
+    return boxes
+
+
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
+    """Sums `tensor` over ranks, in place, and returns it."""
+    if world_size() > 1:
+        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+    return tensor
+
+
+def barrier() -> None:
+    """Waits until every rank is here."""
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,75 @@
+"""Scores of a classifier: counts on the device, exact over any number of ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine import distributed
+from engine.evaluators import EVALUATORS
+from engine.task import Batch, Outputs
+
+
+def logits_of(outputs: Outputs) -> Tensor:
+    """The class scores (B x classes) of a model's outputs: the tensor itself, or the entry "logits"."""
+    return outputs["logits"] if isinstance(outputs, dict) else outputs
+
+
+@EVALUATORS.register("classification")
+class ClassificationEvaluator:
+    """top1, top5 (for more than five classes) and macro F1, from a confusion matrix and one more count.
+
+    Args:
+        num_classes: number of classes C.
+        device: where the counts are kept.
+    """
+
+    lower_is_better: frozenset[str] = frozenset({"loss"})
+
+    def __init__(self, *, num_classes: int, device: torch.device, **_: Any) -> None:
+        self.num_classes = num_classes
+        self._confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        self._in_top5 = torch.zeros((), dtype=torch.int64, device=device)
+
+    def reset(self) -> None:
+        """Forgets all samples."""
+        self._confusion.zero_()
+        self._in_top5.zero_()
+
+    def update(self, outputs: Outputs, batch: Batch) -> None:
+        """Counts a batch: logits B x C against targets B."""
+        logits, target = logits_of(outputs), batch["target"]
+        cells = target * self.num_classes + logits.argmax(dim=1)
+        counts = torch.bincount(cells, minlength=self.num_classes**2)
+        self._confusion += counts.view(self.num_classes, self.num_classes)
+        if self.num_classes > 5:
+            self._in_top5 += (logits.topk(5, dim=1).indices == target[:, None]).sum()
+
+    def confusion(self) -> Tensor:
+        """C x C counts over all ranks, on the CPU: row = true class, column = predicted class."""
+        return distributed.all_reduce_sum(self._confusion.clone()).cpu()
+
+    def compute(self) -> dict[str, float]:
+        """Scores as fractions. Classes that have neither targets nor predictions do not enter the macro F1."""
+        matrix = self.confusion().double()
+        samples = max(matrix.sum().item(), 1.0)
+        scores = {"top1": matrix.trace().item() / samples}
+        if self.num_classes > 5:
+            scores["top5"] = distributed.all_reduce_sum(self._in_top5.clone()).item() / samples
+        support = matrix.sum(dim=0) + matrix.sum(dim=1)
+        f1 = 2 * matrix.diagonal() / support.clamp(min=1)
+        scores["f1_macro"] = f1[support > 0].mean().item() if bool((support > 0).any()) else 0.0
+        return scores
+
+    def per_class(self) -> dict[str, list[float]]:
+        """precision, recall, f1 (fractions) and support (samples) of each class, 0 where undefined."""
+        matrix = self.confusion().double()
+        hits, predicted, true = matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)
+        return {
+            "precision": (hits / predicted.clamp(min=1)).tolist(),
+            "recall": (hits / true.clamp(min=1)).tolist(),
+            "f1": (2 * hits / (predicted + true).clamp(min=1)).tolist(),
+            "support": true.tolist(),
+        }

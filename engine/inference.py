@@ -1,0 +1,61 @@
+"""Scores of a task on a loader: each sample counts once, whatever the number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from engine.meters import MeanMeter
+from engine.task import Batch, Outputs, Task, total_loss
+
+
+class Evaluator(Protocol):
+    """Gathers sums over batches and makes named scores (fractions) of them; its first score is the primary one."""
+
+    lower_is_better: frozenset[str]
+
+    def reset(self) -> None: ...
+    def update(self, outputs: Outputs, batch: Batch) -> None: ...
+    def compute(self) -> dict[str, float]: ...
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task,
+    loader: Iterable[Batch],
+    prepare: Callable[[Batch], Batch],
+    evaluator: Evaluator,
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None = None,
+    on_batch: Callable[[Outputs, Batch], Any] | None = None,
+) -> dict[str, float]:
+    """The evaluator's scores, then "loss" and further losses, over all samples of `loader`.
+
+    The task is put into evaluation mode and back into the mode that it had. `on_batch(outputs, batch)` sees every
+    batch, for those who collect predictions.
+    """
+    evaluator.reset()
+    meter = MeanMeter(device)
+    was_training = task.training
+    task.eval()
+    try:
+        for raw in loader:
+            batch = prepare(raw)
+            with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+                outputs, losses = task(batch)
+            meter.add(_with_total(losses), len(batch["index"]))
+            evaluator.update(outputs, batch)
+            if on_batch is not None:
+                on_batch(outputs, batch)
+    finally:
+        task.train(was_training)
+    return {**evaluator.compute(), **meter.read()}
+
+
+def _with_total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Named losses with their sum as "loss", where the parts have other names."""
+    return losses if "loss" in losses else {"loss": total_loss(losses), **losses}

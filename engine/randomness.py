@@ -1,0 +1,52 @@
+"""Seeds, and what of randomness has to be remembered.
+
+Position determines randomness (design 3.4): sample order and augmentation are functions of (seed, epoch, position) and
+are drawn in `data`. What is left are the global generators (dropout and the like), which this module seeds, saves and
+restores.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy
+import torch
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seeds the generators of Python, NumPy and torch, and asks torch for deterministic kernels where wanted.
+
+    `deterministic` raises in torch (RuntimeError) when an operation has no deterministic implementation.
+    """
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+class GlobalGenerators:
+    """The states of the global generators, as plain types, so that a checkpoint loads with weights_only=True."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of Python's, NumPy's, torch's CPU and (where there is one) CUDA generators."""
+        kind, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
+        return {
+            "python": random.getstate(),
+            # NumPy arrays are refused by weights_only loading: a list of ints is not.
+            "numpy": [str(kind), [int(k) for k in keys], int(position), int(has_gauss), float(cached)],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts all generators where they were."""
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        kind, keys, position, has_gauss, cached = state["numpy"]
+        numpy.random.set_state((kind, numpy.array(keys, dtype=numpy.uint32), position, has_gauss, cached))
+        torch.set_rng_state(state["torch"])
+        if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,38 @@
+"""The one module that optimizer, DDP, compile and checkpoint see: a model with its loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Any]
+Outputs = Tensor | dict[str, Tensor]
+
+
+class Task(nn.Module):
+    """Model and loss behind one forward, so that DDP sees every parameter, also those of a loss.
+
+    Args:
+        model: `model(image: B x C x H x W) -> Tensor | dict[str, Tensor]`.
+        loss: `loss(outputs, batch) -> dict[str, Tensor]`, each a mean over samples; entries whose name begins with
+            "loss" are summed and trained on, all are logged.
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
+        """Outputs and named losses of a prepared batch (normalised floats, on the device)."""
+        outputs = self.model(batch["image"])
+        return outputs, self.loss(outputs, batch)
+
+
+def total_loss(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of the entries whose name begins with "loss": what is trained on."""
+    parts = [value for name, value in losses.items() if name.startswith("loss")]
+    assert parts, f"a loss gives at least one entry whose name begins with 'loss', this one gave {sorted(losses)}"
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()

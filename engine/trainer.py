@@ -1,0 +1,262 @@
+"""The loop. Read `Trainer.train` and `Trainer.train_step`; all else is beside the point."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine import distributed
+from engine.hooks.base import Hook
+from engine.meters import MeanMeter
+from engine.randomness import GlobalGenerators
+from engine.task import Batch, Task, total_loss
+from solver import set_lr
+from utils.errors import RunFailed
+
+LOG = logging.getLogger("fieldbook.engine")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Loader(Protocol):
+    """What the trainer asks of a loader: it can begin anywhere in an epoch without reading what it skips."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Batch]: ...
+    def set_position(self, epoch: int, batch: int) -> None: ...
+
+
+class Stateful(Protocol):
+    """What can be registered: its state goes into every checkpoint and comes back on resume."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+class Trainer:
+    """Trains a task. A *step* is an optimizer step, everywhere; it consumes a *window* of `accumulate` batches.
+
+    The order of events, in which hooks run in the order of their list (evaluation before checkpoints, checkpoints
+    before whatever may end the run):
+
+        before_train
+        for each epoch:
+            before_epoch
+            for each window of batches:
+                train_step        learning rate, forward, backward, clip, optimizer, EMA
+                after_step
+            after_epoch           evaluation, checkpoint, early stop
+        after_train               always, also when something was raised
+
+    For another kind of training (GAN, distillation, detection) override `compute_losses` or `train_step`, and
+    `register` every further thing that has state, several optimizers included.
+
+    Args:
+        task: model and loss, on the device.
+        optimizer: its groups carry "lr_factor"; see `solver.make_optimizer`.
+        schedule: step -> learning rate, a pure function (nothing to save, nothing to restore).
+        loader: training batches, as uint8 on the CPU.
+        prepare: batch -> batch on the device, normalised.
+        max_epochs, max_steps: the end, whichever comes first; `max_steps` 0 means by epochs alone.
+        wrapped: what `prepare_model` made of the task (DDP, compiled); by default the task itself.
+        accumulate: batches a step.
+        precision: fp32, bf16 or fp16 (with a loss scaler).
+        clip_norm: greatest norm of the gradient; 0 leaves it alone.
+        ema: moving average of the weights, `update()`d after each step.
+        nonfinite: "stop" ends the run before the weights are touched, "skip" leaves the step out and counts it.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[int], float],
+        loader: Loader,
+        prepare: Callable[[Batch], Batch],
+        *,
+        device: torch.device,
+        max_epochs: int,
+        max_steps: int = 0,
+        wrapped: nn.Module | None = None,
+        accumulate: int = 1,
+        precision: str = "fp32",
+        clip_norm: float = 0.0,
+        ema: Any = None,
+        nonfinite: str = "stop",
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.task, self.wrapped = task, wrapped if wrapped is not None else task
+        self.optimizer, self.schedule, self.ema = optimizer, schedule, ema
+        self.loader, self.prepare, self.device = loader, prepare, device
+        self.accumulate, self.precision, self.clip_norm = accumulate, precision, clip_norm
+        self.nonfinite = nonfinite
+        self.steps_per_epoch = -(-len(loader) // accumulate)
+        self.total_steps = min(max_steps or 2**62, max_epochs * self.steps_per_epoch)
+        self.max_epochs = -(-self.total_steps // max(self.steps_per_epoch, 1))
+        self.epoch = self.step = self.step_in_epoch = self.skipped_steps = 0
+        self.stop_reason = ""
+        self.meter = MeanMeter(device)
+        self.data_seconds = 0.0
+        self.samples = 0
+        self.measure_gradient = False
+        self.gradient_norm: Tensor | None = None
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._registered: dict[str, Stateful] = {}
+        self.register("model", task.model)
+        self.register("loss", task.loss)
+        self.register("optimizer", optimizer)
+        self.register("scaler", self._scaler)
+        self.register("generators", GlobalGenerators())
+        self.register("meter", self.meter)
+        if ema is not None:
+            self.register("ema", ema)
+        self.hooks = list(hooks)
+        for hook in self.hooks:
+            if hook.state_name:
+                self.register(hook.state_name, hook)
+
+    def train(self) -> None:
+        """Trains from where the trainer stands (the start, or where `load_state_dict` put it) to the end."""
+        try:
+            self._call("before_train")
+            while self.epoch < self.max_epochs and not self.stop_reason:
+                self._call("before_epoch")
+                self.train_epoch()
+                if self.step_in_epoch < self.steps_per_epoch and self.step < self.total_steps:
+                    break  # stopped in the middle of the epoch: it goes on from here when resumed
+                self.epoch, self.step_in_epoch = self.epoch + 1, 0
+                self._call("after_epoch")
+        finally:
+            self._call("after_train")
+
+    def train_epoch(self) -> None:
+        """The rest of the current epoch, window by window."""
+        after_step = [hook.after_step for hook in self.hooks if hook.overrides("after_step")]
+        self.task.train()
+        self.loader.set_position(self.epoch, self.step_in_epoch * self.accumulate)
+        batches = iter(self.loader)
+        while self.step_in_epoch < self.steps_per_epoch and self.step < self.total_steps and not self.stop_reason:
+            start = time.perf_counter()
+            window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
+            self.data_seconds += time.perf_counter() - start
+            self.train_step(window)
+            self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
+            for act in after_step:
+                act(self)
+
+    def train_step(self, window: list[Batch]) -> None:
+        """One optimizer step on the mean loss over all samples of the window, over all ranks."""
+        set_lr(self.optimizer, self.schedule(self.step))
+        counts = [len(batch["index"]) for batch in window]
+        share = self._share_of_sample(sum(counts))
+        seen: list[dict[str, Tensor]] = []
+        for i, (batch, count) in enumerate(zip(window, counts, strict=True)):
+            with self._no_sync(i + 1 < len(window)):
+                with self._autocast():
+                    losses = self.compute_losses(self.prepare(batch))
+                    loss = total_loss(losses)
+                self._scaler.scale(loss * (count * share)).backward()
+            seen.append({name: value.detach() for name, value in losses.items()})
+        if self._update(seen):
+            for losses, count in zip(seen, counts, strict=True):
+                self.meter.add(losses, count)
+        self.samples += sum(counts)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def compute_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses of a prepared batch, each a mean over its samples."""
+        _, losses = self.wrapped(batch)
+        return losses
+
+    def register(self, name: str, part: Stateful) -> None:
+        """Makes the state of `part` a part of every checkpoint, under `name`."""
+        assert name not in self._registered and name not in ("schema", "progress", "meta"), f"{name!r} is taken"
+        self._registered[name] = part
+
+    def state_dict(self) -> dict[str, Any]:
+        """All registered state and the position, as plain types and tensors."""
+        progress = {"epoch": self.epoch, "step": self.step, "step_in_epoch": self.step_in_epoch}
+        progress["skipped_steps"] = self.skipped_steps
+        return {"progress": progress, **{name: part.state_dict() for name, part in self._registered.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts every registered part, and the position, where `state` was taken."""
+        for name, part in self._registered.items():
+            part.load_state_dict(state[name])
+        for name, value in state["progress"].items():
+            setattr(self, name, value)
+
+    def read_losses(self) -> dict[str, float]:
+        """Mean losses since the last log; waits for the device.
+
+        Raises:
+            RunFailed: one of them is not finite and `nonfinite` is "stop". On a device this is where it is noticed.
+        """
+        values = self.meter.read()
+        if self.nonfinite == "stop" and not all(map(math.isfinite, values.values())):
+            self._leave_out()
+        return values
+
+    def _update(self, losses: list[dict[str, Tensor]]) -> bool:
+        """Clips, steps and averages; whether the weights moved."""
+        # On a CPU looking at the loss is free. On a device it would wait: there it is `read_losses` that looks,
+        # before anything is logged or saved.
+        if (self.device.type == "cpu" or self.nonfinite == "skip") and not self._all_finite(losses):
+            self._leave_out()
+            return False
+        self._scaler.unscale_(self.optimizer)
+        if self.clip_norm > 0:
+            self.gradient_norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        elif self.measure_gradient:
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            self.gradient_norm = nn.utils.get_total_norm(gradients)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        if self.ema is not None:
+            self.ema.update()
+        return True
+
+    def _all_finite(self, losses: list[dict[str, Tensor]]) -> bool:
+        """Whether every loss is finite on every rank, so that all ranks step or none does."""
+        finite = all(math.isfinite(value.item()) for part in losses for value in part.values())
+        if distributed.world_size() == 1:
+            return finite
+        return not distributed.all_reduce_sum(torch.tensor(float(not finite), device=self.device)).item()
+
+    def _leave_out(self) -> None:
+        """What `nonfinite` says of a step whose loss is NaN or infinite: never let it touch the weights."""
+        if self.nonfinite == "stop":
+            raise RunFailed(
+                f"the loss is not finite at step {self.step} (epoch {self.epoch}, learning rate "
+                f"{self.optimizer.param_groups[0]['lr']:g}); the weights before it are kept. Lower SOLVER.BASE_LR, set "
+                "SOLVER.CLIP_NORM, or take SOLVER.NONFINITE skip"
+            )
+        self.skipped_steps += 1
+        LOG.warning("step %d is left out: its loss is not finite (SOLVER.NONFINITE skip)", self.step)
+
+    def _share_of_sample(self, count: int) -> float | Tensor:
+        """What one sample weighs: 1 / samples of the window; times ranks, because DDP averages over them."""
+        if distributed.world_size() == 1:
+            return 1.0 / max(count, 1)
+        total = distributed.all_reduce_sum(torch.tensor(float(count), device=self.device))
+        return distributed.world_size() / total.clamp(min=1)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
+
+    def _no_sync(self, more: bool) -> AbstractContextManager[Any]:
+        """Gradients travel between ranks once a step, with the window's last batch."""
+        return self.wrapped.no_sync() if more and hasattr(self.wrapped, "no_sync") else nullcontext()
+
+    def _call(self, event: str) -> None:
+        for hook in self.hooks:
+            getattr(hook, event)(self)

@@ -1,0 +1,1 @@
+"""What knows nothing of this project and nothing of torch."""

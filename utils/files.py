@@ -1,0 +1,52 @@
+"""Files that are whole or absent: written aside in the same folder, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+def fsync_directory(path: Path) -> None:
+    """Make a rename in folder `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the folder of `path` (never in $TMPDIR: renaming across file systems is a copy that can tear)."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}")
+
+
+def write_atomic(path: Path | str, content: bytes | str) -> None:
+    """Replace `path` by `content` (str as UTF-8) so that readers see the old file or the new one, never a part.
+
+    Raises:
+        OSError: the folder is not writable or the disk is full; the old file is untouched.
+    """
+    path = Path(path)
+    aside = temporary_beside(path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def sha256_file(path: Path | str) -> str:
+    """The hexadecimal sha256 digest of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

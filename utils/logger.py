@@ -1,0 +1,46 @@
+"""One logger for the project: to the screen (stderr) and, within a run, to the run's log.txt."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+LOGGER = "fieldbook"
+
+
+class _LineFormatter(logging.Formatter):
+    """`12:30:05 message`; the level is named only where it matters, so that WARNING stands out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
+        record.levelmark = level
+        return super().format(record)
+
+
+def setup_logger(screen: bool = True) -> logging.Logger:
+    """The project's logger; with `screen` False (ranks other than 0) nothing but warnings reaches the terminal."""
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in [h for h in logger.handlers if not isinstance(h, logging.FileHandler)]:
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.INFO if screen else logging.WARNING)
+    handler.setFormatter(_LineFormatter("%(levelmark)s%(message)s"))
+    logger.addHandler(handler)
+    return logger
+
+
+def add_file(path: Path | str) -> logging.Handler:
+    """Append everything that is logged from now on to `path`. Each line is flushed, so a killed run keeps its log."""
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")
+    handler.setFormatter(_LineFormatter("%(asctime)s %(levelmark)s%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logging.getLogger(LOGGER).addHandler(handler)
+    return handler
+
+
+def remove_file(handler: logging.Handler) -> None:
+    """Undo `add_file`."""
+    logging.getLogger(LOGGER).removeHandler(handler)
+    handler.close()
