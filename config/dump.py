@@ -69,9 +69,12 @@ def _yaml(value: Any) -> str:
     if isinstance(value, float):
         return repr(value) if "." in repr(value) or "e" in repr(value) else f"{value!r}.0"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False) if not re.fullmatch(r"[A-Za-z_/][\w/.-]*", value) or value.lower() in (
-            "true", "false", "null", "yes", "no", "on", "off"
-        ) else value
+        return (
+            json.dumps(value, ensure_ascii=False)
+            if not re.fullmatch(r"[A-Za-z_/][\w/.-]*", value)
+            or value.lower() in ("true", "false", "null", "yes", "no", "on", "off")
+            else value
+        )
     text = yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
     return text.strip().removesuffix("...").strip()
 

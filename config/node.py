@@ -99,7 +99,9 @@ class Config(CfgNode):
 
     def unread(self) -> list[str]:
         """Keys that were set by the user and that nobody read so far."""
-        return [k for k, origin in self.origins.items() if origin not in ("default", "derived") and not self._was_read(k)]
+        return [
+            k for k, origin in self.origins.items() if origin not in ("default", "derived") and not self._was_read(k)
+        ]
 
     def _was_read(self, key: str) -> bool:
         head, _, rest = key.partition(".")

@@ -25,7 +25,9 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
@@ -110,7 +112,7 @@ def _plain(node: Node, where: str, count: list[int]) -> Any:
 def _scalar(node: ScalarNode, where: str) -> Any:
     kind, text = node.tag.rsplit(":", 1)[-1], node.value
     if kind == "null":
-        raise UserError(f"{where}: null fits no key; unused is 0, \"\" or []")
+        raise UserError(f'{where}: null fits no key; unused is 0, "" or []')
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":

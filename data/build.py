@@ -1,0 +1,201 @@
+"""The data factories: the only place of this room that reads `cfg`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from config import Config
+from data.dataset import Dataset, Joined, Part
+from data.datasets import DATASETS
+from data.loaders.loader import Fetcher, Loader
+from data.loaders.memory import MemoryLoader
+from data.loaders.plan import Plan
+from data.loaders.processes import ProcessLoader
+from data.prepare import Prepare
+from data.samplers import SAMPLERS, sequential
+from data.splits import stratified
+from data.transforms.build import make_transforms
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a run; `val` and `test` are None where there are none."""
+
+    train: Dataset
+    val: Dataset | None
+    test: Dataset | None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names in the order of the targets; empty for a regression."""
+        return list(self.train.classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Width of the model's output: the number of classes, or 1 for a regression."""
+        return len(self.train.classes) or 1
+
+    def get(self, split: str) -> Dataset | None:
+        """The data set called train, val or test."""
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+
+def build_splits(cfg: Config) -> Splits:
+    """Training, validation and test data as the config names them.
+
+    Raises:
+        UserError: an unknown name, missing or empty data, classes that do not fit each other or MODEL.NUM_CLASSES.
+    """
+    train = _named(cfg, cfg.DATASETS.TRAIN, "TRAIN", train=True)
+    assert train is not None
+    test = _named(cfg, cfg.DATASETS.TEST or cfg.DATASETS.TRAIN, "TEST", train=False)
+    val = _named(cfg, cfg.DATASETS.VAL, "VAL", train=False)
+    seed = cfg.DATASETS.SPLIT_SEED
+    if test is None:  # a set without a test part of its own: hold one out
+        kept, held_out = stratified(train.targets, 0.2, seed)
+        train, test = Part(train, kept), Part(train, held_out)
+    if val is None and cfg.DATASETS.VAL_FRACTION > 0:
+        kept, held_out = stratified(train.targets, cfg.DATASETS.VAL_FRACTION, seed)
+        train, val = Part(train, kept), Part(train, held_out) if held_out else None
+    limit = cfg.DATASETS.LIMIT
+    splits = Splits(*(Part(d, range(limit)) if d and limit and len(d) > limit else d for d in (train, val, test)))
+    _check(cfg, splits)
+    return splits
+
+
+def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset | None:
+    parts = []
+    for name in names:
+        kind, _, place = name.partition(":")
+        factory = DATASETS.get(kind)
+        part = factory(place=place, root=cfg.DATASETS.ROOT, train=train, seed=cfg.DATASETS.SPLIT_SEED)
+        if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
+            part = factory(place=place, root=cfg.DATASETS.ROOT, train=True, seed=cfg.DATASETS.SPLIT_SEED)
+        if part is None:
+            return None
+        if len(part) == 0:
+            raise UserError(f"DATASETS.{key}: {name} has no samples")
+        parts.append(part)
+    for other in parts[1:]:
+        if list(other.classes) != list(parts[0].classes):
+            raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes")
+    return Joined(parts) if len(parts) > 1 else parts[0] if parts else None
+
+
+def _check(cfg: Config, splits: Splits) -> None:
+    wanted = cfg.MODEL.NUM_CLASSES
+    if wanted and wanted != splits.num_classes:
+        raise UserError(
+            f"MODEL.NUM_CLASSES is {wanted} but {splits.train.name} has {splits.num_classes} classes; "
+            "leave it 0 to take the data set's"
+        )
+    for name in ("val", "test"):
+        other = splits.get(name)
+        if other is not None and list(other.classes) != list(splits.train.classes):
+            raise UserError(
+                f"DATASETS.{name.upper()}: {other.name} has the classes {list(other.classes)[:5]}, the training set "
+                f"{splits.classes[:5]}; they must be the same, in the same order"
+            )
+
+
+def make_data_loader(
+    cfg: Config, split: str, splits: Splits, *, rank: int = 0, world_size: int = 1, train: bool | None = None
+) -> Loader:
+    """The loader of "train", "val" or "test"; `train` False reads the training split in order, untransformed.
+
+    Raises:
+        UserError: the split does not exist, or a step's samples cannot be split as asked.
+    """
+    dataset = splits.get(split)
+    if dataset is None:
+        raise UserError(
+            f"there is no {split} split; set DATASETS.{split.upper()}" + " or VAL_FRACTION" * (split == "val")
+        )
+    training = split == "train" if train is None else train
+    transforms = _transforms(cfg, splits.train, training)
+    seed, targets = cfg.SEED, dataset.targets
+    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER) if training else sequential
+    parts = cfg.SOLVER.ACCUMULATE if training else 1
+    window = cfg.SOLVER.IMS_PER_BATCH if training else cfg.TEST.IMS_PER_BATCH * world_size
+    if training and window < parts * world_size:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {window} cannot be split over {world_size} ranks x SOLVER.ACCUMULATE {parts}"
+        )
+    drop_last = training and cfg.DATALOADER.DROP_LAST
+    if drop_last and len(dataset) < window:
+        raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
+    plan = Plan(lambda epoch: sampler(targets, seed, epoch), len(dataset), window, parts, rank, world_size, drop_last)
+    fetcher = Fetcher(dataset, transforms, seed, cfg.DATALOADER.BAD_SAMPLES == "skip")
+    return _choose(cfg, plan, fetcher)
+
+
+def build_prepare(cfg: Config, splits: Splits, device: torch.device) -> Prepare:
+    """What normalises batches on `device`, with INPUT.PIXEL_MEAN and PIXEL_STD or the training set's own."""
+    mean, std = _pixels(cfg, splits.train)
+    return Prepare(mean, std, device, size=image_size(cfg, splits), channels_last=cfg.MODEL.CHANNELS_LAST)
+
+
+def image_size(cfg: Config, splits: Splits) -> tuple[int, int]:
+    """(height, width) in pixels that the model sees in training, from the first sample as it comes out."""
+    size = _pair(cfg.INPUT.SIZE_TRAIN)
+    if size:
+        return size
+    arrays = splits.train.arrays()
+    if arrays is not None and not cfg.INPUT.TRANSFORMS_TRAIN:
+        return (arrays[0].shape[-2], arrays[0].shape[-1])
+    fetcher = Fetcher(splits.train, _transforms(cfg, splits.train, True), cfg.SEED, skip_bad=True)
+    for index in range(min(len(splits.train), 100)):
+        batch, _ = fetcher.fetch(0, (numpy.array([index]), numpy.array([index])))
+        if batch is not None:
+            return (batch["image"].shape[-2], batch["image"].shape[-1])
+    raise UserError(f"{splits.train.name}: none of its first images can be read")
+
+
+def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
+    wanted, workers = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS
+    in_memory = fetcher.dataset.arrays() is not None
+    if wanted == "memory" and not in_memory:
+        raise UserError(
+            f"DATALOADER.LOADER memory: {fetcher.dataset.name} does not lie in memory; take auto or processes"
+        )
+    if in_memory and wanted != "processes":
+        return MemoryLoader(plan, fetcher, "asked for" if wanted == "memory" else "the data set lies in memory")
+    why = "asked for" if wanted == "processes" else "the data set reads files"
+    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, timeout=cfg.DATALOADER.TIMEOUT)
+
+
+def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:
+    mean, std = cfg.INPUT.PIXEL_MEAN or train.mean, cfg.INPUT.PIXEL_STD or train.std
+    for key, values in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
+        if len(values) not in (0, 1, train.channels):
+            raise UserError(
+                f"INPUT.{key} has {len(values)} values, the images of {train.name} have {train.channels} channels"
+            )
+    return mean, std
+
+
+def _pair(size: Sequence[int]) -> tuple[int, int] | tuple[()]:
+    return () if not size or tuple(size) == (0,) else (size[0], size[-1])
+
+
+def _transforms(cfg: Config, train: Dataset, training: bool) -> list[Any]:
+    suffix = "TRAIN" if training else "TEST"
+    size = _pair(cfg.INPUT.SIZE_TRAIN if training else cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN)
+    entries = cfg.INPUT.TRANSFORMS_TRAIN if training else cfg.INPUT.TRANSFORMS_TEST
+    defaults = {
+        "size": size,
+        "scale": (cfg.INPUT.MIN_SCALE_TRAIN, cfg.INPUT.MAX_SCALE_TRAIN),
+        "prob": cfg.INPUT.PROB,
+        "padding": cfg.INPUT.PADDING,
+        "mean": tuple(_pixels(cfg, train)[0]),
+    }
+    if not entries and size:
+        arrays = train.arrays()
+        entries = () if arrays is not None and tuple(arrays[0].shape[-2:]) == size else ("Resize",)
+    return make_transforms(entries, defaults, f"INPUT.TRANSFORMS_{suffix}")

@@ -1,0 +1,38 @@
+"""Samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from utils.errors import UserError
+
+
+def collate_batch(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks tensors, makes tensors of numbers (int64, float32) and lists of the rest.
+
+    Raises:
+        UserError: tensors of different shapes meet; the message names both samples.
+    """
+    return {key: _stack(key, [sample[key] for sample in samples], samples) for key in samples[0]}
+
+
+def _stack(key: str, values: list[Any], samples: Sequence[dict[str, Any]]) -> Any:
+    first = values[0]
+    if isinstance(first, Tensor):
+        for sample, value in zip(samples, values, strict=True):
+            if value.shape != first.shape:
+                raise UserError(
+                    f"{key!r} of sample {samples[0]['index']} is {list(first.shape)} and of sample {sample['index']} "
+                    f"{list(value.shape)}: set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or add a Resize to the transforms"
+                )
+        return torch.stack(values)
+    if isinstance(first, bool | int | numpy.integer):
+        return torch.tensor(values, dtype=torch.int64)
+    if isinstance(first, float):
+        return torch.tensor(values, dtype=torch.float32)
+    return values

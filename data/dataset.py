@@ -1,0 +1,148 @@
+"""What a data set is, and the plain ones: arrays in memory, a part of another, several end to end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Sample = dict[str, Any]
+
+
+class Dataset:
+    """A map-style data set: `len` and `dataset[i] -> {"image": C x H x W uint8, "target": ..., "index": i}`.
+
+    Attributes:
+        name: as in the config.
+        classes: names in the order of the targets; empty where the target is no class.
+        targets: one per sample, for splits and histograms without reading images.
+        channels: of an image (for tables: the number of columns).
+        mean, std: of the pixels, fractions of full scale, one a channel; () leaves images at 0 to 1.
+    """
+
+    name = ""
+    classes: Sequence[str] = ()
+    targets: Sequence[Any] = ()
+    channels = 3
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> Sample:
+        raise NotImplementedError
+
+    def arrays(self) -> tuple[Tensor, Tensor] | None:
+        """All images (N x C x H x W uint8) and targets (N) at once, where they lie in memory anyway."""
+        return None
+
+    def path(self, index: int) -> str:
+        """Where sample `index` comes from, for messages and predictions.csv."""
+        return f"{self.name}[{index}]"
+
+    def digest(self) -> str:
+        """16 hex digits that change with the content (for folders: with names and sizes)."""
+        parts = hashlib.sha256()
+        for i in range(len(self)):
+            parts.update(f"{self.path(i)}\0{self.targets[i]}\n".encode())
+        return parts.hexdigest()[:16]
+
+
+class ArrayDataset(Dataset):
+    """Images that lie in memory as one tensor.
+
+    Args:
+        images: N x C x H x W uint8, or N x ... float for what is no image.
+        targets: N.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: Tensor,
+        targets: Tensor,
+        classes: Sequence[str] = (),
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+    ) -> None:
+        self.name, self.images, self.labels, self.classes = name, images.contiguous(), targets, list(classes)
+        self.targets = targets.tolist()
+        self.channels = images.shape[1]
+        self.mean, self.std = mean, std
+
+    def __getitem__(self, index: int) -> Sample:
+        return {"image": self.images[index], "target": self.targets[index], "index": index}
+
+    def arrays(self) -> tuple[Tensor, Tensor]:
+        """The images and targets themselves."""
+        return self.images, self.labels
+
+    def digest(self) -> str:
+        """Of the bytes of images and targets."""
+        content = hashlib.sha256(self.images.numpy().tobytes())
+        content.update(self.labels.numpy().tobytes())
+        return content.hexdigest()[:16]
+
+
+class Part(Dataset):
+    """Some samples of another data set, numbered anew from 0."""
+
+    def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
+        self.whole, self.indices = whole, list(indices)
+        self.name, self.classes, self.channels = whole.name, whole.classes, whole.channels
+        self.mean, self.std = whole.mean, whole.std
+        self.targets = [whole.targets[i] for i in self.indices]
+
+    def __getitem__(self, index: int) -> Sample:
+        return {**self.whole[self.indices[index]], "index": index}
+
+    def arrays(self) -> tuple[Tensor, Tensor] | None:
+        """The rows of the whole's arrays, copied once."""
+        arrays = self.whole.arrays()
+        if arrays is None:
+            return None
+        rows = torch.tensor(self.indices, dtype=torch.int64)
+        return arrays[0].index_select(0, rows), arrays[1].index_select(0, rows)
+
+    def path(self, index: int) -> str:
+        """The whole's."""
+        return self.whole.path(self.indices[index])
+
+    def digest(self) -> str:
+        """Of the whole's digest and the chosen samples."""
+        return hashlib.sha256(f"{self.whole.digest()}{self.indices}".encode()).hexdigest()[:16]
+
+
+class Joined(Dataset):
+    """Several data sets with equal classes, end to end."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = list(parts)
+        first = self.parts[0]
+        self.name = "+".join(part.name for part in self.parts)
+        self.classes, self.channels, self.mean, self.std = first.classes, first.channels, first.mean, first.std
+        self.targets = [target for part in self.parts for target in part.targets]
+        self._homes = [(part, i) for part in self.parts for i in range(len(part))]
+
+    def __getitem__(self, index: int) -> Sample:
+        part, inner = self._homes[index]
+        return {**part[inner], "index": index}
+
+    def path(self, index: int) -> str:
+        """The part's."""
+        part, inner = self._homes[index]
+        return part.path(inner)
+
+
+def summary(dataset: Dataset) -> dict[str, Any]:
+    """What run.json says of a split: name, samples, classes, digest."""
+    return {
+        "name": dataset.name,
+        "samples": len(dataset),
+        "classes": len(dataset.classes),
+        "digest": dataset.digest(),
+    }

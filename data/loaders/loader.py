@@ -1,0 +1,117 @@
+"""The loader protocol, once: position, plan, bad samples. `memory` and `processes` say how a batch is fetched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from data.collate_batch import collate_batch
+from data.dataset import Dataset, Sample
+from data.images import BadSample
+from data.loaders.plan import Plan, Rows
+from data.randomness import SAMPLE, generator
+from utils.errors import RunFailed
+
+LOG = logging.getLogger("fieldbook.data")
+Transform = Callable[[Sample, Any], Sample]
+Batch = dict[str, Any]
+
+
+class Fetcher:
+    """Reads the samples of a batch: transforms are drawn from (seed, epoch, position), so anyone may fetch anything."""
+
+    def __init__(self, dataset: Dataset, transforms: Sequence[Transform], seed: int, skip_bad: bool) -> None:
+        self.dataset, self.transforms, self.seed, self.skip_bad = dataset, list(transforms), seed, skip_bad
+
+    def fetch(self, epoch: int, rows: Rows) -> tuple[Batch | None, list[str]]:
+        """The batch (None where no sample is left) and what is wrong with each sample left out.
+
+        Raises:
+            RunFailed: a sample is bad and that is an error.
+        """
+        samples, complaints = [], []
+        for index, position in zip(rows[0].tolist(), rows[1].tolist(), strict=True):
+            try:
+                samples.append(self._sample(index, epoch, position))
+            except BadSample as error:
+                if not self.skip_bad:
+                    raise RunFailed(
+                        f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set "
+                        "DATALOADER.BAD_SAMPLES skip"
+                    ) from error
+                complaints.append(f"{error} (sample {index})")
+        return (collate_batch(samples) if samples else None), complaints
+
+    def _sample(self, index: int, epoch: int, position: int) -> Sample:
+        sample = self.dataset[index]
+        if self.transforms:
+            rng = generator(self.seed, SAMPLE, epoch, position)
+            for transform in self.transforms:
+                sample = transform(sample, rng)
+        return sample
+
+
+class Loader:
+    """`len`, iteration from the set position to the end of that epoch, and `set_position`.
+
+    Args:
+        plan: which samples make which batch.
+        fetcher: reads them.
+
+    Attributes:
+        skipped: bad samples left out so far.
+        num_samples: of an epoch, over all ranks.
+    """
+
+    kind = "memory"
+
+    def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "") -> None:
+        self.plan, self.fetcher, self.why = plan, fetcher, why
+        self.dataset = fetcher.dataset
+        self.skipped = 0
+        self._warned: set[str] = set()
+        self._epoch = self._batch = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of an epoch over all ranks."""
+        plan = self.plan
+        return plan.length // plan.window * plan.window if plan.drop_last else plan.length
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def set_position(self, epoch: int, batch: int) -> None:
+        """The next iteration begins at this batch of this epoch; nothing is read for what lies before."""
+        self._epoch, self._batch = epoch, batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, first = self._epoch, self._batch
+        self._batch = 0
+        left_out = 0
+        for batch, complaints in self._fetch_all(epoch, self.plan.batches(epoch, first)):
+            left_out += len(complaints)
+            self._complain(complaints, left_out)
+            if batch is not None:
+                yield batch
+
+    def describe(self) -> str:
+        """Which loader this is and why, for the run card."""
+        return f"{self.kind} ({self.why})"
+
+    def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[str]]]:
+        for rows in batches:
+            yield self.fetcher.fetch(epoch, rows)
+
+    def _complain(self, complaints: list[str], left_out: int) -> None:
+        self.skipped += len(complaints)
+        for complaint in complaints:
+            if complaint not in self._warned:
+                self._warned.add(complaint)
+                LOG.warning("left out: %s", complaint)
+        if complaints and left_out > max(10, self.plan.length // 100):
+            raise RunFailed(
+                f"{left_out} of {self.plan.length} samples of {self.fetcher.dataset.name} are bad: more than 1 %, so "
+                "something is wrong with the data set, see the warnings above"
+            )

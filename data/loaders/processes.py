@@ -1,0 +1,71 @@
+"""Worker processes by torch's DataLoader: for data sets that read files."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader
+
+from data.loaders.loader import Batch, Fetcher, Loader
+from data.loaders.plan import Plan, Rows
+from utils.errors import RunFailed
+
+
+class _Batches(torch.utils.data.Dataset):
+    """A batch is one item, so that a worker does a batch's whole work."""
+
+    def __init__(self, fetcher: Fetcher, epoch: int, batches: list[Rows]) -> None:
+        self.fetcher, self.epoch, self.rows = fetcher, epoch, batches
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[Batch | None, list[str], str]:
+        try:
+            return (*self.fetcher.fetch(self.epoch, self.rows[number]), "")
+        except RunFailed as error:  # a worker's exception arrives as a wall of text: hand the message over instead
+            return None, [], str(error)
+
+
+def _start_worker(number: int) -> None:
+    """Ctrl-C is for the main process, which ends its workers; a worker needs one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+class ProcessLoader(Loader):
+    """Batches from `workers` processes, in order; with 0 workers they are made in this one."""
+
+    kind = "processes"
+
+    def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "", *, workers: int = 0, timeout: float = 300) -> None:
+        super().__init__(plan, fetcher, why)
+        self.workers, self.timeout = workers, timeout
+
+    def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[str]]]:
+        if self.workers == 0:
+            yield from super()._fetch_all(epoch, batches)
+            return
+        loader = DataLoader(
+            _Batches(self.fetcher, epoch, batches),
+            batch_size=None,
+            num_workers=self.workers,
+            timeout=self.timeout,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+        try:
+            for batch, complaints, failure in loader:
+                if failure:
+                    raise RunFailed(failure)
+                yield batch, complaints
+        except RuntimeError as error:
+            text = " ".join(str(error).split())
+            if "DataLoader" not in text:
+                raise
+            raise RunFailed(
+                f"a data worker failed: {text[:300]}; too little memory or /dev/shm, or a sample that hangs: try "
+                "DATALOADER.NUM_WORKERS 0, or raise DATALOADER.TIMEOUT"
+            ) from error

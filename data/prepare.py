@@ -1,0 +1,46 @@
+"""What happens to a batch on the device, before model, loss and evaluator see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Prepare:
+    """Moves a batch and normalises its images: uint8 becomes (x / 255 - mean) / std as float32, floats are only moved.
+
+    Args:
+        mean, std: fractions of full scale, one a channel; () leaves images at 0 to 1.
+        size: pixels (height, width) of a test image, for whoever uses the model elsewhere; () where images vary.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+        *,
+        size: Sequence[int] = (),
+        channels_last: bool = False,
+    ) -> None:
+        self.mean, self.std, self.size, self.device = tuple(mean), tuple(std), tuple(size), device
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        shape = (1, -1, 1, 1)
+        # (x / 255 - mean) / std in one multiplication and one addition
+        self._scale = (1 / (255 * torch.tensor(self.std or (1.0,)))).view(shape).to(device)
+        self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        image = moved["image"]
+        if image.dtype == torch.uint8:
+            image = image.to(torch.float32).mul_(self._scale).add_(self._shift)
+            moved["image"] = image.contiguous(memory_format=self._format)
+        return moved
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for a checkpoint: what has to be done to an image before the model sees it."""
+        return {"mean": list(self.mean), "std": list(self.std), "size": list(self.size), "scale": 255}
