@@ -1,0 +1,48 @@
+"""Cross entropy with label smoothing and class weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from modeling.losses import LOSSES
+from utils.errors import UserError
+
+
+@LOSSES.register("cross_entropy")
+class CrossEntropy(nn.Module):
+    """Softmax cross entropy of class targets.
+
+    The loss is the *sum over samples divided by their number*, also with class weights (torch divides by the sum of the
+    weights): only so do micro-batches and ranks, weighted by their sample counts, add up to the whole batch. Weights are
+    scaled to a mean of 1 over classes.
+
+    Args:
+        num_classes: C.
+        label_smoothing: share of the target spread evenly over all classes (Szegedy et al., 2016).
+        class_weights: C weights, or () for equal ones.
+
+    Raises:
+        UserError: the number of weights is not C.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, num_classes: int, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()) -> None:
+        super().__init__()
+        if len(class_weights) not in (0, num_classes) or class_weights and sum(class_weights) <= 0:
+            raise UserError(f"LOSS.CLASS_WEIGHTS needs {num_classes} weights, not all 0, got {list(class_weights)}")
+        weight = torch.tensor(list(class_weights), dtype=torch.float32)
+        self.register_buffer("weight", weight / weight.mean() if class_weights else None, persistent=False)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, outputs: Tensor | dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Logits B x C (or the entry "logits") against batch["target"], B. An empty batch has loss 0."""
+        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+        total = functional.cross_entropy(
+            logits.float(), batch["target"], self.weight, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        return {"loss": total / max(len(logits), 1)}

@@ -1,0 +1,36 @@
+"""The classic template's example: a small residual network for small images. Copy this file to begin your own model."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from layers import BasicBlock, ConvBNReLU
+from modeling.models import MODELS
+
+
+class ExampleModel(nn.Module):
+    """A stem, three residual stages, mean over the image, a linear head.
+
+    Args:
+        in_channels: channels of an image.
+        num_classes: width of the output.
+        width: channels of the first stage; doubled at each further one.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.stem = ConvBNReLU(in_channels, width)
+        self.stages = nn.Sequential(
+            BasicBlock(width, width), BasicBlock(width, 2 * width, stride=2), BasicBlock(2 * width, 4 * width, stride=2)
+        )
+        self.head = nn.Linear(4 * width, num_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """B x C x H x W, any size -> logits B x num_classes."""
+        return self.head(self.stages(self.stem(image)).mean(dim=(2, 3)))
+
+
+@MODELS.register("example_model")
+def example_model(*, in_channels: int, num_classes: int) -> nn.Module:
+    """The example model at its default width."""
+    return ExampleModel(in_channels, num_classes)

@@ -1,0 +1,42 @@
+"""torchvision's classifiers by name: `torchvision/resnet18`. MODEL.WEIGHTS fills them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from utils.errors import UserError
+from utils.registry import nearest
+
+
+def torchvision_model(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    """The model with `num_classes` outputs and, where images have other than 3 channels, a new first convolution.
+
+    Raises:
+        UserError: torchvision has no classifier of that name, or its first convolution cannot be found.
+    """
+    import torchvision  # slow to import
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise UserError(f"torchvision has no model {name!r}{nearest(name, known)}")
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    if in_channels != 3:
+        _widen(model, name, in_channels)
+    return model
+
+
+def _widen(model: nn.Module, name: str, in_channels: int) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
+            fresh = nn.Conv2d(
+                in_channels,
+                module.out_channels,
+                (module.kernel_size[0], module.kernel_size[1]),
+                (module.stride[0], module.stride[1]),
+                padding=module.padding,
+                bias=module.bias is not None,
+            )
+            parent, _, attribute = path.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, fresh)
+            return
+    raise UserError(f"torchvision/{name}: no first convolution of 3 channels found to make it take {in_channels}")

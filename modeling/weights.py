@@ -1,0 +1,84 @@
+"""Weights from a file into a model, with a report; what does not match is an error unless it was allowed by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names of weights by what happened to them."""
+
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+
+    def text(self) -> str:
+        """One line with the numbers and the first names of each kind."""
+        parts = []
+        for kind in ("matched", "missing", "unexpected", "reshaped"):
+            names = getattr(self, kind)
+            shown = (
+                f" ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names and kind != "matched" else ""
+            )
+            parts.append(f"{len(names)} {kind}{shown}")
+        return ", ".join(parts)
+
+
+def load_state_file(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a .pt/.pth file: bare, or under "model" or "state_dict"; DDP's "module." is taken off.
+
+    Raises:
+        UserError: no such file, not readable as weights (plain tensors only: nothing in it may run), or none in it.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such weights file") from error
+    except Exception as error:  # torch raises many kinds for broken files
+        raise UserError(f"{path}: no weights that can be read safely ({' '.join(str(error).split())[:150]})") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = (
+        {k.removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
+        if isinstance(content, dict)
+        else {}
+    )
+    if not tensors:
+        raise UserError(f"{path}: holds no weights (a state dict, or one under 'model' or 'state_dict')")
+    return tensors
+
+
+def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str] = ()) -> LoadReport:
+    """Copies what matches by name and shape into `model`, in place.
+
+    Args:
+        allow: patterns (fnmatch) of names that may be missing, unexpected or of another shape.
+
+    Raises:
+        UserError: nothing matched, or a mismatch that no pattern allows; the model is then unchanged.
+    """
+    own = model.state_dict()
+    reshaped = sorted(k for k in own if k in state and own[k].shape != state[k].shape)
+    matched = sorted(k for k in own if k in state and k not in reshaped)
+    report = LoadReport(matched, sorted(set(own) - set(state)), sorted(set(state) - set(own)), reshaped)
+    if not matched:
+        raise UserError(f"no weight matches the model by name and shape: {report.text()}; is it another model's file?")
+    wrong = [k for k in (*report.missing, *report.unexpected, *reshaped) if not any(fnmatch(k, p) for p in allow)]
+    if wrong:
+        raise UserError(
+            f"weights do not fit the model: {report.text()}; if that is meant, name them in MODEL.WEIGHTS_ALLOW"
+        )
+    model.load_state_dict({k: state[k] for k in matched}, strict=False)
+    return report

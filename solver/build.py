@@ -1,0 +1,68 @@
+"""The solver factories: the only place of this room that reads `cfg`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from config import Config
+from solver.optimizer import build_optimizer
+from solver.param_groups import make_groups
+from solver.schedules import SCHEDULES
+from utils.errors import UserError
+
+
+def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of all trainable parameters below `root` (a task, so that those of a loss are among them).
+
+    Raises:
+        UserError: name, arguments or parameter groups that do not fit.
+    """
+    solver = cfg.SOLVER
+    groups = make_groups(
+        root,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        patterns=solver.PARAM_GROUPS,
+    )
+    return build_optimizer(
+        solver.OPTIMIZER_NAME, groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, arguments=solver.OPTIMIZER_ARGS
+    )
+
+
+def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float]:
+    """Step (0-based) -> learning rate, a pure function.
+
+    Raises:
+        UserError: an unknown schedule, or a warm-up longer than the run.
+    """
+    solver = cfg.SOLVER
+    warmup = solver.WARMUP_ITERS
+    if warmup >= max(total_steps, 1) > 0 and warmup > 0:
+        raise UserError(f"SOLVER.WARMUP_ITERS {warmup} is not shorter than the run of {total_steps} steps")
+    factory = SCHEDULES.get(solver.SCHEDULE)
+    facts = {
+        "total_steps": max(total_steps, 1),
+        "warmup_steps": warmup,
+        "warmup_factor": solver.WARMUP_FACTOR,
+        "milestones": solver.STEPS,
+        "gamma": solver.GAMMA,
+    }
+    names = inspect.signature(factory).parameters
+    schedule = factory(**{name: value for name, value in facts.items() if name in names})
+    base, linear, start = solver.BASE_LR, solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
+    if not warmup or "warmup_steps" in names:
+        return lambda step: base * schedule(step)
+
+    def with_warmup(step: int) -> float:
+        if step >= warmup:
+            return base * schedule(step)
+        share = start + (1 - start) * step / warmup if linear else start
+        return base * share * schedule(step)
+
+    return with_warmup

@@ -1,0 +1,67 @@
+"""Which parameters get which learning rate and weight decay. Equal settings share a group: few groups are fast groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+from torch import nn
+
+from utils.errors import UserError
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+
+def make_groups(
+    root: nn.Module,
+    *,
+    weight_decay: float,
+    weight_decay_bias: float,
+    weight_decay_norm: float,
+    bias_lr_factor: float,
+    patterns: Sequence[Sequence[Any]] = (),
+) -> list[dict[str, Any]]:
+    """Groups of the trainable parameters of `root` with "params", "lr_factor", "weight_decay" and "name".
+
+    Args:
+        patterns: (pattern, rate factor, weight decay); fnmatch on the parameter's name, the first match wins.
+
+    Raises:
+        UserError: a pattern is malformed or matches no parameter; nothing is trainable.
+    """
+    for pattern in patterns:
+        if (
+            len(pattern) != 3
+            or not isinstance(pattern[0], str)
+            or not all(isinstance(v, int | float) for v in pattern[1:])
+        ):
+            raise UserError(f"SOLVER.PARAM_GROUPS: expected [pattern, rate factor, weight decay], got {list(pattern)}")
+    groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
+    used: set[str] = set()
+    for module_name, module in root.named_modules():
+        for name, parameter in module.named_parameters(prefix=module_name, recurse=False):
+            if not parameter.requires_grad or any(parameter is p for group in groups.values() for p in group):
+                continue  # frozen, or shared with a module before
+            own = next((p for p in patterns if fnmatch(name, p[0])), None)
+            if own is not None:
+                used.add(own[0])
+                key = (own[0], float(own[1]), float(own[2]))
+            elif name.rpartition(".")[2] == "bias":
+                key = ("bias", bias_lr_factor, weight_decay_bias)
+            elif isinstance(module, _NORMS):
+                key = ("norm", 1.0, weight_decay_norm)
+            else:
+                key = ("weight", 1.0, weight_decay)
+            groups.setdefault(key, []).append(parameter)
+    unused = [p[0] for p in patterns if p[0] not in used]
+    if unused:
+        raise UserError(
+            f"SOLVER.PARAM_GROUPS: no trainable parameter is called {unused[0]!r} (fnmatch, such as model.head.*)"
+        )
+    if not groups:
+        raise UserError("the model and the loss have no trainable parameter")
+    return [
+        {"params": params, "lr_factor": factor, "weight_decay": decay, "name": name}
+        for (name, factor, decay), params in groups.items()
+    ]
