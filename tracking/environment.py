@@ -1,0 +1,81 @@
+"""Versions, hardware and git: an allow-list of facts, never the process's environment, which holds secrets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def packages() -> dict[str, str]:
+    """Installed packages and their versions."""
+    pairs = ((d.metadata["Name"], d.version) for d in importlib.metadata.distributions())
+    return {name: version for name, version in sorted(pairs, key=lambda p: str(p[0]).lower()) if name}
+
+
+def facts(hardware: dict[str, str]) -> dict[str, Any]:
+    """Python, system, processor, packages and the `hardware` that the caller knows of (such as the GPU's name)."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpus": os.cpu_count() or 0,
+        **hardware,
+        "packages": packages(),
+    }
+
+
+def as_text(environment: dict[str, Any]) -> str:
+    """env.txt."""
+    lines = [f"{key}: {value}" for key, value in environment.items() if key != "packages"]
+    return "\n".join([*lines, "", *(f"{n}=={v}" for n, v in environment["packages"].items())]) + "\n"
+
+
+def git_facts(root: Path) -> dict[str, Any]:
+    """Commit, branch, and whether there is anything uncommitted; empty values where there is no git."""
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    if not (root / ".git").exists():
+        return {"commit": "", "branch": "", "dirty": False}
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "branch": git("branch", "--show-current"),
+        "dirty": bool(git("status", "--porcelain")),
+    }
+
+
+def boot_id() -> str:
+    """Changes when the machine is started anew: a process number means nothing across that."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+def without_secrets(words: list[str]) -> list[str]:
+    """A command line with the passwords in URLs, and what follows a word like --token, blotted out."""
+    cleaned = [re.sub(r"(\w+://)[^/@\s:]+:[^/@\s]+@", r"\1***@", word) for word in words]
+    secret = re.compile(r"(token|password|secret|api[-_]?key)", re.IGNORECASE)
+    for i, word in enumerate(cleaned):
+        if word.startswith("-") and secret.search(word):
+            head, equals, _ = word.partition("=")
+            if equals:
+                cleaned[i] = f"{head}=***"
+            elif i + 1 < len(cleaned):
+                cleaned[i + 1] = "***"
+    return cleaned

@@ -1,0 +1,155 @@
+"""A run that is being made: scalars, status, heartbeat. It writes into its own folder only and locks nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tracking import snapshot
+from utils.files import write_atomic
+
+LOG = logging.getLogger("fieldbook.tracking")
+HEARTBEAT = 15.0  # seconds
+
+
+def now() -> str:
+    """ISO 8601 with zone, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+class Run:
+    """The record of a living run.
+
+    Args:
+        path: its folder, already whole.
+        root: the code that runs, to notice edits at the end.
+    """
+
+    def __init__(self, path: Path, status: dict[str, Any], root: Path, code: dict[str, str]) -> None:
+        self.path, self.id, self.root = path, path.name, root
+        self.weights_dir, self.figures_dir, self.events_dir = path / "weights", path / "figures", path / "runs"
+        self._status, self._code = status, code
+        self._before = float(status.get("seconds", 0.0))
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        # Unbuffered appends of whole lines: a killed run loses at most the line it was writing.
+        self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def log(self, step: int, epoch: int, scalars: dict[str, float]) -> None:
+        """Appends one line to metrics.jsonl. NaN and infinities, which JSON does not have, become null."""
+        row = {"step": step, "epoch": epoch, "time": round(self._before + time.monotonic() - self._started, 3)}
+        plain = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+        try:
+            os.write(self._metrics, (json.dumps({**row, **plain}) + "\n").encode())
+        except OSError as error:  # a full disk must not end a training that could still be saved
+            LOG.warning("metrics.jsonl: a line is lost (%s)", error.strerror)
+
+    def update(
+        self,
+        *,
+        progress: dict[str, int] | None = None,
+        metrics: dict[str, float] | None = None,
+        step: int = 0,
+        primary_metric: str = "",
+        lower_is_better: frozenset[str] = frozenset(),
+    ) -> None:
+        """Replaces status.json.
+
+        Args:
+            progress: epoch, step, total_steps.
+            metrics: full name (`val/top1`) -> value at `step`; last and best are kept.
+            lower_is_better: bare names (`loss`) of which less is better.
+        """
+        with self._lock:
+            self._status["progress"].update(progress or {})
+            self._status["primary_metric"] = primary_metric or self._status["primary_metric"]
+            for name, value in (metrics or {}).items():
+                self._note(name, value, step, name.rpartition("/")[2] in lower_is_better)
+            self._write()
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Sets the last status: finished, failed or interrupted, and says which code was edited meanwhile."""
+        self._ended.set()
+        today = snapshot.take(self.root, None, self.path.parent).files
+        edited = {kind: names for kind, names in snapshot.compare(self._code, today).items() if names}
+        with self._lock:
+            self._status.update(status=status, reason=reason, ended=now())
+            if edited:
+                self._status["code_edited"] = edited
+                LOG.warning("code was edited while the run was going: %s", ", ".join(sum(edited.values(), [])[:5]))
+            self._write()
+        os.close(self._metrics)
+
+    def cut(self, step: int) -> int:
+        """Moves rows beyond `step` to metrics.cut.jsonl, so that curves never step backwards; how many those were."""
+        path = self.path / "metrics.jsonl"
+        kept, cut = [], []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                (kept if json.loads(line)["step"] <= step else cut).append(line)
+            except (ValueError, KeyError, TypeError):
+                cut.append(line)
+        if cut:
+            with open(self.path / "metrics.cut.jsonl", "a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in cut)
+            write_atomic(path, "".join(f"{line}\n" for line in kept))
+            os.close(self._metrics)
+            self._metrics = os.open(path, os.O_WRONLY | os.O_APPEND)
+        return len(cut)
+
+    def write_test(self, result: dict[str, Any]) -> None:
+        """test.json."""
+        write_atomic(self.path / "test.json", json.dumps(result, indent=2) + "\n")
+
+    def _note(self, name: str, value: float, step: int, lower: bool) -> None:
+        known = self._status["metrics"].get(name)
+        finite = math.isfinite(value)
+        best = known["best"] if known else None
+        better = finite and (best is None or (value < best if lower else value > best))
+        entry = {"last": value if finite else None, "best": value if better else best}
+        entry["best_step"] = step if better else (known["best_step"] if known else None)
+        self._status["metrics"][name] = entry
+
+    def _write(self) -> None:
+        self._status["seconds"] = round(self._before + time.monotonic() - self._started, 3)
+        write_atomic(self.path / "status.json", json.dumps(self._status, indent=1) + "\n")
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT):
+            try:
+                os.utime(self.path / "status.json")
+            except OSError:
+                continue  # a file server that is away for a while
+
+
+class QuietRun:
+    """The twin of `Run` on ranks other than 0: knows the folder, writes nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.id = path, path.name
+        self.weights_dir, self.figures_dir, self.events_dir = path / "weights", path / "figures", path / "runs"
+
+    def log(self, step: int, epoch: int, scalars: dict[str, float]) -> None:
+        """Nothing."""
+
+    def update(self, **_: Any) -> None:
+        """Nothing."""
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Nothing."""
+
+    def cut(self, step: int) -> int:
+        """Nothing."""
+        return 0
+
+    def write_test(self, result: dict[str, Any]) -> None:
+        """Nothing."""

@@ -1,0 +1,189 @@
+"""The copy of the code: every file that git would commit or that is new and not ignored, honest about what it left out."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files import sha256_file
+
+MAX_FILE = 2_000_000  # bytes
+MAX_FILES = 5_000
+MAX_TOTAL = 50_000_000  # bytes
+SECRETS = (
+    ".env",
+    ".env.*",
+    "*.pem",
+    "*.key",
+    "id_rsa*",
+    "id_ed25519*",
+    "*.p12",
+    "*.pfx",
+    ".netrc",
+    ".pypirc",
+    "*credentials*",
+)
+_NOT_CODE = {".git", ".venv", "venv", "__pycache__", "exp", "datasets", "node_modules", ".idea", ".vscode"}
+_NO_SOURCE = ("tests/", "docs/", "benchmarks/")
+
+
+@dataclass
+class Snapshot:
+    """What was copied, and what was not.
+
+    Attributes:
+        files: path below the root -> sha256.
+        skipped: path -> reason.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tree_digest(self) -> str:
+        """Of all that was copied."""
+        return _digest(self.files, lambda name: True)
+
+    @property
+    def code_digest(self) -> str:
+        """Of the Python sources outside tests, docs and benchmarks: equal digests compute the same."""
+        return _digest(self.files, lambda name: name.endswith(".py") and not name.startswith(_NO_SOURCE))
+
+
+def _digest(files: dict[str, str], keep: Callable[[str], bool]) -> str:
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()) if keep(name))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def list_code(root: Path, leave_out: Path | None = None) -> list[str]:
+    """Paths below `root`: of a run's copy, the copied list; of a git checkout, what git knows or would add; else a walk.
+
+    Args:
+        leave_out: the folder of runs, wherever it lies.
+    """
+    copied = root.parent / f"{root.name}.sha256"
+    if copied.is_file():
+        names = [line.split("  ", 1)[1].partition("/")[2] for line in copied.read_text().splitlines()]
+    else:
+        names = _git_files(root) or _walk(root)
+    inside = os.path.relpath(leave_out, root) if leave_out else ".."
+    return [n for n in names if inside.startswith("..") or not (n + "/").startswith(inside + "/")]
+
+
+def take(root: Path, destination: Path | None, leave_out: Path | None = None) -> Snapshot:
+    """Copies the code of `root` to `destination` (None: only reads it) and says what was copied.
+
+    Raises:
+        UserError: too many or too large files; the message names the folder to ignore.
+    """
+    snapshot = Snapshot()
+    names = list_code(root, leave_out)
+    sizes: dict[str, int] = {}
+    for name in names:
+        reason = _reason_to_skip(root, name, sizes)
+        if reason:
+            snapshot.skipped[name] = reason
+    _check_size(sizes)
+    for name in sizes:
+        if destination is not None:
+            target = destination / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, target)
+            target.chmod(0o755 if os.access(root / name, os.X_OK) else 0o644)
+        snapshot.files[name] = sha256_file(target if destination is not None else root / name)
+    return snapshot
+
+
+def checksum_lines(snapshot: Snapshot, folder: str) -> str:
+    """What `sha256sum -c` reads, for a copy in `folder` beside the list."""
+    return "".join(f"{digest}  {folder}/{name}\n" for name, digest in sorted(snapshot.files.items()))
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Path below the copied root -> sha256, as written by `checksum_lines`; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    pairs = (line.split("  ", 1) for line in path.read_text().splitlines() if "  " in line)
+    return {name.partition("/")[2]: digest for digest, name in pairs}
+
+
+def compare(old: dict[str, str], new: dict[str, str]) -> dict[str, list[str]]:
+    """Which files were added, removed and changed from `old` to `new` (path -> sha256)."""
+    return {
+        "added": sorted(set(new) - set(old)),
+        "removed": sorted(set(old) - set(new)),
+        "changed": sorted(name for name in old if name in new and old[name] != new[name]),
+    }
+
+
+def _reason_to_skip(root: Path, name: str, sizes: dict[str, int]) -> str:
+    """Why a file is left out, or "" after noting its size."""
+    path = root / name
+    try:
+        info = path.lstat()
+    except OSError:
+        return "" if not path.exists() else "cannot be read"  # deleted, but not yet in git's eyes
+    if any(fnmatch.fnmatch(path.name, pattern) for pattern in SECRETS):
+        return "looks like a secret"
+    if stat.S_ISLNK(info.st_mode):
+        target = path.resolve()
+        if not target.is_file() or root.resolve() not in target.parents:
+            return "a link out of the tree"
+        info = target.stat()
+    if not stat.S_ISREG(info.st_mode):
+        return "no regular file (a submodule, or a folder of its own)"
+    if info.st_size > MAX_FILE:
+        return f"{info.st_size / 1e6:.1f} MB: over {MAX_FILE / 1e6:.0f} MB"
+    if not os.access(path, os.R_OK):
+        return "cannot be read"
+    sizes[name] = info.st_size
+    return ""
+
+
+def _check_size(sizes: dict[str, int]) -> None:
+    total = sum(sizes.values())
+    if len(sizes) <= MAX_FILES and total <= MAX_TOTAL:
+        return
+    weight: dict[str, int] = {}
+    for name, size in sizes.items():
+        folder = name.partition("/")[0] if "/" in name else "."
+        weight[folder] = weight.get(folder, 0) + (size if total > MAX_TOTAL else 1)
+    heaviest = max(weight, key=lambda folder: weight[folder])
+    raise UserError(
+        f"the code to copy is {len(sizes)} files and {total / 1e6:.0f} MB (at most {MAX_FILES} and {MAX_TOTAL / 1e6:.0f} MB): "
+        f"most of it lies in {heaviest!r}; add that folder to .gitignore"
+    )
+
+
+def _git_files(root: Path) -> list[str]:
+    """Tracked and new files, if `root` is the top of a checkout (a folder inside another project's is not)."""
+    command = ["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", "-z"]
+    if not (root / ".git").exists():
+        return []
+    try:
+        output = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return sorted(set(filter(None, output.decode(errors="surrogateescape").split("\0"))))
+
+
+def _walk(root: Path) -> list[str]:
+    """All files, but for what is never code and what the top .gitignore names."""
+    ignore = root / ".gitignore"
+    lines = ignore.read_text().splitlines() if ignore.is_file() else []
+    patterns = [line.strip().strip("/") for line in lines if line.strip() and line.strip()[0] not in "#!"]
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [d for d in folders if d not in _NOT_CODE and not any(fnmatch.fnmatch(d, p) for p in patterns)]
+        for file in files:
+            if not any(fnmatch.fnmatch(file, p) for p in patterns):
+                found.append(os.path.relpath(os.path.join(folder, file), root))
+    return sorted(found)

@@ -1,0 +1,221 @@
+"""The birth of a record: made under a temporary name, renamed when it is whole; and going on in an old one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tracking import environment, snapshot
+from tracking.record import SCHEMA, is_alive, notes_text, read_record
+from tracking.run import Run, now
+from utils.errors import UserError
+from utils.files import fsync_directory, write_atomic
+from utils.names import check_run_name
+
+_STARTING = ".starting-"
+
+
+@dataclass
+class Facts:
+    """What a run is: everything that its record says of the start.
+
+    Attributes:
+        root: the code to copy, a repository's top folder.
+        config: the resolved config as YAML text; `config_flat` and `origins` the same by dotted key.
+        data: per split: name, samples, classes, digest.
+        hardware: what the caller knows of the machine (device, torch).
+    """
+
+    root: Path
+    name: str
+    config: str
+    config_flat: dict[str, Any]
+    config_digest: str
+    origins: dict[str, str]
+    seed: int
+    command: list[str]
+    why: str = ""
+    expect: str = ""
+    tags: list[str] = field(default_factory=list)
+    parent: str = ""
+    world_size: int = 1
+    data: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, str] = field(default_factory=dict)
+
+
+def start_run(folder: Path, facts: Facts) -> Run:
+    """Makes the run's folder in `folder` with its whole record and the code copy, and begins its heartbeat.
+
+    Raises:
+        UserError: a bad name, a folder that cannot be written, a full disk, code too large to copy. No folder is left.
+    """
+    check_run_name(facts.name)
+    moment = datetime.now()
+    aside = folder / f"{_STARTING}{facts.name}-{os.getpid()}-{moment:%H%M%S%f}"
+    try:
+        aside.mkdir(parents=True)
+        status = _fill(aside, folder, facts, moment)
+        path = _claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}")
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f"{folder}: the run's record cannot be written ({error.strerror or error}); free some space or take another "
+            "folder with --output-dir"
+        ) from error
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return Run(path, status, facts.root, snapshot.read_checksums(path / "scripts.sha256"))
+
+
+def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str, Any]:
+    """Writes every file of the record into the half-made folder; its first status."""
+    for name in ("runs", "weights", "figures"):
+        (aside / name).mkdir()
+    copy = snapshot.take(facts.root, aside / "scripts", folder)
+    described = environment.facts(facts.hardware)
+    started = now()
+    status = _first_status(started)
+    _write_json(aside / "run.json", _run_json(facts, copy, described, started, moment))
+    _write_json(aside / "status.json", status)
+    write_atomic(aside / "config.yml", facts.config)
+    write_atomic(aside / "notes.md", notes_text(facts.why, facts.expect, facts.tags))
+    write_atomic(aside / "env.txt", environment.as_text(described))
+    write_atomic(aside / "scripts.sha256", snapshot.checksum_lines(copy, "scripts"))
+    for name in ("log.txt", "metrics.jsonl"):
+        (aside / name).touch()
+    return status
+
+
+def _claim(aside: Path, folder: Path, wanted: str) -> Path:
+    """Renames to `wanted`, or `wanted-2`, ...: mkdir is exclusive, and renaming onto an empty folder replaces it."""
+    for number in range(1, 10_000):
+        path = folder / (wanted if number == 1 else f"{wanted}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        run_json = aside / "run.json"
+        content = json.loads(run_json.read_text())
+        _write_json(run_json, {**content, "id": path.name})
+        os.rename(aside, path)
+        fsync_directory(folder)
+        return path
+    raise UserError(f"{folder}: no free name like {wanted}")
+
+
+def _first_status(started: str) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "reason": "",
+        "ended": "",
+        "seconds": 0.0,
+        "progress": {"epoch": 0, "step": 0, "total_steps": 0},
+        "primary_metric": "",
+        "metrics": {},
+        "sessions": [_session(started, {})],
+    }
+
+
+def _session(started: str, changes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "host": environment.host(),
+        "boot_id": environment.boot_id(),
+        "pid": os.getpid(),
+        "started": started,
+        "changes": changes,
+    }
+
+
+def _run_json(
+    facts: Facts, copy: snapshot.Snapshot, described: dict[str, Any], started: str, moment: datetime
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "id": f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}",
+        "name": facts.name,
+        "why": facts.why,
+        "expect": facts.expect,
+        "tags": facts.tags,
+        "parent": facts.parent,
+        "started": started,
+        "command": environment.without_secrets(facts.command),
+        "host": environment.host(),
+        "boot_id": environment.boot_id(),
+        "pid": os.getpid(),
+        "world_size": facts.world_size,
+        "seed": facts.seed,
+        "git": environment.git_facts(facts.root),
+        "code_digest": copy.code_digest,
+        "tree_digest": copy.tree_digest,
+        "code_skipped": copy.skipped,
+        "config_digest": facts.config_digest,
+        "origins": facts.origins,
+        "data": facts.data,
+        "environment": described,
+    }
+
+
+def resume_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Run, str]:
+    """Goes on in the folder of an ended run; the run, and one line on code that differs from its copy ("" if none).
+
+    Args:
+        root: the code that now runs; where it differs from the copy it is kept as scripts.2/ (3, ...).
+        changes: config keys that differ from config.yml: {key: [old, new]}.
+
+    Raises:
+        UserError: the run is still living, or its record is broken.
+    """
+    record = read_record(path)
+    if record.status.get("status") == "running" and is_alive(record):
+        session = record.status["sessions"][-1]
+        raise UserError(f"{path.name} is still running: process {session['pid']} on {session['host']}; stop it first")
+    if not record.status:
+        raise UserError(f"{record.problems[0]}; the run cannot be resumed")
+    _sweep(path)
+    difference, code = _keep_code(path, root)
+    status = {**_first_status(""), **record.status, "status": "running", "reason": "", "ended": ""}
+    status["sessions"] = [*record.status.get("sessions", []), _session(now(), changes)]
+    try:
+        _write_json(path / "status.json", status)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
+    return Run(path, status, root, code), difference
+
+
+def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:
+    """Copies `root` beside the older copies if it is like none of them."""
+    today = snapshot.take(root, None, path.parent)
+    first = snapshot.read_checksums(path / "scripts.sha256")
+    if root.resolve() == (path / "scripts").resolve():
+        return "", today.files
+    differs = {kind: names for kind, names in snapshot.compare(first, today.files).items() if names}
+    if not differs:
+        return "", today.files
+    number = 2
+    while (path / f"scripts.{number}.sha256").is_file():
+        if snapshot.read_checksums(path / f"scripts.{number}.sha256") == today.files:
+            break
+        number += 1
+    else:
+        copy = snapshot.take(root, path / f"scripts.{number}", path.parent)
+        write_atomic(path / f"scripts.{number}.sha256", snapshot.checksum_lines(copy, f"scripts.{number}"))
+    shown = ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in differs.items())
+    return f"the code differs from the run's copy: {shown}; kept as scripts.{number}/", today.files
+
+
+def _sweep(path: Path) -> None:
+    """Removes what a killed writer left half-written."""
+    for folder in (path, path / "weights"):
+        for leftover in folder.glob(".writing-*"):
+            leftover.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
