@@ -113,9 +113,7 @@ def _train_parser() -> argparse.ArgumentParser:
     add("--why", metavar="TEXT", default="", help="what this run is meant to find out")
     add("--expect", metavar="CLAIM", default="", help='free text, or a claim such as "val/top1 > parent + 0.005"')
     add("--tag", metavar="TAG", dest="tags", action="append", default=[], help="a word to find the run by; repeatable")
-    add(
-        "--parent", metavar="RUN", default="", help="the run to compare with (default: the newest finished of its name)"
-    )
+    add("--parent", metavar="RUN", default="", help="the run to compare with (default: the newest finished of its name)")
     add("--resume", metavar="RUN|auto", default="", help="go on in that run's folder from its newest checkpoint")
     add("--code", choices=("tree", "run"), default="tree", help="resume with the working tree's code or the run's own")
     _add_keys(parser, list(FLAG_KEYS))

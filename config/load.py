@@ -167,12 +167,7 @@ def _fit(key: str, value: Any, default: Any, where: str, text: str | None) -> An
 
 def _number(key: str, value: Any, default: float, wrong: Any) -> int | float:
     kind = "a whole number" if isinstance(default, int) else "a number"
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or isinstance(value, float)
-        and isinstance(default, int)
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or isinstance(value, float) and isinstance(default, int):
         raise wrong(kind)
     least, greatest = RANGES.get(key, DEFAULT_RANGE)
     low = float(least.lstrip(">")) if isinstance(least, str) else least
@@ -232,20 +227,15 @@ def _check_together(cfg: Config) -> None:
             fits = isinstance(element, kinds) and not isinstance(element, bool)
             if not fits or isinstance(element, int | float) and not (math.isfinite(element) and element >= 0):
                 expected = " or ".join(
-                    {"int": "whole numbers", "float": "numbers", "str": "names"}.get(k.__name__, k.__name__)
-                    for k in kinds
+                    {"int": "whole numbers", "float": "numbers", "str": "names"}.get(k.__name__, k.__name__) for k in kinds
                 )
-                raise UserError(
-                    f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it"
-                )
+                raise UserError(f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it")
     if flat["NAME"]:
         check_run_name(flat["NAME"])
     if list(flat["SOLVER.STEPS"]) != sorted(set(flat["SOLVER.STEPS"])):
         raise UserError(f"{cfg.origins['SOLVER.STEPS']}: SOLVER.STEPS must increase, got {list(flat['SOLVER.STEPS'])}")
     if flat["INPUT.MIN_SCALE_TRAIN"] > flat["INPUT.MAX_SCALE_TRAIN"]:
-        raise UserError(
-            f"{cfg.origins['INPUT.MIN_SCALE_TRAIN']}: INPUT.MIN_SCALE_TRAIN is greater than MAX_SCALE_TRAIN"
-        )
+        raise UserError(f"{cfg.origins['INPUT.MIN_SCALE_TRAIN']}: INPUT.MIN_SCALE_TRAIN is greater than MAX_SCALE_TRAIN")
     for key in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST"):
         if len(flat[key]) > 2 or any(side < 1 for side in flat[key] if flat[key] != (0,)):
             raise UserError(f"{cfg.origins[key]}: {key} is [height, width] or one number, got {list(flat[key])}")

@@ -17,7 +17,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 class FreeMapping(dict[str, Any]):
     """The value of a key whose inner names are not ours, such as SOLVER.OPTIMIZER_ARGS; never changed in place."""
 
-    __setitem__ = __delitem__ = update = pop = popitem = setdefault = clear = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = update = pop = popitem = setdefault = clear = _refuse
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FreeMapping:
         return FreeMapping(self)
@@ -90,6 +90,8 @@ class Config(CfgNode):
     def flat(self) -> dict[str, Any]:
         """Dotted key -> value, in the order of defaults.py; does not count as reading."""
         pairs: dict[str, Any] = {}
+        key: str
+        value: Any
         for key, value in dict.items(self):
             if isinstance(value, Config):
                 pairs.update({f"{key}.{inner}": v for inner, v in value.flat().items()})
@@ -99,9 +101,7 @@ class Config(CfgNode):
 
     def unread(self) -> list[str]:
         """Keys that were set by the user and that nobody read so far."""
-        return [
-            k for k, origin in self.origins.items() if origin not in ("default", "derived") and not self._was_read(k)
-        ]
+        return [k for k, origin in self.origins.items() if origin not in ("default", "derived") and not self._was_read(k)]
 
     def _was_read(self, key: str) -> bool:
         head, _, rest = key.partition(".")
@@ -122,6 +122,8 @@ class Config(CfgNode):
     def clone(self) -> Config:
         """An unfrozen copy with the same origins."""
         twin = Config()
+        key: str
+        value: Any
         for key, value in dict.items(self):
             dict.__setitem__(twin, key, value.clone() if isinstance(value, Config) else copy.deepcopy(value))
         twin.origins.update(self.origins)

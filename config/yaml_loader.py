@@ -25,9 +25,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
@@ -59,7 +57,7 @@ def read_yaml(text: str, source: str) -> dict[str, tuple[Any, str]]:
     if node is None:
         return {}
     if not isinstance(node, MappingNode):
-        raise UserError(f"{source}:1: a config is a mapping of keys to values, this is a {node.id}")
+        raise UserError(f"{source}:1: a config is a mapping of keys to values, this is something else")
     pairs: dict[str, tuple[Any, str]] = {}
     _flatten(node, "", source, pairs)
     return pairs
@@ -106,6 +104,7 @@ def _plain(node: Node, where: str, count: list[int]) -> Any:
         return [_plain(child, where, count) for child in node.value]
     if isinstance(node, MappingNode):
         return {str(_plain(k, where, count)): _plain(v, where, count) for k, v in node.value}
+    assert isinstance(node, ScalarNode)
     return _scalar(node, where)
 
 

@@ -64,7 +64,9 @@ def build_splits(cfg: Config) -> Splits:
         kept, held_out = stratified(train.targets, cfg.DATASETS.VAL_FRACTION, seed)
         train, val = Part(train, kept), Part(train, held_out) if held_out else None
     limit = cfg.DATASETS.LIMIT
-    splits = Splits(*(Part(d, range(limit)) if d and limit and len(d) > limit else d for d in (train, val, test)))
+    cut = [Part(part, range(limit)) if part and limit and len(part) > limit else part for part in (train, val, test)]
+    assert cut[0] is not None
+    splits = Splits(cut[0], cut[1], cut[2])
     _check(cfg, splits)
     return splits
 
@@ -114,9 +116,7 @@ def make_data_loader(
     """
     dataset = splits.get(split)
     if dataset is None:
-        raise UserError(
-            f"there is no {split} split; set DATASETS.{split.upper()}" + " or VAL_FRACTION" * (split == "val")
-        )
+        raise UserError(f"there is no {split} split; set DATASETS.{split.upper()}" + " or VAL_FRACTION" * (split == "val"))
     training = split == "train" if train is None else train
     transforms = _transforms(cfg, splits.train, training)
     seed, targets = cfg.SEED, dataset.targets
@@ -124,9 +124,7 @@ def make_data_loader(
     parts = cfg.SOLVER.ACCUMULATE if training else 1
     window = cfg.SOLVER.IMS_PER_BATCH if training else cfg.TEST.IMS_PER_BATCH * world_size
     if training and window < parts * world_size:
-        raise UserError(
-            f"SOLVER.IMS_PER_BATCH {window} cannot be split over {world_size} ranks x SOLVER.ACCUMULATE {parts}"
-        )
+        raise UserError(f"SOLVER.IMS_PER_BATCH {window} cannot be split over {world_size} ranks x SOLVER.ACCUMULATE {parts}")
     drop_last = training and cfg.DATALOADER.DROP_LAST
     if drop_last and len(dataset) < window:
         raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
@@ -161,9 +159,7 @@ def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
     wanted, workers = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS
     in_memory = fetcher.dataset.arrays() is not None
     if wanted == "memory" and not in_memory:
-        raise UserError(
-            f"DATALOADER.LOADER memory: {fetcher.dataset.name} does not lie in memory; take auto or processes"
-        )
+        raise UserError(f"DATALOADER.LOADER memory: {fetcher.dataset.name} does not lie in memory; take auto or processes")
     if in_memory and wanted != "processes":
         return MemoryLoader(plan, fetcher, "asked for" if wanted == "memory" else "the data set lies in memory")
     why = "asked for" if wanted == "processes" else "the data set reads files"
@@ -174,9 +170,7 @@ def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[floa
     mean, std = cfg.INPUT.PIXEL_MEAN or train.mean, cfg.INPUT.PIXEL_STD or train.std
     for key, values in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
         if len(values) not in (0, 1, train.channels):
-            raise UserError(
-                f"INPUT.{key} has {len(values)} values, the images of {train.name} have {train.channels} channels"
-            )
+            raise UserError(f"INPUT.{key} has {len(values)} values, the images of {train.name} have {train.channels} channels")
     return mean, std
 
 

@@ -44,6 +44,8 @@ def evaluate(
     task.eval()
     try:
         for raw in loader:
+            if len(raw["index"]) == 0:
+                continue
             batch = prepare(raw)
             with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 outputs, losses = task(batch)

@@ -55,7 +55,7 @@ def prepare_model(
         task.model.to(memory_format=torch.channels_last)
     wrapped: nn.Module = task
     if distributed.world_size() > 1 and strategy == "ddp":
-        wrapped = nn.parallel.DistributedDataParallel(
-            task, device_ids=[device.index] if device.type == "cuda" else None
-        )
-    return torch.compile(wrapped) if compile else wrapped
+        wrapped = nn.parallel.DistributedDataParallel(task, device_ids=[device.index] if device.type == "cuda" else None)
+    if compile:
+        wrapped.compile()
+    return wrapped

@@ -18,7 +18,7 @@ from engine.meters import MeanMeter
 from engine.randomness import GlobalGenerators
 from engine.task import Batch, Task, total_loss
 from solver import set_lr
-from utils.errors import RunFailed
+from utils.errors import RunFailed, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -89,7 +89,6 @@ class Trainer:
         clip_norm: float = 0.0,
         ema: Any = None,
         nonfinite: str = "stop",
-        hooks: Sequence[Hook] = (),
     ) -> None:
         self.task, self.wrapped = task, wrapped if wrapped is not None else task
         self.optimizer, self.schedule, self.ema = optimizer, schedule, ema
@@ -101,6 +100,7 @@ class Trainer:
         self.max_epochs = -(-self.total_steps // max(self.steps_per_epoch, 1))
         self.epoch = self.step = self.step_in_epoch = self.skipped_steps = 0
         self.stop_reason = ""
+        self.listeners: list[Callable[[int, dict[str, float]], None]] = []
         self.meter = MeanMeter(device)
         self.data_seconds = 0.0
         self.samples = 0
@@ -117,8 +117,13 @@ class Trainer:
         self.register("meter", self.meter)
         if ema is not None:
             self.register("ema", ema)
-        self.hooks = list(hooks)
-        for hook in self.hooks:
+        self.hooks: list[Hook] = []
+        self.rank, self.is_main = distributed.rank(), distributed.is_main()
+
+    def add_hooks(self, hooks: Sequence[Hook]) -> None:
+        """Appends hooks, in order, and registers those that have state."""
+        self.hooks += hooks
+        for hook in hooks:
             if hook.state_name:
                 self.register(hook.state_name, hook)
 
@@ -146,7 +151,7 @@ class Trainer:
             start = time.perf_counter()
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
             self.data_seconds += time.perf_counter() - start
-            self.train_step(window)
+            self.train_step([batch for batch in window if len(batch["index"])])
             self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
             for act in after_step:
                 act(self)
@@ -175,6 +180,11 @@ class Trainer:
         _, losses = self.wrapped(batch)
         return losses
 
+    def announce(self, step: int, row: dict[str, float]) -> None:
+        """Tells every listener (TensorBoard, the bar) what was logged."""
+        for listener in self.listeners:
+            listener(step, row)
+
     def register(self, name: str, part: Stateful) -> None:
         """Makes the state of `part` a part of every checkpoint, under `name`."""
         assert name not in self._registered and name not in ("schema", "progress", "meta"), f"{name!r} is taken"
@@ -187,7 +197,14 @@ class Trainer:
         return {"progress": progress, **{name: part.state_dict() for name, part in self._registered.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts every registered part, and the position, where `state` was taken."""
+        """Puts every registered part, and the position, where `state` was taken.
+
+        Raises:
+            UserError: the checkpoint lacks a part that this trainer has.
+        """
+        missing = [name for name in self._registered if name not in state]
+        if missing:
+            raise UserError(f"the checkpoint has no state of {', '.join(missing)}: it was written with other keys or code")
         for name, part in self._registered.items():
             part.load_state_dict(state[name])
         for name, value in state["progress"].items():
@@ -255,7 +272,9 @@ class Trainer:
 
     def _no_sync(self, more: bool) -> AbstractContextManager[Any]:
         """Gradients travel between ranks once a step, with the window's last batch."""
-        return self.wrapped.no_sync() if more and hasattr(self.wrapped, "no_sync") else nullcontext()
+        if more and isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
+            return self.wrapped.no_sync()
+        return nullcontext()
 
     def _call(self, event: str) -> None:
         for hook in self.hooks:

@@ -28,9 +28,7 @@ class LoadReport:
         parts = []
         for kind in ("matched", "missing", "unexpected", "reshaped"):
             names = getattr(self, kind)
-            shown = (
-                f" ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names and kind != "matched" else ""
-            )
+            shown = f" ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names and kind != "matched" else ""
             parts.append(f"{len(names)} {kind}{shown}")
         return ", ".join(parts)
 
@@ -51,9 +49,7 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     tensors = (
-        {k.removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
-        if isinstance(content, dict)
-        else {}
+        {k.removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     )
     if not tensors:
         raise UserError(f"{path}: holds no weights (a state dict, or one under 'model' or 'state_dict')")
@@ -77,8 +73,6 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
         raise UserError(f"no weight matches the model by name and shape: {report.text()}; is it another model's file?")
     wrong = [k for k in (*report.missing, *report.unexpected, *reshaped) if not any(fnmatch(k, p) for p in allow)]
     if wrong:
-        raise UserError(
-            f"weights do not fit the model: {report.text()}; if that is meant, name them in MODEL.WEIGHTS_ALLOW"
-        )
+        raise UserError(f"weights do not fit the model: {report.text()}; if that is meant, name them in MODEL.WEIGHTS_ALLOW")
     model.load_state_dict({k: state[k] for k in matched}, strict=False)
     return report

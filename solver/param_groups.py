@@ -31,11 +31,7 @@ def make_groups(
         UserError: a pattern is malformed or matches no parameter; nothing is trainable.
     """
     for pattern in patterns:
-        if (
-            len(pattern) != 3
-            or not isinstance(pattern[0], str)
-            or not all(isinstance(v, int | float) for v in pattern[1:])
-        ):
+        if len(pattern) != 3 or not isinstance(pattern[0], str) or not all(isinstance(v, int | float) for v in pattern[1:]):
             raise UserError(f"SOLVER.PARAM_GROUPS: expected [pattern, rate factor, weight decay], got {list(pattern)}")
     groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
     used: set[str] = set()
@@ -56,9 +52,7 @@ def make_groups(
             groups.setdefault(key, []).append(parameter)
     unused = [p[0] for p in patterns if p[0] not in used]
     if unused:
-        raise UserError(
-            f"SOLVER.PARAM_GROUPS: no trainable parameter is called {unused[0]!r} (fnmatch, such as model.head.*)"
-        )
+        raise UserError(f"SOLVER.PARAM_GROUPS: no trainable parameter is called {unused[0]!r} (fnmatch, such as model.head.*)")
     if not groups:
         raise UserError("the model and the loss have no trainable parameter")
     return [

@@ -32,9 +32,7 @@ def run_card(run: Run, parent: Record | None, guess: bool, facts: list[tuple[str
     if parent is None:
         rows.append(("parent", "none: the first run to compare others with"))
     else:
-        rows.append(
-            ("parent", parent.id + (" (a guess: the most similar config; --parent names another)" if guess else ""))
-        )
+        rows.append(("parent", parent.id + (" (a guess: the most similar config; --parent names another)" if guess else "")))
         rows += _differences(run, record, parent)
     return _draw(record["id"], rows, width)
 
@@ -45,9 +43,7 @@ def _differences(run: Run, record: dict[str, Any], parent: Record) -> list[tuple
     old, new = parent.run.get("environment", {}).get("packages", {}), environment.packages()
     changed = [f"{n} {old.get(n, '-')} -> {new.get(n, '-')}" for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
     if changed:
-        rows.append(
-            ("packages", ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else ""))
-        )
+        rows.append(("packages", ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")))
     return rows
 
 
@@ -73,13 +69,13 @@ def code_changes(run: Run, parent: Record) -> list[str]:
     new = snapshot.read_checksums(run.path / "scripts.sha256")
     lines = []
     for name in sorted(sum(snapshot.compare(old, new).values(), [])):
-        texts = []
+        texts: list[list[str]] = []
         for folder in (parent.path, run.path):
             try:
                 texts.append((folder / "scripts" / name).read_text(encoding="utf-8").splitlines())
             except (OSError, UnicodeDecodeError):
                 texts.append([])
-        diff = list(difflib.unified_diff(*texts, lineterm="", n=0))[2:]
+        diff = list(difflib.unified_diff(texts[0], texts[1], lineterm="", n=0))[2:]
         added, removed = (sum(line.startswith(sign) for line in diff) for sign in "+-")
         lines.append(f"{name} +{added} -{removed}")
     return lines if len(lines) <= 12 else [*lines[:12], f"and {len(lines) - 12} more files"]

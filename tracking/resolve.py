@@ -51,9 +51,7 @@ def find_run(folder: Path, text: str) -> Path:
         return parts[0]
     if parts:
         raise UserError(f"{text!r} could be {', '.join(p.name for p in parts[-5:])}; give more of the name")
-    raise UserError(
-        f"no run {text!r} in {folder}{nearest(text, [p.name for p in runs])}; tools/train_net.py makes them"
-    )
+    raise UserError(f"no run {text!r} in {folder}{nearest(text, [p.name for p in runs])}; tools/train_net.py makes them")
 
 
 def choose_parent(folder: Path, name: str, config: dict[str, Any], explicit: str = "") -> tuple[Record | None, bool]:
@@ -68,9 +66,7 @@ def choose_parent(folder: Path, name: str, config: dict[str, Any], explicit: str
     if explicit:
         return read_record(find_run(folder, explicit)), False
     records = [read_record(path) for path in reversed(list_runs(folder))]
-    finished = [
-        r for r in records if r.status.get("status") == "finished" and not NOT_PARENTS & set(r.run.get("tags", []))
-    ]
+    finished = [r for r in records if r.status.get("status") == "finished" and not NOT_PARENTS & set(r.run.get("tags", []))]
     same = next((r for r in finished if r.name == name), None)
     if same is not None or not finished:
         return same, False

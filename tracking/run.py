@@ -92,7 +92,8 @@ class Run:
     def cut(self, step: int) -> int:
         """Moves rows beyond `step` to metrics.cut.jsonl, so that curves never step backwards; how many those were."""
         path = self.path / "metrics.jsonl"
-        kept, cut = [], []
+        kept: list[str] = []
+        cut: list[str] = []
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 (kept if json.loads(line)["step"] <= step else cut).append(line)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
+
 from data.collate_batch import collate_batch
 from data.dataset import Dataset, Sample
 from data.images import BadSample
@@ -93,8 +95,8 @@ class Loader:
         for batch, complaints in self._fetch_all(epoch, self.plan.batches(epoch, first)):
             left_out += len(complaints)
             self._complain(complaints, left_out)
-            if batch is not None:
-                yield batch
+            # A batch without samples is still one, else the positions after it would shift.
+            yield batch if batch is not None else {"index": torch.empty(0, dtype=torch.int64)}
 
     def describe(self) -> str:
         """Which loader this is and why, for the run card."""

@@ -24,9 +24,7 @@ class TorchvisionTransform:
 
         kind = getattr(v2, name, None)
         if not isinstance(kind, type) or not issubclass(kind, v2.Transform):
-            raise UserError(
-                f"torchvision has no transform {name!r}{nearest(name, [n for n in dir(v2) if n[0].isupper()])}"
-            )
+            raise UserError(f"torchvision has no transform {name!r}{nearest(name, [n for n in dir(v2) if n[0].isupper()])}")
         try:
             self.transform = kind(**arguments)
         except (TypeError, ValueError) as error:

@@ -43,9 +43,7 @@ def _make(entry: Any, defaults: dict[str, Any], key: str) -> Any:
     missing = [k for k, p in parameters.items() if p.default is p.empty and k not in given]
     if missing:
         remedy = (
-            "set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST"
-            if missing == ["size"]
-            else f"give {{{name}: {{{missing[0]}: ...}}}}"
+            "set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST" if missing == ["size"] else f"give {{{name}: {{{missing[0]}: ...}}}}"
         )
         raise UserError(f"{key}: {name} needs {', '.join(missing)}; {remedy}")
     return kind(**given)

@@ -34,7 +34,7 @@ class RandomErasing:
         image = sample["image"]
         channels, height, width = image.shape
         for _ in range(100):
-            area = height * width * rng.uniform(*self.area)
+            area = height * width * rng.uniform(self.area[0], self.area[1])
             aspect = math.exp(rng.uniform(math.log(self.ratio), -math.log(self.ratio)))
             tall, wide = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < tall < height and 0 < wide < width:

@@ -17,7 +17,7 @@ Sample = dict[str, Any]
 
 def _both(sample: Sample, act: Any) -> Sample:
     """`act(tensor, is_mask)` on the image and, where there is one, on the mask."""
-    changed = {key: act(sample[key], key == "mask") for key in ("image", "mask") if key in sample}
+    changed: Sample = {key: act(sample[key], key == "mask") for key in ("image", "mask") if key in sample}
     return {**sample, **changed}
 
 

@@ -10,9 +10,7 @@ from modeling.models import MODELS
 
 
 @MODELS.register("mlp")
-def mlp(
-    *, in_channels: int, num_classes: int, image_size: tuple[int, int], hidden: Sequence[int] = (128,)
-) -> nn.Module:
+def mlp(*, in_channels: int, num_classes: int, image_size: tuple[int, int], hidden: Sequence[int] = (128,)) -> nn.Module:
     """B x C x H x W -> logits B x num_classes, with ReLU between layers of `hidden` widths."""
     widths = [in_channels * image_size[0] * image_size[1], *hidden]
     layers: list[nn.Module] = [nn.Flatten()]

@@ -33,7 +33,7 @@ def _widen(model: nn.Module, name: str, in_channels: int) -> None:
                 module.out_channels,
                 (module.kernel_size[0], module.kernel_size[1]),
                 (module.stride[0], module.stride[1]),
-                padding=module.padding,
+                padding=module.padding if isinstance(module.padding, str) else (module.padding[0], module.padding[1]),
                 bias=module.bias is not None,
             )
             parent, _, attribute = path.rpartition(".")

@@ -1,0 +1,171 @@
+"""The engine's factories: the only place of this room that reads `cfg`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from config import Config
+from data import Splits, build_prepare, make_data_loader
+from data.build import image_size
+from engine import distributed
+from engine.checkpoint import CheckpointWriter
+from engine.evaluators import EVALUATORS
+from engine.hooks import HOOKS, Hook
+from engine.hooks.checkpoints import CheckpointHook
+from engine.hooks.early_stop import EarlyStopHook
+from engine.hooks.evaluation import EvaluationHook
+from engine.hooks.logging import LoggingHook
+from engine.hooks.progress import ProgressHook
+from engine.hooks.signals import SignalHook
+from engine.hooks.tensorboard import TensorBoardHook
+from engine.inference import Evaluator, evaluate
+from engine.prepare import prepare_model
+from engine.task import Task
+from engine.trainer import AUTOCAST, Trainer
+from modeling import build_loss, build_model
+from solver import ModelEMA, make_lr_scheduler, make_optimizer
+from utils.errors import UserError
+
+
+def build_task(cfg: Config, splits: Splits) -> Task:
+    """Model and loss, untrained, on the CPU.
+
+    Raises:
+        UserError: names or sizes that do not fit.
+    """
+    channels = splits.train.channels
+    if cfg.MODEL.IN_CHANNELS not in (0, channels):
+        raise UserError(f"MODEL.IN_CHANNELS is {cfg.MODEL.IN_CHANNELS}, the images of {splits.train.name} have {channels}")
+    classes = splits.num_classes
+    model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
+    return Task(model, build_loss(cfg, num_classes=classes))
+
+
+def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Evaluator:
+    """The evaluator that TEST.EVALUATOR names."""
+    evaluator: Evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(num_classes=num_classes, device=device)
+    return evaluator
+
+
+def make_scorer(
+    cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, evaluator: Evaluator
+) -> Callable[..., dict[str, float]]:
+    """A function that evaluates `task` on a split, and passes `on_batch` on."""
+    ranks = {"rank": distributed.rank(), "world_size": distributed.world_size()}
+    loader = make_data_loader(cfg, split, splits, **ranks, train=False)
+    prepare = build_prepare(cfg, splits, device)
+    autocast = AUTOCAST.get(cfg.SOLVER.PRECISION)
+
+    def score(on_batch: Callable[..., Any] | None = None) -> dict[str, float]:
+        loader.set_position(0, 0)
+        return evaluate(task, loader, prepare, evaluator, device=device, autocast=autocast, on_batch=on_batch)
+
+    return score
+
+
+def primary_metric(cfg: Config, scores: dict[str, float]) -> str:
+    """The bare name of the score that selects: TEST.PRIMARY_METRIC, or the evaluator's first.
+
+    Raises:
+        UserError: the evaluator gives no such score.
+    """
+    wanted = cfg.TEST.PRIMARY_METRIC.rpartition("/")[2]
+    if wanted and wanted not in {*scores, "loss"}:
+        raise UserError(f"TEST.PRIMARY_METRIC {wanted!r}: the evaluator {cfg.TEST.EVALUATOR} gives {', '.join(scores)}, loss")
+    return wanted or next(iter(scores))
+
+
+def check_precision(cfg: Config, device: torch.device) -> None:
+    """fp16 needs a GPU: on a CPU most of its operations do not exist.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    if cfg.SOLVER.PRECISION == "fp16" and device.type != "cuda":
+        raise UserError(f"SOLVER.PRECISION fp16 needs a CUDA device, this is {device}; take bf16 or fp32")
+
+
+def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device) -> Trainer:
+    """A trainer without hooks: they need a run (`build_hooks`), and what is wrong is to be said before there is one.
+
+    Raises:
+        UserError: whatever of data, solver and device does not fit.
+    """
+    check_precision(cfg, device)
+    solver = cfg.SOLVER
+    loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
+    wrapped = prepare_model(
+        task,
+        device,
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        compile=cfg.MODEL.COMPILE,
+        strategy=cfg.DISTRIBUTED.STRATEGY,
+    )
+    trainer = Trainer(
+        task,
+        make_optimizer(cfg, task),
+        lambda step: solver.BASE_LR,
+        loader,
+        build_prepare(cfg, splits, device),
+        device=device,
+        max_epochs=solver.MAX_EPOCHS,
+        max_steps=solver.MAX_STEPS,
+        wrapped=wrapped,
+        accumulate=solver.ACCUMULATE,
+        precision=solver.PRECISION,
+        clip_norm=solver.CLIP_NORM,
+        ema=ModelEMA(task.model, solver.EMA_DECAY) if solver.EMA_DECAY else None,
+        nonfinite=solver.NONFINITE,
+    )
+    trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
+    return trainer
+
+
+def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:
+    """The hooks in their order: numbers, validation, checkpoints, then whatever may end the run."""
+    device, solver = trainer.device, cfg.SOLVER
+    evaluator = build_evaluator(cfg, splits.num_classes, device)
+    evaluation = None
+    if splits.val is not None:
+        evaluation = EvaluationHook(
+            make_scorer(cfg, trainer.task, splits, "val", device, evaluator),
+            run,
+            period=solver.EVAL_PERIOD,
+            primary=primary_metric(cfg, evaluator.compute()),
+            lower_is_better=evaluator.lower_is_better,
+        )
+    main = distributed.is_main()
+    checkpoints = CheckpointHook(
+        CheckpointWriter(run.weights_dir) if main else None,
+        run,
+        lambda: export(trainer, splits),
+        evaluation=evaluation,
+        period=solver.CHECKPOINT_PERIOD,
+        seconds=solver.CHECKPOINT_SECONDS,
+        top_k=solver.TOP_K,
+    )
+    hooks: list[Hook] = [LoggingHook(run, period=solver.LOG_PERIOD)]
+    if main:
+        hooks += [TensorBoardHook(run.events_dir), ProgressHook()]
+    hooks += [evaluation] if evaluation is not None else []
+    hooks.append(checkpoints)
+    if solver.EARLY_STOP and evaluation is None:
+        raise UserError("SOLVER.EARLY_STOP needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
+    if solver.EARLY_STOP and evaluation is not None:
+        hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
+    hooks.append(SignalHook(checkpoints))
+    return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
+
+
+def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:
+    """What best.pt holds: all that using the model needs, and nothing that only training needs."""
+    prepare: Any = trainer.prepare
+    return {
+        "model": trainer.task.model.state_dict(),
+        "loss": trainer.task.loss.state_dict(),
+        "classes": splits.classes,
+        "preprocessing": prepare.describe(),
+    }

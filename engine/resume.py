@@ -1,0 +1,91 @@
+"""Going on with a run: which one, with which config, from which state."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import config
+import tracking
+from engine.checkpoint import load_newest
+from engine.trainer import Trainer
+from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.engine")
+# What a run is cannot be changed under way.
+REFUSED = (
+    "MODEL.NAME",
+    "MODEL.NUM_CLASSES",
+    "MODEL.IN_CHANNELS",
+    "MODEL.HIDDEN",
+    "LOSS.",
+    "SOLVER.OPTIMIZER_NAME",
+    "DATASETS.",
+    "SOLVER.IMS_PER_BATCH",
+    "SOLVER.ACCUMULATE",
+    "SEED",
+)
+
+
+def find_resumable(args: argparse.Namespace, folder: Path, name: str) -> Path | None:
+    """The run that --resume means; None where "auto" finds none, so that a new one is started.
+
+    Raises:
+        UserError: the run named does not exist.
+    """
+    if args.resume != "auto":
+        return tracking.find_run(folder, args.resume)
+    for path in reversed(tracking.list_runs(folder)):
+        record = tracking.read_record(path)
+        if record.name == name and tracking.state_of(record) in ("interrupted", "failed", "lost"):
+            return path
+    LOG.info("--resume auto: no unfinished run of %s in %s; a new one is started", name, folder)
+    return None
+
+
+def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, dict[str, Any]]:
+    """The run's own config with the changes of this command line, and those changes as {key: [old, new]}.
+
+    Raises:
+        UserError: a change that would make it another run.
+    """
+    own = config.load_run(path / "config.yml")
+    overrides = [o for o in args.overrides if o.key not in ("NAME", "OUTPUT_DIR")]
+    cfg = config.load_run(path / "config.yml", overrides)
+    old, new = own.flat(), cfg.flat()
+    changes = {key: [old[key], new[key]] for key in old if old[key] != new[key]}
+    for key in changes:
+        if key.startswith(REFUSED):
+            raise UserError(f"{key} cannot be changed in a run that goes on ({old[key]!r} to {new[key]!r}); start a new run")
+    if args.config_file:
+        given = config.load_file(args.config_file).flat()
+        differs = [key for key in given if given[key] != old[key] and key not in ("NAME", "OUTPUT_DIR")]
+        if differs:
+            shown = ", ".join(f"{key} {old[key]!r} (file: {given[key]!r})" for key in differs[:6])
+            LOG.warning("the run's own config is taken, not that of %s: %s", args.config_file, shown)
+    return cfg, changes
+
+
+def is_finished(path: Path, cfg: config.Config, changes: dict[str, Any]) -> bool:
+    """Whether nothing is left to do: finished, and its epochs did not grow."""
+    record = tracking.read_record(path)
+    epochs = changes.get("SOLVER.MAX_EPOCHS") or changes.get("SOLVER.MAX_STEPS") or [math.inf, 0]
+    return record.status.get("status") == "finished" and not epochs[1] > epochs[0]
+
+
+def restore(trainer: Trainer, run: Any) -> None:
+    """Puts the trainer where the run's newest good checkpoint was taken, and cuts the curves there.
+
+    Raises:
+        NoUsableCheckpoint: there are some, but none is good.
+    """
+    state = load_newest(run.path / "weights")
+    if state is None:
+        LOG.info("no checkpoint was ever written: starting at step 0")
+    else:
+        trainer.load_state_dict(state)
+    cut = run.cut(trainer.step)
+    LOG.info("resumed at epoch %d, step %d%s", trainer.epoch, trainer.step, f"; {cut} later rows cut" if cut else "")

@@ -1,0 +1,43 @@
+"""Importing this puts the repository that this very file belongs to first on `sys.path`, and refuses any other.
+
+So the copied code in a run is runnable on its own: `python exp/<run>/scripts/tools/train_net.py` runs *that* code,
+whatever is installed or lies in the working directory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("config", "data", "engine", "layers", "modeling", "solver", "tracking", "utils")
+
+
+def _claim() -> None:
+    sys.path[:] = [str(ROOT), *(p for p in sys.path if p != str(ROOT))]
+    for room in ROOMS:
+        spec = importlib.util.find_spec(room)
+        if spec is None or spec.origin is None or ROOT not in Path(spec.origin).resolve().parents:
+            found = spec.origin if spec else "nowhere"
+            sys.exit(f"error: the package {room!r} was found in {found}, not in {ROOT}; is the copy of the code whole?")
+
+
+_claim()
+
+
+def run_tool(main: Callable[[Sequence[str]], int]) -> None:
+    """Calls `main(argv)` and ends the process: what a user can mend is one line on stderr, never a traceback."""
+    from utils.errors import RunFailed, UserError
+
+    try:
+        code = main(sys.argv[1:])
+    except (UserError, RunFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,175 @@
+"""Train a model and record the run.
+
+    python tools/train_net.py --config-file configs/train_digits_softmax.yml --why "does the baseline learn?"
+    python tools/train_net.py --resume <run>
+    torchrun --nproc-per-node 2 tools/train_net.py --config-file configs/x.yml
+
+Who wants a loop of their own copies this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import _root
+
+import config
+from utils.errors import UserError
+from utils.logger import add_file, setup_logger
+
+LOG = logging.getLogger("fieldbook.tools")
+INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be resumed
+
+
+def main(argv: Sequence[str]) -> int:
+    """From the command line to the record; see docs of the steps in each function."""
+    args = config.parse_arguments(argv)
+    setup_logger(screen=os.environ.get("RANK", "0") == "0")
+    if args.print_config or args.explain:
+        cfg = config.load(args)
+        print(config.explain(cfg, args.explain) if args.explain else config.dump(cfg), end="\n" if args.explain else "")
+        return 0
+    if args.resume:
+        return resume(args, argv)
+    return start(args, argv)
+
+
+def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    """A new run. Whatever the user got wrong ends before any folder exists."""
+    cfg = config.load(args)
+    name = cfg.NAME or "run"
+    from engine import distributed, prepare  # torch takes seconds: after the config is known to be good
+
+    device = prepare.choose_device(cfg.MODEL.DEVICE)
+    with distributed.session(device):
+        cfg, splits, trainer = build(cfg, device)
+        if args.dry_run:
+            return dry_run(cfg, splits, trainer)
+        args.why = args.why or ask_why()
+        import tracking
+        from engine.launch import make_facts, make_run
+
+        folder = Path(cfg.OUTPUT_DIR or "exp")
+        parent, guess = tracking.choose_parent(folder, name, cfg.flat(), args.parent)
+        facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, device=device)
+        run = make_run(folder, facts)
+        return train(cfg, splits, trainer, run, parent=parent, guess=guess)
+
+
+def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    """The same folder again, from its newest good checkpoint."""
+    from engine.resume import find_resumable, is_finished, load_resumed
+
+    given = config.load(args)
+    folder = Path(given.OUTPUT_DIR or "exp")
+    path = find_resumable(args, folder, given.NAME or "run")
+    if path is None:
+        return start(args, argv)
+    if args.code == "run" and path / "scripts" != _root.ROOT:
+        script = str(path / "scripts" / "tools" / "train_net.py")
+        os.execv(sys.executable, [sys.executable, script, *_with_run(argv, path)])
+    cfg, changes = load_resumed(args, path)
+    if is_finished(path, cfg, changes):
+        LOG.info("%s is finished; raise --epochs to go on", path.name)
+        return 0
+    from engine import distributed, prepare
+
+    device = prepare.choose_device(cfg.MODEL.DEVICE)
+    with distributed.session(device):
+        cfg, splits, trainer = build(cfg, device)
+        from engine.launch import reopen_run
+
+        run, difference = reopen_run(path, _root.ROOT, changes)
+        if difference:
+            LOG.warning("%s", difference)
+        return train(cfg, splits, trainer, run, resumed=True)
+
+
+def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
+    """Data, model, loss, optimizer, schedule."""
+    from data import build_splits
+    from engine.build import build_task, build_trainer
+    from engine.launch import load_start_weights
+    from engine.randomness import seed_everything
+
+    splits = build_splits(cfg)
+    cfg = config.freeze_with(cfg, {"MODEL.NUM_CLASSES": splits.num_classes, "MODEL.IN_CHANNELS": splits.train.channels})
+    seed_everything(cfg.SEED, cfg.DETERMINISTIC)
+    task = build_task(cfg, splits)
+    load_start_weights(cfg, task.model)
+    return cfg, splits, build_trainer(cfg, task, splits, device)
+
+
+def train(
+    cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, guess: bool = False, resumed: bool = False
+) -> int:
+    """Hooks, the loop, the test of the best weights, the last status."""
+    from engine.build import build_hooks
+    from engine.launch import finish, print_card
+    from engine.resume import restore
+    from utils.errors import RunFailed
+
+    log = add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
+    try:
+        trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
+        if resumed:
+            restore(trainer, run)
+        else:
+            print_card(cfg, splits, trainer, run, parent, guess)
+        trainer.train()
+    except (UserError, RunFailed) as error:
+        run.finish("failed", str(error))
+        raise
+    except BaseException as error:
+        run.finish("failed", f"{type(error).__name__}: {error}"[:500])
+        LOG.exception("the run failed")
+        return 1
+    if trainer.stop_reason.startswith("signal"):
+        run.finish("interrupted", trainer.stop_reason)
+        LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
+        return INTERRUPTED
+    finish(cfg, splits, trainer, run)
+    LOG.removeHandler(log)
+    return 0
+
+
+def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
+    """One batch of each split through model and loss, forward and backward; nothing is written."""
+    from engine.launch import card_facts, try_batches
+
+    for label, text in [*card_facts(cfg, splits, trainer), *try_batches(cfg, splits, trainer)]:
+        print(f"{label:>12}  {text}")
+    print("dry run: everything fits; nothing was written")
+    return 0
+
+
+def ask_why() -> str:
+    """Asks once, on a terminal and alone only; Enter or 60 s skip it. It is never forced."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return ""
+    import select
+
+    print("What is this run meant to find out? (Enter to skip) ", end="", flush=True)
+    ready, _, _ = select.select([sys.stdin], [], [], 60)
+    return sys.stdin.readline().strip() if ready else ""
+
+
+def _with_run(argv: Sequence[str], path: Path) -> list[str]:
+    """The same command line for the run's own copy, the run given as an absolute path."""
+    words = list(argv)
+    for i, word in enumerate(words):
+        if word == "--resume":
+            words[i + 1] = str(path.resolve())
+        elif word.startswith("--resume="):
+            words[i] = f"--resume={path.resolve()}"
+    return words
+
+
+if __name__ == "__main__":
+    _root.run_tool(main)
