@@ -127,6 +127,7 @@ class Config(CfgNode):
         for key, value in dict.items(self):
             dict.__setitem__(twin, key, value.clone() if isinstance(value, Config) else copy.deepcopy(value))
         twin.origins.update(self.origins)
+        twin.__dict__[_PRIVATE]["read"] |= self.__dict__[_PRIVATE]["read"]
         return twin
 
     def __reduce__(self) -> Any:

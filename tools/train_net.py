@@ -28,7 +28,7 @@ INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be r
 
 
 def main(argv: Sequence[str]) -> int:
-    """From the command line to the record; see docs of the steps in each function."""
+    """From the command line to the exit code."""
     args = config.parse_arguments(argv)
     setup_logger(screen=os.environ.get("RANK", "0") == "0")
     if args.print_config or args.explain:
@@ -115,7 +115,7 @@ def train(
     from engine.resume import restore
     from utils.errors import RunFailed
 
-    log = add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
+    add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
     try:
         trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
         if resumed:
@@ -135,7 +135,6 @@ def train(
         LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
         return INTERRUPTED
     finish(cfg, splits, trainer, run)
-    LOG.removeHandler(log)
     return 0
 
 

@@ -1,0 +1,20 @@
+"""For editable installs in a project's own environment; everything else stands in pyproject.toml."""
+
+from setuptools import setup
+
+setup(
+    packages=[
+        room + below
+        for room, parts in {
+            "config": [""],
+            "data": ["", ".datasets", ".loaders", ".transforms"],
+            "engine": ["", ".evaluators", ".hooks"],
+            "layers": [""],
+            "modeling": ["", ".losses", ".models"],
+            "solver": ["", ".schedules"],
+            "tracking": [""],
+            "utils": [""],
+        }.items()
+        for below in parts
+    ],
+)
