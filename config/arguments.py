@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple, NoReturn
 
 from utils.errors import UserError
@@ -69,20 +69,22 @@ def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[st
             flags.append(word)
             action = options.get(head)
             if action is not None and action.nargs != 0 and not equals:
-                value_word = next(rest, None)
-                if value_word is None:
-                    raise UserError(f"{head} needs a value; see {parser.prog} --help")
-                flags[-1] = f"{head}={value_word}"  # so that a value may begin with a dash
+                # Joined, so that a value may begin with a dash.
+                flags[-1] = f"{head}={_value(head, next(rest, None), options)}"
         elif equals and _KEY.fullmatch(head):
             pairs.append(Override(head, value, "command line"))
         elif _KEY.fullmatch(word):
-            value_word = next(rest, None)
-            if value_word is None:
-                raise UserError(f"{word} needs a value: {word} VALUE")
-            pairs.append(Override(word, value_word, "command line"))
+            pairs.append(Override(word, _value(word, next(rest, None), options), "command line"))
         else:
             words.append(word)
     return flags, pairs, words
+
+
+def _value(word: str, value: str | None, options: Container[str]) -> str:
+    """The word after a flag or key; another flag is none."""
+    if value is None or value.partition("=")[0] in options:
+        raise UserError(f"{word} needs a value: {word} VALUE")
+    return value
 
 
 def _attribute(flag: str) -> str:

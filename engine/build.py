@@ -88,6 +88,19 @@ def check_precision(cfg: Config, device: torch.device) -> None:
         raise UserError(f"SOLVER.PRECISION fp16 needs a CUDA device, this is {device}; take bf16 or fp32")
 
 
+def check_hooks(cfg: Config, splits: Splits, device: torch.device) -> None:
+    """What `build_hooks` would find wrong, found before there is a run.
+
+    Raises:
+        UserError: an unknown evaluator, score or hook, or early stopping without validation.
+    """
+    primary_metric(cfg, build_evaluator(cfg, splits.num_classes, device).compute())
+    for name in cfg.HOOKS:
+        HOOKS.get(name)
+    if cfg.SOLVER.EARLY_STOP and splits.val is None:
+        raise UserError("SOLVER.EARLY_STOP needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
+
+
 def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device) -> Trainer:
     """A trainer without hooks: they need a run (`build_hooks`), and what is wrong is to be said before there is one.
 
@@ -95,6 +108,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         UserError: whatever of data, solver and device does not fit.
     """
     check_precision(cfg, device)
+    check_hooks(cfg, splits, device)
     solver = cfg.SOLVER
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     wrapped = prepare_model(
@@ -125,7 +139,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
 
 
 def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:
-    """The hooks in their order: numbers, validation, checkpoints, then whatever may end the run."""
+    """The hooks in their order: numbers, validation, early stop, checkpoints, signals, then the user's own."""
     device, solver = trainer.device, cfg.SOLVER
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     evaluation = None
@@ -151,12 +165,10 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     if main:
         hooks += [TensorBoardHook(run.events_dir), ProgressHook()]
     hooks += [evaluation] if evaluation is not None else []
-    hooks.append(checkpoints)
-    if solver.EARLY_STOP and evaluation is None:
-        raise UserError("SOLVER.EARLY_STOP needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
     if solver.EARLY_STOP and evaluation is not None:
         hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
-    hooks.append(SignalHook(checkpoints))
+    # After everything that changes state at an epoch's end, so that what is saved knows of it.
+    hooks += [checkpoints, SignalHook(checkpoints)]
     return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
 
 

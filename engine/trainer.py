@@ -42,8 +42,8 @@ class Stateful(Protocol):
 class Trainer:
     """Trains a task. A *step* is an optimizer step, everywhere; it consumes a *window* of `accumulate` batches.
 
-    The order of events, in which hooks run in the order of their list (evaluation before checkpoints, checkpoints
-    before whatever may end the run):
+    The order of events, in which hooks run in the order of their list (numbers, validation, early stop, checkpoints,
+    signals: what is saved knows of all that was decided before):
 
         before_train
         for each epoch:
@@ -51,7 +51,7 @@ class Trainer:
             for each window of batches:
                 train_step        learning rate, forward, backward, clip, optimizer, EMA
                 after_step
-            after_epoch           evaluation, checkpoint, early stop
+            after_epoch           validation, early stop, checkpoints
         after_train               always, also when something was raised
 
     For another kind of training (GAN, distillation, detection) override `compute_losses` or `train_step`, and

@@ -31,7 +31,7 @@ SECRETS = (
     ".pypirc",
     "*credentials*",
 )
-_NOT_CODE = {".git", ".venv", "venv", "__pycache__", "exp", "datasets", "node_modules", ".idea", ".vscode"}
+_NOT_CODE = [".git", ".venv", "venv", "__pycache__", "/exp", "/datasets", "node_modules", ".idea", ".vscode"]
 _NO_SOURCE = ("tests/", "docs/", "benchmarks/")
 
 
@@ -176,14 +176,17 @@ def _git_files(root: Path) -> list[str]:
 
 
 def _walk(root: Path) -> list[str]:
-    """All files, but for what is never code and what the top .gitignore names."""
+    """All files, but for what is never code and what the top .gitignore names (a leading slash: at the top only)."""
     ignore = root / ".gitignore"
     lines = ignore.read_text().splitlines() if ignore.is_file() else []
-    patterns = [line.strip().strip("/") for line in lines if line.strip() and line.strip()[0] not in "#!"]
+    patterns = _NOT_CODE + [line.strip().rstrip("/*") for line in lines if line.strip() and line.strip()[0] not in "#!"]
     found = []
     for folder, folders, files in os.walk(root):
-        folders[:] = [d for d in folders if d not in _NOT_CODE and not any(fnmatch.fnmatch(d, p) for p in patterns)]
-        for file in files:
-            if not any(fnmatch.fnmatch(file, p) for p in patterns):
-                found.append(os.path.relpath(os.path.join(folder, file), root))
+        at_top = Path(folder) == root
+
+        def ignored(name: str, at_top: bool = at_top) -> bool:
+            return any(fnmatch.fnmatch(name, p.lstrip("/")) for p in patterns if at_top or not p.startswith("/"))
+
+        folders[:] = [name for name in folders if not ignored(name)]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in files if not ignored(name)]
     return sorted(found)

@@ -1,0 +1,66 @@
+"""One folder a class: `image_folder:PATH`, with `train/` and `test/` (or `val/`) below it, or the classes themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from data.dataset import Dataset, Sample
+from data.datasets import DATASETS
+from data.images import SUFFIXES, read_image
+from utils.errors import UserError
+
+
+class ImageFiles(Dataset):
+    """Image files with a class each, read when asked for (C x H x W uint8).
+
+    Args:
+        files: one path a sample.
+        targets: index into `classes`, one a sample.
+    """
+
+    def __init__(self, name: str, files: list[str], targets: list[int], classes: list[str], channels: int = 3) -> None:
+        self.name, self.files, self.targets, self.classes, self.channels = name, files, targets, classes, channels
+        self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
+
+    def __getitem__(self, index: int) -> Sample:
+        return {"image": read_image(self.files[index], self.channels), "target": self.targets[index], "index": index}
+
+    def path(self, index: int) -> str:
+        """The file."""
+        return self.files[index]
+
+    def digest(self) -> str:
+        """Of names, sizes and classes: reading every image would take too long."""
+        parts = hashlib.sha256()
+        for file, target in zip(self.files, self.targets, strict=True):
+            size = os.stat(file).st_size if os.path.exists(file) else -1
+            parts.update(f"{Path(file).parent.name}/{Path(file).name}\0{size}\0{target}\n".encode())
+        return parts.hexdigest()[:16]
+
+
+@DATASETS.register("image_folder")
+def image_folder(place: str, root: str, train: bool, seed: int) -> Dataset | None:
+    """Classes are the sorted names of the folders that hold images.
+
+    Raises:
+        UserError: no such folder, or no image in it.
+    """
+    base = Path(place)
+    if not place or not base.is_dir():
+        raise UserError(f"image_folder:{place}: no such folder; write image_folder:PATH, with one folder a class in it")
+    parts = [base / name for name in (("train",) if train else ("test", "val")) if (base / name).is_dir()]
+    if not parts and not train:
+        return None  # no test part of its own
+    folder = parts[0] if parts else base
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    files, targets = [], []
+    for target, name in enumerate(classes):
+        for file in sorted((folder / name).rglob("*")):
+            if file.suffix.lower() in SUFFIXES:
+                files.append(str(file))
+                targets.append(target)
+    if not files:
+        raise UserError(f"image_folder:{place}: no images below {folder}; put one folder a class there ({SUFFIXES[0]}, ...)")
+    return ImageFiles(f"image_folder:{place}", files, targets, classes)

@@ -1,0 +1,63 @@
+"""MNIST, Fashion-MNIST and CIFAR as torchvision reads them; downloaded into DATASETS.ROOT on first use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from data.dataset import ArrayDataset, Dataset
+from data.datasets import DATASETS
+from utils.errors import UserError
+
+# name: (torchvision's class, mean, std, what lies where under DATASETS.ROOT)
+_SETS: dict[str, tuple[str, list[float], list[float], str]] = {
+    "mnist": ("MNIST", [0.1307], [0.3081], "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte (four files)"),
+    "fashion_mnist": (
+        "FashionMNIST", [0.2860], [0.3530],
+        "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte (four files)",
+    ),
+    "cifar10": ("CIFAR10", [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], "cifar-10-python.tar.gz"),
+    "cifar100": ("CIFAR100", [0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762], "cifar-100-python.tar.gz"),
+}
+
+
+def _load(name: str, root: str, train: bool) -> Dataset:
+    import torchvision  # slow to import
+
+    kind, mean, std, files = _SETS[name]
+    try:
+        raw: Any = getattr(torchvision.datasets, kind)(root, train=train, download=True)
+    except Exception as error:  # torchvision raises many kinds: URLError, RuntimeError, OSError, EOFError
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{name}: not found below {root!r} and it could not be downloaded ({reason}); put {files} there, or give "
+            "another folder with DATASETS.ROOT"
+        ) from error
+    pixels = torch.as_tensor(raw.data)
+    images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    return ArrayDataset(name, images, torch.as_tensor(raw.targets).long(), raw.classes, mean, std)
+
+
+@DATASETS.register("mnist")
+def mnist(place: str, root: str, train: bool, seed: int) -> Dataset:
+    """60,000 + 10,000 grey digits of 28 x 28 pixels (LeCun et al., 1998)."""
+    return _load("mnist", root, train)
+
+
+@DATASETS.register("fashion_mnist")
+def fashion_mnist(place: str, root: str, train: bool, seed: int) -> Dataset:
+    """60,000 + 10,000 grey pictures of clothes, 28 x 28 pixels (Xiao et al., 2017)."""
+    return _load("fashion_mnist", root, train)
+
+
+@DATASETS.register("cifar10")
+def cifar10(place: str, root: str, train: bool, seed: int) -> Dataset:
+    """50,000 + 10,000 colour pictures of 32 x 32 pixels in ten classes (Krizhevsky, 2009)."""
+    return _load("cifar10", root, train)
+
+
+@DATASETS.register("cifar100")
+def cifar100(place: str, root: str, train: bool, seed: int) -> Dataset:
+    """The same in a hundred classes (Krizhevsky, 2009)."""
+    return _load("cifar100", root, train)

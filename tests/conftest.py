@@ -1,0 +1,74 @@
+"""What tests share: the repository first on sys.path, commands in this process or in one of their own, small runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+SHARED = ROOT.parent / "shared" / "data"
+
+TINY = [
+    "DATASETS.TRAIN", "synthetic:96x1x8x8x4", "MODEL.NAME", "mlp", "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", "16",
+    "SOLVER.MAX_EPOCHS", "3", "SOLVER.LOG_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "1", "NAME", "tiny",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One thread for each worker of xdist: more only get in each other's way on two cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real data; a test that needs it skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder of real data beside the repository")
+    return SHARED
+
+
+@pytest.fixture
+def train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Any]]:
+    """`train(*words)` runs tools/train_net.py in this process into tmp_path/exp: (exit code, stderr, stdout)."""
+    import _root
+    import train_net
+
+    def run(*words: str, main: Callable[..., int] = train_net.main) -> tuple[int, str, str]:
+        capsys.readouterr()
+        sys.argv = ["tool", *words, "--output-dir", str(tmp_path / "exp")]
+        with pytest.raises(SystemExit) as end:
+            _root.run_tool(main)
+        output = capsys.readouterr()
+        return int(end.value.code or 0), output.err, output.out
+
+    yield run
+
+
+def command(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, with this interpreter."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def newest(folder: Path) -> Path:
+    """The newest run of a folder."""
+    return max((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime_ns)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content."""
+    return json.loads(path.read_text())

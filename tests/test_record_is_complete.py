@@ -1,0 +1,74 @@
+"""A run leaves everything that the design promises, and its scores can be had again to the last digit."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conftest import TINY, newest, read_json
+
+Train = Callable[..., tuple[int, str, str]]
+
+
+def test_run_leaves_a_whole_record(train: Train, tmp_path: Path) -> None:
+    code, log, _ = train(*TINY, "--why", "is it whole?", "--tag", "a")
+    assert code == 0, log
+    run = newest(tmp_path / "exp")
+    for name in (
+        "run.json", "status.json", "config.yml", "notes.md", "log.txt", "metrics.jsonl", "weights/last.pt",
+        "weights/best.pt", "weights/epoch_0003.pt", "weights/manifest.json", "scripts/tools/train_net.py",
+        "scripts.sha256", "env.txt", "test.json", "predictions.csv", "figures/confusion_test.png",
+    ):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert list((run / "runs").glob("events.out.tfevents.*"))
+    start, status = read_json(run / "run.json"), read_json(run / "status.json")
+    assert start["id"] == run.name and start["why"] == "is it whole?" and start["tags"] == ["a"] and start["schema"] == 1
+    assert start["data"]["test"]["samples"] == 96 and start["origins"]["SOLVER.MAX_EPOCHS"] == "command line"
+    assert status["status"] == "finished" and status["progress"] == {"epoch": 3, "step": 18, "total_steps": 18}
+    assert status["primary_metric"] == "val/top1" and "train/loss" in (run / "metrics.jsonl").read_text()
+    assert "is it whole?" in (run / "log.txt").read_text()
+    assert subprocess.run(["sha256sum", "-c", "--quiet", "scripts.sha256"], cwd=run).returncode == 0
+
+
+def test_test_net_gives_the_training_s_score_to_the_last_digit(train: Train, tmp_path: Path) -> None:
+    import test_net
+
+    train(*TINY)
+    run = newest(tmp_path / "exp")
+    at_end = read_json(run / "test.json")
+    (run / "test.json").unlink()
+    code, _, out = train("last", "--json", main=test_net.main)
+    assert code == 0 and out.startswith("{") and read_json(run / "test.json") == at_end
+    last = {name: entry["last"] for name, entry in read_json(run / "status.json")["metrics"].items()}
+    assert at_end["metrics"] == {name: value for name, value in last.items() if name.startswith("test/")}
+
+
+def test_own_config_of_a_run_repeats_it(train: Train, tmp_path: Path) -> None:
+    train(*TINY)
+    first = newest(tmp_path / "exp")
+    code, log, _ = train("--config-file", str(first / "config.yml"))
+    assert code == 0, log
+    second = newest(tmp_path / "exp")
+    assert second != first
+    assert read_json(second / "test.json") == read_json(first / "test.json")
+    assert read_json(second / "run.json")["config_digest"] == read_json(first / "run.json")["config_digest"]
+    assert read_json(second / "run.json")["parent"] == first.name
+
+
+def test_card_shows_what_differs_from_the_parent(train: Train, tmp_path: Path) -> None:
+    train(*TINY)
+    code, log, _ = train(*TINY, "SOLVER.BASE_LR", "0.02")
+    assert code == 0 and "SOLVER.BASE_LR: 0.01 (default) -> 0.02 (command line)" in " ".join(log.split())
+
+
+def test_every_metric_row_is_one_whole_line(train: Train, tmp_path: Path) -> None:
+    import json
+
+    train(*TINY)
+    rows: list[dict[str, Any]] = [json.loads(x) for x in (newest(tmp_path / "exp") / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(steps) and {2, 4, 18} <= set(steps)
+    wanted = {"lr", "grad_norm", "samples_per_second", "memory_mb", "time/step", "time/data"}
+    assert all(wanted <= set(row) for row in rows if "train/loss" in row)
