@@ -17,6 +17,7 @@ from data.loaders.memory import MemoryLoader
 from data.loaders.plan import Plan
 from data.loaders.processes import ProcessLoader
 from data.prepare import Prepare
+from data.randomness import ORDER, generator
 from data.samplers import SAMPLERS, sequential
 from data.splits import stratified
 from data.transforms.build import make_transforms
@@ -63,12 +64,18 @@ def build_splits(cfg: Config) -> Splits:
     if val is None and cfg.DATASETS.VAL_FRACTION > 0:
         kept, held_out = stratified(train.targets, cfg.DATASETS.VAL_FRACTION, seed)
         train, val = Part(train, kept), Part(train, held_out) if held_out else None
-    limit = cfg.DATASETS.LIMIT
-    cut = [Part(part, range(limit)) if part and limit and len(part) > limit else part for part in (train, val, test)]
-    assert cut[0] is not None
-    splits = Splits(cut[0], cut[1], cut[2])
+    test, val = _limited(cfg, test), _limited(cfg, val)
+    splits = Splits(_limited(cfg, train) or train, val, test)
     _check(cfg, splits)
     return splits
+
+
+def _limited(cfg: Config, part: Dataset | None) -> Dataset | None:
+    """At most DATASETS.LIMIT samples, drawn: the first ones of a folder would all be of one class."""
+    limit = cfg.DATASETS.LIMIT
+    if part is None or not limit or len(part) <= limit:
+        return part
+    return Part(part, sorted(generator(cfg.DATASETS.SPLIT_SEED, ORDER, 0).permutation(len(part))[:limit].tolist()))
 
 
 def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset | None:
