@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors are one line; no usage block."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+        raise UserError(f"{' '.join(message.split())}; see {self.prog} --help")
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import config
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import config
 from utils.errors import UserError
 
 CLASSIC = """
@@ -71,8 +72,8 @@ def test_a_yaml_of_the_classic_template_loads_as_it_is(tmp_path: Path) -> None:
     [("1e-3", 1e-3), ("1E5", 1e5), ("1", 1.0), (".5", 0.5), ("+2.5e+1", 25.0)],
 )
 def test_numbers_mean_what_they_look_like(text: str, value: float, tmp_path: Path) -> None:
-    assert load(tmp_path, f"SOLVER:\n  BASE_LR: {text}\n").SOLVER.BASE_LR == value
-    assert config.load_file(None, [("SOLVER.BASE_LR", text)]).SOLVER.BASE_LR == value
+    assert value == load(tmp_path, f"SOLVER:\n  BASE_LR: {text}\n").SOLVER.BASE_LR
+    assert value == config.load_file(None, [("SOLVER.BASE_LR", text)]).SOLVER.BASE_LR
 
 
 @pytest.mark.parametrize(

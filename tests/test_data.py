@@ -8,10 +8,11 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from PIL import Image
+
 from config import load_file
 from data import build_prepare, build_splits, make_data_loader
 from data.images import BadSample, read_image
-from PIL import Image
 from utils.errors import RunFailed, UserError
 
 AUGMENT = (
@@ -47,7 +48,7 @@ def test_any_position_is_reached_without_reading_what_lies_before() -> None:
 
 
 def test_loaders_leave_the_global_generators_alone() -> None:
-    before = torch.get_rng_state(), numpy.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    before = torch.get_rng_state(), numpy.random.get_state()[1].copy()  # type: ignore[index]
     batches(DATALOADER__LOADER="processes", DATALOADER__NUM_WORKERS="1")
     assert torch.equal(before[0], torch.get_rng_state()) and (before[1] == numpy.random.get_state()[1]).all()  # type: ignore[index]
 
@@ -100,7 +101,7 @@ def test_images_of_all_modes_are_read_rightly(tmp_path: Path) -> None:
     colour[..., 0] = 200
     picture = Image.fromarray(colour)
     picture.save(tmp_path / "rgb.png")
-    picture.convert("P").save(tmp_path / "palette.png")
+    picture.quantize(4).save(tmp_path / "palette.png")
     picture.convert("L").save(tmp_path / "grey.png")
     Image.fromarray(numpy.full((4, 5), 200 * 257, dtype=numpy.uint16)).save(tmp_path / "deep.png")
     clear = picture.convert("RGBA")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from config import load_file
 from modeling import build_loss, build_model, load_weights
 from solver import ModelEMA, make_lr_scheduler, make_optimizer, set_lr
-from torch import nn
 from utils.errors import UserError
 
 

@@ -8,6 +8,9 @@ class UserError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # one line, whatever a message quotes
+
 
 class NoUsableCheckpoint(UserError):
     """Checkpoints were written, but none of them can be used. The message lists what was tried; exit code 3."""

@@ -1,0 +1,74 @@
+"""Counted scores agree with torchmetrics; the readings of analyze.py are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import command
+from torchmetrics.functional import accuracy, f1_score, mean_absolute_error, r2_score
+
+from engine.evaluators.classification import ClassificationEvaluator
+from engine.evaluators.regression import RegressionEvaluator
+
+
+def test_classification_agrees_with_torchmetrics() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(200, 7), torch.randint(0, 7, (200,))
+    evaluator = ClassificationEvaluator(num_classes=7, device=torch.device("cpu"))
+    for part in torch.arange(200).split(33):
+        evaluator.update(logits[part], {"target": target[part]})
+    scores = evaluator.compute()
+    common = {"task": "multiclass", "num_classes": 7}
+    assert scores["top1"] == pytest.approx(accuracy(logits, target, average="micro", **common).item())
+    assert scores["top5"] == pytest.approx(accuracy(logits, target, average="micro", top_k=5, **common).item())
+    assert scores["f1_macro"] == pytest.approx(f1_score(logits, target, average="macro", **common).item())
+
+
+def test_regression_agrees_with_torchmetrics() -> None:
+    torch.manual_seed(0)
+    prediction, target = torch.randn(100, 1), torch.randn(100)
+    evaluator = RegressionEvaluator(device=torch.device("cpu"))
+    for part in torch.arange(100).split(30):
+        evaluator.update(prediction[part], {"target": target[part]})
+    scores = evaluator.compute()
+    assert scores["mae"] == pytest.approx(mean_absolute_error(prediction[:, 0], target).item(), abs=1e-6)
+    assert scores["r2"] == pytest.approx(r2_score(prediction[:, 0], target).item(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_analyze_reads_data_and_model(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parent.parent
+    recipe = ["--config-file", str(root / "configs" / "train_digits_softmax.yml")]
+    data = command(str(root / "tools" / "analyze.py"), "data", *recipe, cwd=tmp_path)
+    assert data.returncode == 0 and "1294" in data.stdout and "mean (0.30" in data.stdout, data.stderr
+    assert (tmp_path / "train_digits_softmax_samples.png").stat().st_size > 5000
+    model = command(str(root / "tools" / "analyze.py"), "model", *recipe, cwd=tmp_path)
+    assert model.returncode == 0 and "650 parameters" in model.stdout and "1,280 FLOPs" in model.stdout, model.stderr
+    wrong = command(str(root / "tools" / "analyze.py"), "modle", *recipe, cwd=tmp_path)
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error:")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "least"), [("train_digits_softmax", 0.94), ("train_digits_cnn", 0.985)])
+def test_recipes_reach_their_scores(recipe: str, least: float, tmp_path: Path) -> None:
+    from conftest import newest, read_json
+
+    done = command("tools/train_net.py", "--config-file", f"configs/{recipe}.yml", "--output-dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert read_json(newest(tmp_path) / "test.json")["metrics"]["test/top1"] >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["fast_dev", "overfit_one_batch", "limit"])
+def test_debug_presets_run(preset: str, tmp_path: Path) -> None:
+    import json
+
+    from conftest import newest
+
+    done = command("tools/train_net.py", "--config-file", f"configs/debug/{preset}.yml", "--output-dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (newest(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses[-1] < (0.05 if preset == "overfit_one_batch" else losses[0] + 1)

@@ -1,0 +1,65 @@
+"""The code copy takes what git would commit or is new, leaves out secrets and large files, and says so."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tracking import snapshot
+from tracking.environment import without_secrets
+from utils.errors import UserError
+
+
+def project(folder: Path, git: bool) -> Path:
+    """A tree with tracked, untracked, ignored, secret, large and linked files."""
+    (folder / "data" / "datasets").mkdir(parents=True)
+    (folder / "datasets").mkdir()
+    (folder / "exp").mkdir()
+    files = {"a.py": "1", "data/datasets/own.py": "2", "datasets/big.bin": "x", "exp/x.txt": "y", ".env": "KEY=1", "k.pem": "k"}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (folder / ".gitignore").write_text("/datasets/\n/exp/*\n*.log\n")
+    (folder / "huge.dat").write_bytes(b"0" * 2_000_001)
+    (folder / "noise.log").write_text("ignored")
+    (folder / "out").symlink_to("/etc/hostname")
+    if git:
+        for words in (["init", "-q"], ["add", "a.py"]):
+            subprocess.run(["git", *words], cwd=folder, check=True)
+    (folder / "new.py").write_text("untracked")
+    return folder
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_copy_has_the_code_and_names_what_it_left_out(git: bool, tmp_path: Path) -> None:
+    root = project(tmp_path / "tree", git)
+    taken = snapshot.take(root, tmp_path / "copy")
+    assert set(taken.files) == {".gitignore", "a.py", "data/datasets/own.py", "new.py"}
+    assert set(taken.skipped) == {".env", "k.pem", "huge.dat", "out"}
+    (tmp_path / "copy.sha256").write_text(snapshot.checksum_lines(taken, "copy"))
+    assert subprocess.run(["sha256sum", "-c", "--quiet", "copy.sha256"], cwd=tmp_path).returncode == 0
+    assert snapshot.take(tmp_path / "copy", None).files == taken.files
+
+
+def test_code_digest_sees_sources_only(tmp_path: Path) -> None:
+    root = project(tmp_path / "tree", git=False)
+    before = snapshot.take(root, None)
+    (root / "notes.md").write_text("more")
+    after = snapshot.take(root, None)
+    assert before.code_digest == after.code_digest and before.tree_digest != after.tree_digest
+    (root / "a.py").write_text("2")
+    assert snapshot.take(root, None).code_digest != before.code_digest
+
+
+def test_a_tree_that_is_too_large_is_refused_by_folder(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for n in range(5001):
+        (tmp_path / "pictures" / f"{n}.txt").touch()
+    with pytest.raises(UserError, match="'pictures'"):
+        snapshot.take(tmp_path, None)
+
+
+def test_passwords_in_the_command_are_blotted_out() -> None:
+    words = ["x", "--data", "https://me:pw@host/x", "--token", "abc", "--api-key=abc"]
+    assert without_secrets(words) == ["x", "--data", "https://***@host/x", "--token", "***", "--api-key=***"]
