@@ -74,15 +74,17 @@ def run_test(
         "dataset": dataset.name,
         "weights": weights,
     }
+    confusion = None
     if isinstance(evaluator, ClassificationEvaluator):
+        confusion = evaluator.confusion()  # over ranks, so on every rank
         result["per_class"] = {"classes": splits.classes, **evaluator.per_class()}
     text = predictions.text(splits, split) if plain_target else ""
     if folder is not None and distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         if text:
             write_atomic(folder / "predictions.csv", text)
-        if isinstance(evaluator, ClassificationEvaluator):
-            draw_confusion(evaluator.confusion(), splits.classes, folder / "figures" / f"confusion_{split}.png")
+        if confusion is not None:
+            draw_confusion(confusion, splits.classes, folder / "figures" / f"confusion_{split}.png")
     return result
 
 
