@@ -174,7 +174,7 @@ def load_best(path: Path, trainer_task: Any) -> None:
     trainer_task.loss.load_state_dict(content.get("loss", {}))
 
 
-def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any) -> None:
+def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_unread: bool) -> None:
     """Tests the best weights where asked, says what was never read, and closes the record."""
     distributed.barrier()
     if cfg.TEST.AT_END and splits.test is not None:
@@ -186,7 +186,7 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any) -> None:
         run.update(metrics=scores, step=trainer.step, primary_metric=primary)
         run.log(trainer.step, trainer.epoch, scores)
         LOG.info("test  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    unread = cfg.unread()
+    unread = cfg.unread() if report_unread else []
     if unread:
         LOG.warning("set, but read by nothing in this run: %s", ", ".join(unread))
     reason = trainer.stop_reason

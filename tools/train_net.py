@@ -134,7 +134,8 @@ def train(
         run.finish("interrupted", trainer.stop_reason)
         LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
         return INTERRUPTED
-    finish(cfg, splits, trainer, run)
+    # A resumed run's config is written out whole: there every key was "set".
+    finish(cfg, splits, trainer, run, report_unread=not resumed)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO
 
 LOGGER = "fieldbook"
 
@@ -18,6 +19,22 @@ class _LineFormatter(logging.Formatter):
         return super().format(record)
 
 
+class _Screen(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is at the moment: a progress bar puts itself in between."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        """The terminal, or what stands before it."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """There is nothing to set."""
+
+
 def setup_logger(screen: bool = True) -> logging.Logger:
     """The project's logger; with `screen` False (ranks other than 0) nothing but warnings reaches the terminal."""
     logger = logging.getLogger(LOGGER)
@@ -25,7 +42,7 @@ def setup_logger(screen: bool = True) -> logging.Logger:
     logger.propagate = False
     for handler in [h for h in logger.handlers if not isinstance(h, logging.FileHandler)]:
         logger.removeHandler(handler)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Screen()
     handler.setLevel(logging.INFO if screen else logging.WARNING)
     handler.setFormatter(_LineFormatter("%(levelmark)s%(message)s"))
     logger.addHandler(handler)
