@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TextIO
 
 LOGGER = "fieldbook"
 
@@ -19,20 +18,16 @@ class _LineFormatter(logging.Formatter):
         return super().format(record)
 
 
-class _Screen(logging.StreamHandler[TextIO]):
+class _Screen(logging.Handler):
     """Writes to whatever `sys.stderr` is at the moment: a progress bar puts itself in between."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:
-        """The terminal, or what stands before it."""
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, value: TextIO) -> None:
-        """There is nothing to set."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, at once."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:  # as logging's own handlers do: a broken terminal never ends a training
+            self.handleError(record)
 
 
 def setup_logger(screen: bool = True) -> logging.Logger:
