@@ -1,0 +1,274 @@
+"""All runs of a folder, quickly: the files are the truth, `.index/index.sqlite` is a cache that may vanish at any time.
+
+Only commands that read update it; a training process never does. Whatever is wrong with it (absent, corrupt, locked,
+read-only, full disk), the answer comes from the files and is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracking.summary import ENDED, ConfigReader, Row, changes, date_in, summarize
+
+VERSION = 3  # of the layout and of what `summarize` gives; another one is rebuilt
+PATIENCE = 0.4  # seconds of asking a slow file server about runs that have ended and are known already
+MANY = 500  # from so many changes on a new file is written aside: readers of the old one do not wait
+_WATCHED = ("status.json", "notes.md", "run.json")
+_LAYOUT = """
+CREATE TABLE run (id TEXT PRIMARY KEY, date TEXT, sig TEXT, ended INTEGER, name TEXT, status TEXT, rest TEXT, metrics TEXT);
+CREATE TABLE config (id TEXT PRIMARY KEY, flat TEXT);
+"""
+
+
+class _LazyRow(dict[str, Any]):
+    """A row out of the index, parsed when more than its name is asked for: most commands look at few of ten thousand,
+    and a ranking at nothing but the metrics, which are the larger half."""
+
+    def __init__(self, rest: str, metrics: str, **light: Any) -> None:
+        super().__init__(light)
+        self.rest, self.metrics = rest, metrics
+
+    def __missing__(self, key: str) -> Any:
+        if key == "metrics":
+            self[key] = json.loads(self.metrics)
+        elif self.rest:
+            self._parse()
+        else:
+            raise KeyError(key)
+        return self[key]
+
+    def _parse(self) -> None:
+        text, self.rest = self.rest, ""
+        if text:
+            self.update(json.loads(text))
+
+    def __iter__(self) -> Iterator[str]:  # overridden, so that {**row} and json see all of it too
+        return iter(self.keys())
+
+    def keys(self) -> Any:
+        """All keys."""
+        self._parse()
+        self["metrics"]
+        return super().keys()
+
+
+@dataclass
+class _Known:
+    """What the index says of a run."""
+
+    sig: str
+    ended: bool
+    date: str
+    row: Row
+
+
+@dataclass
+class Runs:
+    """The runs of `folder`, oldest first, and their configs on demand."""
+
+    folder: Path
+    rows: list[Row]
+    _configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _reader: ConfigReader = field(default_factory=ConfigReader)
+
+    def __post_init__(self) -> None:
+        self.by_id = {row["id"]: row for row in self.rows}
+
+    def reread(self, run_id: str) -> Row:
+        """A run's row straight from its files, also for the other questions to these runs."""
+        row = summarize(self.folder / run_id)
+        self.rows[self.rows.index(self.by_id[run_id])] = row
+        self.by_id[run_id] = row
+        return row
+
+    def parse(self, only_metrics: bool = False) -> None:
+        """Prepares for questions to all runs: parsing at once is quicker than one by one."""
+        lazy = [row for row in self.rows if isinstance(row, _LazyRow)]
+        for row, content in zip(lazy, json.loads(f"[{','.join(row.metrics for row in lazy)}]"), strict=True):
+            row["metrics"] = content
+        if not only_metrics:
+            lazy = [row for row in lazy if row.rest]
+            for row, content in zip(lazy, json.loads(f"[{','.join(row.rest for row in lazy)}]"), strict=True):
+                row.rest = ""
+                row.update(content)
+
+    def path(self, row: Row) -> Path:
+        """The run's folder."""
+        return self.folder / str(row["id"])
+
+    def config(self, run_id: str) -> dict[str, Any]:
+        """A run's config, dotted key -> plain value; {} where there is none."""
+        if run_id not in self._configs:
+            self._configs[run_id] = self._reader.read(self.folder / run_id)
+        return self._configs[run_id]
+
+    def load_configs(self, ids: Iterable[str]) -> None:
+        """Fetches the configs of many runs at once, from the index where that has them."""
+        wanted = [i for i in dict.fromkeys(ids) if i in self.by_id and i not in self._configs]
+        if len(wanted) > 20:
+            with contextlib.suppress(sqlite3.Error, OSError, ValueError), _reading(self.folder) as base:
+                query = "SELECT id, flat FROM config"
+                if len(wanted) <= 500:
+                    query += f" WHERE id IN ({','.join('?' * len(wanted))})"
+                found = base.execute(query, wanted if len(wanted) <= 500 else []).fetchall()
+                flats = json.loads("[" + ",".join(flat for _, flat in found) + "]")
+                for (run_id, _), flat in zip(found, flats, strict=True):
+                    self._configs.setdefault(run_id, flat)
+        for run_id in wanted:
+            self.config(run_id)
+
+    def changes(self, row: Row) -> dict[str, list[Any]]:
+        """{KEY: [parent's, this one's]}; {} without a parent that is still there."""
+        if row["parent"] not in self.by_id:
+            return {}
+        return changes(self.config(row["id"]), self.config(row["parent"]))
+
+
+def load(folder: Path, full: bool = False, trust: bool = False) -> Runs:
+    """All runs of `folder`. What the index knows and what did not change since is not read again.
+
+    Args:
+        full: trust nothing (`exp.py reindex`).
+        trust: do not even ask whether runs that have ended changed: enough to find a run by its name.
+    """
+    known = {} if full else _read_known(folder)
+    found = _scan(folder, known, time.monotonic() + (-1.0 if trust else PATIENCE))
+    rows: list[tuple[str, str, Row]] = []
+    fresh: list[tuple[str, str, Row]] = []
+    for run_id, sig in found.items():
+        old = known.get(run_id)
+        if old and old.sig == sig and old.ended:
+            rows.append((old.date, run_id, old.row))
+            continue
+        row = summarize(folder / run_id)
+        rows.append((date_in(run_id), run_id, row))
+        if not old or old.sig != sig:
+            fresh.append((run_id, sig, row))
+    rows.sort(key=lambda entry: entry[:2])
+    runs = Runs(folder, [row for _, _, row in rows])
+    gone = known.keys() - found.keys()
+    if fresh or gone or full:
+        _write(runs, found, fresh, gone, anew=full or not known or len(fresh) > MANY)
+    return runs
+
+
+def _scan(folder: Path, known: dict[str, _Known], deadline: float) -> dict[str, str]:
+    """Run's id -> times and sizes of the files that change; folders that are no runs are passed over.
+
+    Args:
+        deadline: from then on, runs that have ended and are known are not looked at.
+    """
+    found: dict[str, str] = {}
+    if not folder.is_dir():
+        return found
+    for entry in os.scandir(folder):
+        name = entry.name
+        if name.startswith("."):
+            continue
+        old = known.get(name)
+        if old and old.ended and time.monotonic() > deadline:
+            found[name] = old.sig
+            continue
+        sig = ""
+        for file in _WATCHED:
+            try:
+                info = os.stat(f"{entry.path}/{file}")
+                sig += f"{info.st_mtime_ns},{info.st_size};"
+            except OSError:
+                sig += "-;"
+        if sig[0] != "-" or sig[-2] != "-":  # a status or facts; notes alone make no run
+            found[name] = sig
+    return found
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Any:
+    """The index, opened for reading only: works where the folder cannot be written."""
+    base = sqlite3.connect(f"{_file(folder).absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+    try:
+        yield base
+    finally:
+        base.close()
+
+
+def _read_known(folder: Path) -> dict[str, _Known]:
+    """What the index knows; {} when it cannot be used for whatever reason."""
+    if not _file(folder).is_file():
+        return {}
+    try:
+        with _reading(folder) as base:
+            if base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                return {}
+            found = base.execute("SELECT id, sig, ended, date, name, status, rest, metrics FROM run").fetchall()
+        known = {}
+        for run_id, sig, ended, date, name, status, rest, metrics in found:
+            row = _LazyRow(rest, metrics, id=run_id, name=name, status=status, problems=[])
+            known[run_id] = _Known(sig, bool(ended), date, row)
+        return known
+    except (sqlite3.Error, OSError, ValueError, TypeError):
+        return {}
+
+
+def _write(runs: Runs, found: dict[str, str], fresh: list[tuple[str, str, Row]], gone: Iterable[str], anew: bool) -> None:
+    """Brings the index up to date; that it cannot be written is no error: the next reader asks the files again."""
+    file = _file(runs.folder)
+    target = file.with_name(f"{file.name}.{os.getpid()}") if anew else file
+    if anew:
+        fresh = [(row["id"], found[row["id"]], row) for row in runs.rows]
+    try:
+        file.parent.mkdir(exist_ok=True)
+        if anew:
+            target.unlink(missing_ok=True)
+        base = sqlite3.connect(target, timeout=0.5, isolation_level=None)
+        try:
+            base.execute(f"PRAGMA synchronous={'OFF' if anew else 'NORMAL'}")
+            base.execute("BEGIN IMMEDIATE")
+            if anew:
+                for statement in _LAYOUT.strip().splitlines():
+                    base.execute(statement)
+                base.execute(f"PRAGMA user_version={VERSION}")
+            _store(base, runs, fresh, gone)
+            base.execute("COMMIT")
+        finally:
+            base.close()
+        if anew:
+            os.replace(target, file)
+    except (sqlite3.Error, OSError):
+        if anew:
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
+
+
+def _store(base: sqlite3.Connection, runs: Runs, fresh: list[tuple[str, str, Row]], gone: Iterable[str]) -> None:
+    base.executemany("DELETE FROM run WHERE id=?", [(i,) for i in gone])
+    base.executemany("DELETE FROM config WHERE id=?", [(i,) for i in gone])
+    base.executemany(
+        "INSERT OR REPLACE INTO run VALUES (?,?,?,?,?,?,?,?)",
+        [(i, date_in(i), sig, _is_settled(row), row["name"], row["status"], *_halves(row)) for i, sig, row in fresh],
+    )
+    base.executemany(
+        "INSERT OR REPLACE INTO config VALUES (?,?)",
+        [(i, json.dumps(runs.config(i), default=str)) for i, _, _ in fresh],
+    )
+
+
+def _halves(row: Row) -> tuple[str, str]:
+    rest = {key: value for key, value in row.items() if key != "metrics"}
+    return json.dumps(rest), json.dumps(row["metrics"])
+
+
+def _is_settled(row: Row) -> bool:
+    """What has problems, or may live, is read again each time."""
+    return row["status"] in ENDED and not row["problems"]
+
+
+def _file(folder: Path) -> Path:
+    return folder / ".index" / "index.sqlite"

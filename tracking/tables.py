@@ -1,0 +1,154 @@
+"""How values look in tables: short, aligned, safe to print whatever someone typed as a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+STYLES = {"finished": "green", "running": "cyan", "failed": "red", "lost": "red", "interrupted": "yellow", "broken": "red"}
+
+
+def console() -> Console:
+    """To stdout; as wide as the terminal, or as COLUMNS says."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def table(*columns: str, right: Iterable[str] = (), title: str = "", flexible: Iterable[str] = ()) -> Table:
+    """A plain table. Columns named in `flexible` share what is left and wrap; the others are never cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(
+        box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False, collapse_padding=True
+    )
+    for name in columns:
+        fixed = name not in flexible
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=fixed, overflow="fold")
+    return made
+
+
+def stacked(
+    screen: Console, head: Sequence[str], rows: Sequence[tuple[Sequence[Text], Sequence[Text]]], right: Iterable[str] = ()
+) -> None:
+    """Rows of short cells in columns, each followed by indented lines that take the whole width: for narrow terminals.
+
+    Args:
+        rows: (cells, lines) each.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    widths = [max(len(name), *(cells[i].cell_len for cells, _ in rows)) for i, name in enumerate(head)]
+
+    def line(cells: Sequence[Text]) -> Text:
+        made = []
+        for name, cell, width in zip(head, cells, widths, strict=True):
+            gap = " " * (width - cell.cell_len)
+            made.append(Text(gap) + cell if name in right else cell + Text(gap))
+        return Text("  ").join(made)
+
+    screen.print(line([Text(name, style="bold") for name in head]), no_wrap=True, overflow="ellipsis", crop=True)
+    screen.print(Text("─" * min(screen.width, sum(widths) + 2 * len(widths) - 2)))
+    for cells, lines in rows:
+        screen.print(line(cells), no_wrap=True, overflow="ellipsis", crop=True)
+        for detail in filter(None, lines):
+            screen.print(Padding(detail, (0, 0, 0, 4), expand=False))
+
+
+def text(value: Any, style: str = "") -> Text:
+    """One line of printable characters: newlines and control characters never reach the terminal."""
+    from rich.text import Text
+
+    return Text(clean(value), style=style)
+
+
+def clean(value: Any) -> str:
+    """As text on one line."""
+    line = " ".join(str(value).split())
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def number(value: float | None) -> str:
+    """Four digits after the point where that fits, or four digits in all."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    return f"{value:.4f}" if size == 0 or 0.001 <= size < 1000 else f"{value:.4g}"
+
+
+def signed(value: float | None) -> str:
+    """A difference."""
+    return "-" if value is None else ("+" if value >= 0 else "") + number(value)
+
+
+def duration(seconds: float) -> str:
+    """`41 s`, `12 min`, `3.2 h`, `2.5 d`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for size, unit in ((86400.0, "d"), (3600.0, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def age(started: str) -> str:
+    """How long ago an ISO 8601 time (or a folder's date) was."""
+    try:
+        moment = datetime.fromisoformat(started)
+    except ValueError:
+        try:
+            moment = datetime.strptime(started, "%Y-%m-%d_%H-%M-%S")
+        except ValueError:
+            return "-"
+    seconds = (datetime.now().astimezone() - moment.astimezone()).total_seconds()
+    if seconds < 60:
+        return "now"
+    for size, unit in ((86400 * 60, "mo"), (86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds / (86400 * 30.4 if unit == 'mo' else size))} {unit}"
+    return "now"
+
+
+def size(count: float) -> str:
+    """Bytes: `812 B`, `4.1 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def value(content: Any) -> str:
+    """A config value, short."""
+    if content is None:
+        return "(none)"
+    if isinstance(content, str):
+        return clean(content) or '""'
+    if isinstance(content, float):
+        return f"{content:.6g}"
+    return clean(json.dumps(content, ensure_ascii=False, default=str)).replace('"', "")
+
+
+def origin(source: str) -> str:
+    """Where a value came from, a file without its folders."""
+    return source.rpartition("/")[2]
+
+
+def changed(pairs: dict[str, list[Any]], limit: int = 100) -> str:
+    """`BASE_LR 0.05→0.1, MODEL.NAME softmax→lenet`: a key's last part alone where that says which one it is."""
+    words = []
+    for key, (old, new) in pairs.items():
+        last = key.rpartition(".")[2]
+        # NAME alone says nothing, and two sections may have the same key.
+        plain = last in ("NAME", "TRAIN", "TEST", "VAL") or sum(k.rpartition(".")[2] == last for k in pairs) > 1
+        words.append(f"{key if plain else last} {value(old)}→{value(new)}")
+    return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
