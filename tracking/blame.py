@@ -1,0 +1,124 @@
+"""Which ancestor of a run moved a metric beyond noise, and what was changed there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracking import diff, tables
+from tracking.claim import values_of
+from tracking.groups import Group, Key, pool, verdict
+from tracking.index import Runs
+from tracking.lookup import lower_is_better
+from tracking.noise import Difference, Spread, difference, spread, t_quantile
+from tracking.summary import Row, value_of
+from utils.errors import UserError
+
+
+def blame(runs: Runs, row: Row, metric: str) -> dict[str, Any]:
+    """Walks from `row` up to the first ancestor and judges each step by the noise of the repeats that exist.
+
+    A step is measured between the groups of both runs; where neither has repeats, by the noise of the other groups of the
+    chain. Runs without the metric are stepped over.
+
+    Returns:
+        metric, run, steps (oldest first: run, parent, values, difference, interval, moved, verdict, config, code) and
+        culprit: the id of the step that moved it most, beyond noise, or None; `words` says it in a sentence.
+
+    Raises:
+        UserError: the run has no such metric.
+    """
+    if value_of(row, metric) is None:
+        known = ", ".join(sorted(row["metrics"])) or "none"
+        raise UserError(f"{row['id']} has no metric {metric!r} (it has: {known})")
+    chain = _chain(runs, row, metric)
+    pooled = pool(runs.rows, metric)
+    lower = lower_is_better(runs.rows, metric)
+    usual = _usual_noise(pooled, chain)
+    steps = [_step(runs, old, new, metric, pooled, usual, lower) for old, new in zip(chain, chain[1:], strict=False)]
+    moved = [step for step in steps if step["moved"]]
+    culprit = max(moved, key=lambda step: abs(step["difference"]), default=None)
+    return {
+        "metric": metric,
+        "run": row["id"],
+        "steps": steps,
+        "culprit": culprit["run"] if culprit else None,
+        "words": _words(metric, steps, culprit),
+    }
+
+
+def _chain(runs: Runs, row: Row, metric: str) -> list[Row]:
+    """The run and its ancestors that have the metric, oldest first; a chain that bites its tail ends there."""
+    chain, seen = [row], {row["id"]}
+    parent = runs.by_id.get(row["parent"])
+    while parent is not None and parent["id"] not in seen:
+        seen.add(parent["id"])
+        if value_of(parent, metric) is not None:
+            chain.append(parent)
+        parent = runs.by_id.get(parent["parent"])
+    return chain[::-1]
+
+
+def _usual_noise(pooled: dict[Key, Group], chain: list[Row]) -> tuple[float, float] | None:
+    """(standard deviation, degrees of freedom) over all repeats of the chain's runs, else of the same names, else None."""
+    ids = {row["id"] for row in chain}
+    names = {row["name"] for row in chain}
+    for fits in (
+        lambda group: ids & {row["id"] for row in group.rows},
+        lambda group: names & {row["name"] for row in group.rows},
+    ):
+        spreads = [group.spread() for group in pooled.values() if len(group.values) > 1 and fits(group)]
+        freedom = sum(s.n - 1 for s in spreads)
+        if freedom:
+            return (sum((s.n - 1) * (s.std or 0.0) ** 2 for s in spreads) / freedom) ** 0.5, float(freedom)
+    return None
+
+
+def _step(
+    runs: Runs, old: Row, new: Row, metric: str, pooled: dict[Key, Group], usual: tuple[float, float] | None, lower: bool
+) -> dict[str, Any]:
+    spreads = [spread(values_of(pooled, row, metric)) for row in (old, new)]
+    gap = difference(spreads[1], spreads[0])
+    if gap.interval is None and usual is not None:
+        gap = _with(gap, spreads, usual)
+    paths = (runs.path(old), runs.path(new))
+    return {
+        "run": new["id"],
+        "parent": old["id"],
+        "values": [spreads[0].mean, spreads[1].mean],
+        "n": [spreads[0].n, spreads[1].n],
+        "difference": gap.value,
+        "interval": list(gap.interval) if gap.interval else None,
+        "moved": gap.is_noise is False,
+        "verdict": verdict(gap, lower),
+        "config": diff.changes(runs.config(new["id"]), runs.config(old["id"])),
+        "code": diff.code(diff.code_of(paths[0]), diff.code_of(paths[1])),
+    }
+
+
+def _with(gap: Difference, spreads: list[Spread], usual: tuple[float, float]) -> Difference:
+    half = t_quantile(0.975, usual[1]) * usual[0] * (1 / spreads[0].n + 1 / spreads[1].n) ** 0.5
+    return Difference(gap.value, (gap.value - half, gap.value + half), True)
+
+
+def changed_words(step: dict[str, Any]) -> str:
+    """What a step changed, config keys and files, on one line."""
+    files = [
+        f"{sign}{name}" for kind, sign in (("added", "+"), ("removed", "-"), ("changed", "")) for name in step["code"][kind]
+    ]
+    words = [tables.changed(step["config"])] if step["config"] else []
+    if files:
+        words.append(", ".join(files[:6]) + (f" and {len(files) - 6} more files" if len(files) > 6 else ""))
+    return "; ".join(words) or "nothing that was recorded"
+
+
+def _words(metric: str, steps: list[dict[str, Any]], culprit: dict[str, Any] | None) -> str:
+    if not steps:
+        return f"no ancestor has {metric}: nothing to compare with"
+    if culprit:
+        old, new = (tables.number(v) for v in culprit["values"])
+        return f"{culprit['run']} moved {metric} from {old} to {new}: {changed_words(culprit)}"
+    biggest = max(steps, key=lambda step: abs(step["difference"]))
+    size = f"the largest step is {tables.signed(biggest['difference'])} at {biggest['run']} ({changed_words(biggest)})"
+    if all(step["interval"] is None for step in steps):
+        return f"cannot tell: no run of the chain was repeated, so the noise is unknown; {size}"
+    return f"no step moved {metric} beyond noise; {size}"

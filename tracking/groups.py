@@ -1,0 +1,137 @@
+"""Repeats of one experiment pooled, and what may be said of the difference between two experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracking.index import Runs
+from tracking.lookup import lower_is_better
+from tracking.noise import Difference, Spread, difference, spread
+from tracking.summary import Row, value_of
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Group:
+    """Finished runs of equal config (but for the seed) and equal code."""
+
+    key: Key
+    rows: list[Row] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What its runs are called, the newest first."""
+        return ", ".join(dict.fromkeys(row["name"] for row in reversed(self.rows)))
+
+    def spread(self) -> Spread:
+        """Of its values."""
+        return spread(self.values)
+
+
+def key_of(row: Row) -> Key | None:
+    """What repeats have in common; None for a run that is no repeat of anything.
+
+    Left out: runs that were changed when they were resumed or whose code was edited meanwhile, and unknown code.
+    """
+    if row["status"] != "finished" or row["resumed_with"] or row["code_edited"]:
+        return None
+    if not row["config_digest"] or not row["code_digest"]:
+        return None
+    return row["config_digest"], row["code_digest"]
+
+
+def pool(rows: Sequence[Row], metric: str) -> dict[Key, Group]:
+    """Groups by (config_digest, code_digest) of the runs that have `metric` (empty: each run's primary metric).
+
+    A run that repeats another's seed and comes out with its very value says nothing new of the noise: it counts once.
+    """
+    pooled: dict[Key, Group] = {}
+    seen: set[tuple[Any, ...]] = set()
+    for row in rows:
+        key = key_of(row)
+        value = value_of(row, metric or row["primary_metric"])
+        if key is None or value is None:
+            continue
+        group = pooled.setdefault(key, Group(key))
+        group.rows.append(row)
+        twin = (key, str(row["seed"]), value)
+        if row["seed"] is None or twin not in seen:
+            group.values.append(value)
+        seen.add(twin)
+    return pooled
+
+
+def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = None) -> list[dict[str, Any]]:
+    """One object a group, best mean first, as `groups --json` prints them.
+
+    Args:
+        against: each group is compared with this run's; without it, with the group of its own runs' parent.
+    """
+    metric = metric or most_common_metric(rows)
+    pooled = pool(rows, metric)
+    lower = lower_is_better(rows, metric)
+    everything = pooled if against is None and len(rows) == len(runs.rows) else pool(runs.rows, metric)
+    found = []
+    for key, group in pooled.items():
+        other = _other(runs, group, everything, against)
+        found.append(_as_object(group, metric, everything.get(other) if other and other != key else None, lower))
+    found.sort(key=lambda g: g["mean"], reverse=not lower)
+    return found
+
+
+def most_common_metric(rows: Sequence[Row]) -> str:
+    """The primary metric that most runs have; "" where none has any."""
+    names = [row["primary_metric"] for row in rows if row["primary_metric"]]
+    return max(dict.fromkeys(names), key=names.count) if names else ""
+
+
+def verdict(gap: Difference | None, lower: bool) -> str:
+    """The difference in plain words."""
+    if gap is None:
+        return ""
+    if gap.interval is None:
+        return "cannot tell: neither side has repeats (run other seeds)"
+    if gap.is_noise:
+        return "no more than noise" + (", as far as one side's repeats tell" if gap.assumed else "")
+    better = (gap.value < 0) == lower
+    return f"{'better' if better else 'worse'}, more than noise" + (
+        ", if the single run's noise is like the other's" if gap.assumed else ""
+    )
+
+
+def _other(runs: Runs, group: Group, pooled: dict[Key, Group], against: Row | None) -> Key | None:
+    if against is not None:
+        return key_of(against)
+    for row in group.rows:
+        parent = runs.by_id.get(row["parent"])
+        key = key_of(parent) if parent else None
+        if key and key != group.key and key in pooled:
+            return key
+    return None
+
+
+def _as_object(group: Group, metric: str, other: Group | None, lower: bool) -> dict[str, Any]:
+    own = group.spread()
+    gap = difference(own, other.spread()) if other else None
+    return {
+        "name": group.name,
+        "config_digest": group.key[0],
+        "code_digest": group.key[1],
+        "runs": [row["id"] for row in group.rows],
+        "seeds": [row["seed"] for row in group.rows],
+        "metric": metric,
+        "n": own.n,
+        "mean": own.mean,
+        "std": own.std,
+        "interval": list(own.interval) if own.interval else None,
+        "values": group.values,
+        "against": other.rows[-1]["id"] if other else None,
+        "against_n": len(other.values) if other else None,
+        "difference": gap.value if gap else None,
+        "difference_interval": list(gap.interval) if gap and gap.interval else None,
+        "verdict": verdict(gap, lower),
+    }
