@@ -1,0 +1,128 @@
+"""What differs between two runs, or a run and the working tree: config, code, environment, metrics."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracking import snapshot
+from tracking.record import read_record
+from tracking.summary import ConfigReader, changes, summarize, value_of
+
+_NOT_ENVIRONMENT = frozenset({"packages"})
+
+
+@dataclass
+class Code:
+    """A copy of the code: where it lies, and path -> sha256."""
+
+    root: Path
+    files: dict[str, str]
+
+
+def code_of(run: Path) -> Code:
+    """The code that the newest session of a run used: the copy, or what was kept when it was resumed with other code."""
+    numbers = [int(p.name.split(".")[1]) for p in run.glob("scripts.*.sha256") if p.name.split(".")[1].isdigit()]
+    name = f"scripts.{max(numbers)}" if numbers else "scripts"
+    return Code(run / name, snapshot.read_checksums(run / f"{name}.sha256"))
+
+
+def working_tree(root: Path, runs: Path) -> Code:
+    """The code that a run started now would copy."""
+    return Code(root, snapshot.take(root, None, runs).files)
+
+
+def config(a: Path, b: Path) -> dict[str, list[Any]]:
+    """{KEY: [a's, b's]} for each key that differs."""
+    reader = ConfigReader()
+    return changes(reader.read(b), reader.read(a))
+
+
+def origins(run: Path) -> dict[str, str]:
+    """Key -> where its value came from; {} where that is not recorded."""
+    found = read_record(run).run.get("origins")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def code(a: Code, b: Code) -> dict[str, list[str]]:
+    """Files added, removed and changed from `a` to `b`; digests only, no file is read."""
+    return snapshot.compare(a.files, b.files)
+
+
+def line_counts(a: Code, b: Code) -> list[tuple[str, int, int]]:
+    """(file, lines added, lines removed) from `a` to `b`; -1, -1 for what is no text."""
+    counts = []
+    for name in sorted(sum(code(a, b).values(), [])):
+        old, new = _lines(a, name), _lines(b, name)
+        if old is None or new is None:
+            counts.append((name, -1, -1))
+            continue
+        diff = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]
+        counts.append((name, sum(d.startswith("+") for d in diff), sum(d.startswith("-") for d in diff)))
+    return counts
+
+
+def unified(a: Code, b: Code) -> list[str]:
+    """The unified diff of all text files, as `diff -u` prints it."""
+    lines: list[str] = []
+    for name in sorted(sum(code(a, b).values(), [])):
+        old, new = _lines(a, name), _lines(b, name)
+        if old is None or new is None:
+            lines.append(f"Binary files a/{name} and b/{name} differ")
+            continue
+        before = f"a/{name}" if name in a.files else "/dev/null"
+        after = f"b/{name}" if name in b.files else "/dev/null"
+        lines += difflib.unified_diff(old, new, before, after, lineterm="")
+    return lines
+
+
+def runs(a: Path, b: Path, swap_code: bool = False) -> tuple[dict[str, Any], tuple[Code, Code] | None]:
+    """All of `diff --json`, {"config", "code", "environment", "metrics"}, and both codes (None: unknown of one of them).
+
+    Args:
+        swap_code: code from b to a. Against the parent, lines with + are then what the run added.
+    """
+    codes = (code_of(b), code_of(a)) if swap_code else (code_of(a), code_of(b))
+    known = all(one.files for one in codes)
+    found = {
+        "config": config(a, b),
+        "code": code(*codes) if known else {"added": [], "removed": [], "changed": []},
+        "environment": environment(environment_of(a), environment_of(b)),
+        "metrics": metrics(a, b),
+    }
+    return found, codes if known else None
+
+
+def environment(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
+    """{FACT: [a's, b's]}; packages by their names."""
+    flat = []
+    for side in (a, b):
+        packages = side.get("packages") if isinstance(side.get("packages"), dict) else {}
+        flat.append({k: v for k, v in side.items() if k not in _NOT_ENVIRONMENT} | (packages or {}))
+    keys = sorted({*flat[0], *flat[1]})
+    return {k: [flat[0].get(k), flat[1].get(k)] for k in keys if flat[0].get(k) != flat[1].get(k)}
+
+
+def environment_of(run: Path) -> dict[str, Any]:
+    """The recorded environment; {} where there is none."""
+    found = read_record(run).run.get("environment")
+    return found if isinstance(found, dict) else {}
+
+
+def metrics(a: Path, b: Path) -> dict[str, list[float | None]]:
+    """{METRIC: [a's, b's]} of what either has, each its best, whether or not they differ."""
+    rows = (summarize(a), summarize(b))
+    names = sorted({*rows[0]["metrics"], *rows[1]["metrics"]})
+    return {name: [value_of(row, name) for row in rows] for name in names}
+
+
+def _lines(code: Code, name: str) -> list[str] | None:
+    """A file's lines; [] where the copy does not have it, None where it is no text or is gone."""
+    if name not in code.files:
+        return []
+    try:
+        return (code.root / name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
