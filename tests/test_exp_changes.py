@@ -1,0 +1,153 @@
+"""exp.py note, tag, verdict, restore, rerun, rm, prune, undo: nothing is lost, and nothing is claimed that was not checked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY, command
+from test_exp_records import Exp, edit, make_run, run_exp
+
+from tracking import trash
+from tracking.index import load
+from tracking.record import parse_notes
+from tracking.restore import compare
+
+WEIGHTS = ("best.pt", "last.pt", "epoch_0001.pt", "epoch_0002.pt", "manifest.json")
+
+
+@pytest.fixture
+def exp(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Exp:
+    """The tool on a parent and its child, both with weights."""
+    parent = make_run(tmp_path / "exp", number=1, weights=WEIGHTS, scores={"val/top1": 0.9})
+    make_run(tmp_path / "exp", number=2, weights=WEIGHTS, parent=parent.name, scores={"val/top1": 0.9})
+    return run_exp(capsys, monkeypatch, tmp_path / "exp")
+
+
+def child(tmp_path: Path) -> Path:
+    """The child's folder."""
+    return tmp_path / "exp" / "base_2026-11-01_02-00-00"
+
+
+def test_notes_verdict_and_tags_leave_the_rest_of_the_file_alone(exp: Exp, tmp_path: Path) -> None:
+    file = child(tmp_path) / "notes.md"
+    file.write_text("# Why\nkept\n\n## my own heading\nkept too\n# Notes\nold\n")
+    assert exp("note", "last", "a", "line")[0] == 0
+    assert exp("verdict", "last", "# Why\nis this a heading?")[0] == 0
+    assert json.loads(exp("tag", "last", "a", "b", "a", "--json")[1])["tags"] == ["a", "b"]
+    assert json.loads(exp("untag", "last", "b", "--json")[1])["tags"] == ["a"]
+    notes = parse_notes(file.read_text())
+    assert "my own heading\nkept too" in notes["Why"] and notes["Notes"].startswith("old\n20") and notes["Tags"] == "a"
+    assert notes["Verdict"].endswith("is this a heading?") and notes["Why"].startswith("kept")
+
+
+def test_bad_tags_and_empty_texts_are_refused(exp: Exp) -> None:
+    for words in (["tag", "last", "two words"], ["verdict", "last", " "], ["note", "last", ""]):
+        assert exp(*words)[0] == 2, words
+
+
+def test_prune_shows_bytes_first_and_keeps_best_last_and_parents(exp: Exp, tmp_path: Path) -> None:
+    plan = json.loads(exp("prune", "--json")[1])
+    assert plan["done"] is False and plan["bytes"] == 2000 and len(list((child(tmp_path) / "weights").iterdir())) == 5
+    before = {p: p.read_bytes() for p in (tmp_path / "exp").rglob("*") if p.is_file() and ".index" not in p.parts}
+    assert "2.0 kB" in exp("prune")[1]
+    assert json.loads(exp("prune", "--yes", "--json")[1])["done"] is True
+    gone = {p.name for p in before if not p.exists()}
+    assert gone == {"epoch_0001.pt", "epoch_0002.pt"} and len(list((tmp_path / "exp").glob("base*01-00-00/weights/*"))) == 5
+    assert exp("undo")[0] == 0
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_rm_takes_runs_away_and_undo_brings_them_back_newest_first(exp: Exp, tmp_path: Path) -> None:
+    assert exp("rm", "last")[0] == 0 and not child(tmp_path).exists()
+    assert exp("rm", "01-00-00")[0] == 0
+    assert json.loads(exp("ls", "--json")[1]) == []
+    assert json.loads(exp("undo", "--json")[1])["paths"] == ["base_2026-11-01_01-00-00"]
+    assert exp("undo")[0] == 0 and len(json.loads(exp("ls", "--json")[1])) == 2
+    assert exp("undo")[0] == 2
+
+
+def test_rm_refuses_ambiguous_names_and_living_runs(exp: Exp, tmp_path: Path) -> None:
+    code, _, err = exp("rm", "base")
+    assert code == 2 and "02-00-00" in err
+    assert exp("rm")[0] == 2
+    edit(child(tmp_path) / "status.json", status="running")
+    code, _, err = exp("rm", "last")
+    assert code == 2 and "still running on elsewhere" in err and child(tmp_path).exists()
+
+
+def test_undo_never_overwrites(exp: Exp, tmp_path: Path) -> None:
+    exp("rm", "last")
+    child(tmp_path).mkdir()
+    assert exp("undo")[0] == 2 and trash.trash_bytes(tmp_path / "exp") > 5000
+    child(tmp_path).rmdir()
+    assert exp("undo")[0] == 0 and (child(tmp_path) / "run.json").is_file()
+
+
+def test_a_removal_that_fails_halfway_is_put_back(tmp_path: Path) -> None:
+    run = make_run(tmp_path, weights=WEIGHTS)
+    items = trash.plan_pruning(load(tmp_path), load(tmp_path).rows)
+    items.append(trash.Item(run.name, f"{run.name}/weights/not_there.pt", 1))
+    with pytest.raises(trash.UserError, match="nothing was removed"):
+        trash.move(tmp_path, items, "prune")
+    assert len(list((run / "weights").iterdir())) == 5 and trash._entries(tmp_path) == []
+
+
+def test_the_trash_is_emptied_only_on_demand(exp: Exp, tmp_path: Path) -> None:
+    exp("rm", "last")
+    assert json.loads(exp("rm", "--empty-trash", "--json")[1])["done"] is False and (tmp_path / "exp" / ".trash").is_dir()
+    assert exp("rm", "--empty-trash", "--yes")[0] == 0 and not (tmp_path / "exp" / ".trash").exists()
+
+
+def test_restore_gives_the_verified_code_and_config(exp: Exp, tmp_path: Path) -> None:
+    code, out, _ = exp("restore", "last", str(tmp_path / "back"), "--json")
+    assert code == 0 and "--config-file" in json.loads(out)["command"]
+    assert (tmp_path / "back" / "modeling" / "net.py").read_text() == "WIDTH = 8\n"
+    assert (tmp_path / "back" / "config.yml").read_bytes() == (child(tmp_path) / "config.yml").read_bytes()
+    assert exp("restore", "last", str(tmp_path / "back"))[0] == 2
+
+
+@pytest.mark.parametrize("damage", ["edited", "missing", "no list"])
+def test_restore_refuses_code_that_is_not_what_it_was(exp: Exp, tmp_path: Path, damage: str) -> None:
+    if damage == "edited":
+        (child(tmp_path) / "scripts" / "modeling" / "net.py").write_text("WIDTH = 9\n")
+    elif damage == "missing":
+        (child(tmp_path) / "scripts" / "modeling" / "net.py").unlink()
+    else:
+        (child(tmp_path) / "scripts.sha256").unlink()
+    code, _, err = exp("restore", "last", str(tmp_path / "back"))
+    assert code == 2 and err.count("\n") == 1 and not (tmp_path / "back").exists()
+    assert exp("rerun", "last")[0] == 2
+
+
+def test_comparing_curves_overlooks_clocks_only(tmp_path: Path) -> None:
+    a, b = make_run(tmp_path, number=1, scores={"val/top1": 0.9}), make_run(tmp_path, number=2, scores={"val/top1": 0.9})
+    lines = [json.loads(line) for line in (b / "metrics.jsonl").read_text().splitlines()]
+    slower = [{**line, "time": 9.9, "time/step": 1.0, "samples_per_second": 2.0} for line in lines]
+    (b / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in slower) + '{"step": 3, "train/lo')
+    assert compare(a, b) == {}
+    slower[1]["train/loss"] += 1e-12
+    (b / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in slower))
+    assert list(compare(a, b)) == ["train/loss at step 1"]
+
+
+@pytest.mark.slow
+def test_rerun_proves_equal_metrics_after_the_tree_moved_on(tmp_path: Path) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "runs"
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout
+    for name in filter(None, files.splitlines()):
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes((ROOT / name).read_bytes())
+    made = command(str(tree / "tools" / "train_net.py"), *TINY, "--output-dir", str(out), cwd=tree)
+    assert made.returncode == 0, made.stderr
+    (tree / "modeling" / "build.py").write_text("broken(")
+    exp = str(tree / "tools" / "exp.py")
+    equal = command(exp, "rerun", "last", "--json", "--output-dir", str(out), cwd=tree)
+    assert equal.returncode == 0, equal.stdout + equal.stderr
+    found = json.loads(equal.stdout)
+    assert found["equal"] is True and found["run"] != found["original"]
+    other = command(exp, "rerun", found["original"], "SOLVER.BASE_LR", "0.5", "--json", "--output-dir", str(out), cwd=tree)
+    assert other.returncode == 1 and json.loads(other.stdout)["config"] == {"SOLVER.BASE_LR": [0.01, 0.5]}

@@ -1,0 +1,274 @@
+"""exp.py ls, show, diff, best, export: what stands in the files is what is shown, index or not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_exp_records import Exp, edit, make_run, run_exp
+
+from tracking import index
+from tracking.index import load
+from tracking.query import Condition, holds, parse
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four runs: a base, two children with a changed key and changed code, another name."""
+    out = tmp_path / "exp"
+    base = make_run(out, number=1, scores={"val/top1": 0.9, "val/loss": 0.5}, why="baseline")
+    make_run(
+        out,
+        number=2,
+        scores={"val/top1": 0.95},
+        config={"SOLVER.BASE_LR": 0.01},
+        parent=base.name,
+        why="smoothing, smaller rate",
+    )
+    make_run(out, number=3, scores={"val/top1": 0.8}, code={"modeling/net.py": "WIDTH = 9\n"}, parent=base.name, tags=["wide"])
+    make_run(out, "other", 4, scores={"val/top1": 0.7}, status="failed")
+    return out
+
+
+@pytest.fixture
+def exp(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Exp:
+    """The tool on these runs."""
+    return run_exp(capsys, monkeypatch, folder)
+
+
+def ls(exp: Exp, *words: str) -> list[dict[str, Any]]:
+    """`ls --json`."""
+    code, out, _ = exp("ls", "--json", *words)
+    assert code == 0
+    return list(json.loads(out))
+
+
+def test_ls_json_has_every_key_of_the_contract(exp: Exp, folder: Path) -> None:
+    rows = ls(exp)
+    assert [row["name"] for row in rows] == ["other", "base", "base", "base"]
+    keys = "id path name status started ended seconds why expect verdict tags parent primary_metric value metrics changes"
+    assert {*keys.split(), "config_digest", "code_digest"} <= set(rows[0])
+    assert rows[2]["changes"] == {"SOLVER.BASE_LR": [0.1, 0.01]}
+    assert rows[2]["value"] == 0.95 and rows[2]["path"] == str(folder / rows[2]["id"])
+    assert rows[2]["metrics"]["val/top1"] == {"last": 0.95, "best": 0.95, "best_step": 3}
+
+
+def test_ls_shows_what_differs_from_the_parent_at_every_width(exp: Exp, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (80, 160):
+        monkeypatch.setenv("COLUMNS", str(width))
+        _, out, _ = exp("ls")
+        assert "BASE_LR 0.1→0.01" in out and "smoothing" in out and "MODEL.NAME" not in out
+        assert max(map(len, out.splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ("SOLVER.BASE_LR<0.1", 1),
+        ("BASE_LR>=0.1", 3),
+        ("status=finished", 3),
+        ("status!=finished", 1),
+        ("why~SMOOTHING", 1),
+        ("started>2026-11-01T02:30", 2),
+        ("val/top1>0.85", 2),
+        ("val/loss<1", 1),
+        ("tags=wide", 1),
+        ("MODEL.NAME=mlp", 4),
+        ("git.branch=main", 4),
+    ],
+)
+def test_where_asks_config_keys_metrics_and_fields(exp: Exp, condition: str, count: int) -> None:
+    assert len(ls(exp, "--where", condition)) == count
+
+
+@pytest.mark.parametrize("condition", ["SOLVER.BASE_L<1", "nonsense", "val/top9>1", ""])
+def test_a_condition_that_fits_nothing_is_one_line_and_exit_code_2(exp: Exp, condition: str) -> None:
+    code, out, err = exp("ls", "--where", condition)
+    assert code == 2 and out == "" and err.count("\n") == 1 and "usage" not in err
+
+
+def test_what_a_run_lacks_fulfils_only_the_negations() -> None:
+    assert not holds(Condition("k", "=", "1"), None) and holds(Condition("k", "!=", "1"), None)
+    assert holds(parse("k!~abc"), None) and not holds(parse("k<1"), None)
+    with pytest.raises(UserError, match="KEY OP VALUE"):
+        parse("k")
+
+
+def test_sorting_by_a_metric_puts_the_best_first_and_a_loss_upwards(exp: Exp, folder: Path) -> None:
+    assert [row["value"] for row in ls(exp, "--sort", "val/top1")] == [0.95, 0.9, 0.8, 0.7]
+    make_run(folder, "low", 9, scores={"val/loss": 0.1})
+    assert [row["metrics"]["val/loss"]["best"] for row in ls(exp, "--sort", "val/loss")[:2]] == [0.1, 0.5]
+    assert ls(exp, "--sort", "val/top1", "--limit", "1", "--reverse")[0]["name"] == "low"
+
+
+def test_open_lists_questions_without_a_verdict(exp: Exp) -> None:
+    assert len(ls(exp, "--open")) == 2
+    assert exp("verdict", "02-00-00", "it", "helps")[0] == 0
+    assert [row["why"] for row in ls(exp, "--open")] == ["baseline"]
+    assert ls(exp, "--where", "verdict~helps")[0]["verdict"] == "it helps"
+
+
+def test_notes_edited_by_hand_are_seen(exp: Exp, folder: Path) -> None:
+    ls(exp)
+    notes = folder / "base_2026-11-01_01-00-00" / "notes.md"
+    notes.write_text("# Why\nnew\nlines — ünïcode\n# Verdict\nso so\n# Tags\none, two\n# Own heading\nkept\n")
+    row = ls(exp)[-1]
+    assert (row["why"], row["tags"]) == ("new\nlines — ünïcode", ["one", "two", "#", "Own", "heading", "kept"])
+    assert "new lines — ünïcode" in exp("ls")[1]
+
+
+def test_answers_are_the_same_without_an_index(exp: Exp, folder: Path) -> None:
+    first = ls(exp)
+    file = folder / ".index" / "index.sqlite"
+    assert file.is_file()
+    for content in (b"no database" * 1000, file.read_bytes()[:5000], b""):
+        file.write_bytes(content)
+        assert ls(exp) == first
+    shutil.rmtree(file.parent)
+    assert ls(exp) == first
+    shutil.rmtree(file.parent)
+    file.parent.write_text("in the way")
+    assert ls(exp) == first
+
+
+def test_a_locked_index_makes_nobody_wait_long(exp: Exp, folder: Path) -> None:
+    ls(exp)
+    make_run(folder, "new", 8)
+    base = sqlite3.connect(folder / ".index" / "index.sqlite", isolation_level=None)
+    base.execute("BEGIN EXCLUSIVE")
+    assert len(ls(exp)) == 5
+    base.execute("ROLLBACK")
+    base.close()
+
+
+def test_the_index_is_not_read_past_what_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(folder)
+    read: list[str] = []
+    real = index.summarize
+
+    def noted(path: Path) -> dict[str, Any]:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(index, "summarize", noted)
+    load(folder)
+    assert read == []
+    edit(folder / "other_2026-11-01_04-00-00" / "status.json", status="finished")
+    assert load(folder).rows[-1]["status"] == "finished" and read == ["other_2026-11-01_04-00-00"]
+
+
+def test_readers_and_rebuilds_at_once_lose_nothing(folder: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(make_run, folder, f"n{i}", i) for i in range(12)]
+        seen = [pool.submit(load, folder, i % 2 == 0) for i in range(12)]
+        assert all(len(future.result().rows) >= 4 for future in seen) and all(future.result() for future in made)
+    assert len(load(folder).rows) == 16
+
+
+def test_broken_records_are_named_and_the_rest_still_lists(exp: Exp, folder: Path) -> None:
+    ls(exp)
+    torn, odd = folder / "base_2026-11-01_02-00-00", folder / "base_2026-11-01_03-00-00"
+    (torn / "run.json").write_text('{"id": ')
+    edit(odd / "status.json", metrics={"val/top1": 3}, sessions="none")
+    edit(folder / "other_2026-11-01_04-00-00" / "run.json", schema=99)
+    (folder / "half").mkdir()
+    (folder / "half" / "status.json").write_text("{}")
+    (folder / "no-run").mkdir()
+    (folder / ".starting-x").mkdir()
+    code, out, err = exp("ls", "--json")
+    rows = {row["id"]: row for row in json.loads(out)}
+    assert code == 0 and len(rows) == 5 and "no-run" not in rows
+    assert "run.json" in rows[torn.name]["problems"][0] and rows[odd.name]["status"] == "broken"
+    assert "newer" in rows["other_2026-11-01_04-00-00"]["problems"][0]
+    assert err.count("WARNING") >= 4 and str(torn / "run.json") in err
+
+
+def test_a_run_whose_heartbeat_stopped_is_lost(exp: Exp, folder: Path) -> None:
+    path = make_run(folder, "dead", 7, status="running")
+    assert ls(exp)[0]["status"] == "running"
+    os.utime(path / "status.json", (0, 0))
+    assert ls(exp, "--where", "status=lost")[0]["id"] == path.name
+
+
+def test_show_tells_reason_origins_code_and_proposed_verdict(exp: Exp, folder: Path) -> None:
+    make_run(
+        folder, "claim", 6, scores={"val/top1": 0.97}, config={"SOLVER.BASE_LR": 0.2}, code={"new.py": "a\nb\n"},
+        parent="base_2026-11-01_01-00-00", expect="val/top1 > parent + 0.005", why="bigger steps",
+    )  # fmt: skip
+    code, out, _ = exp("show", "claim")
+    assert code == 0 and "bigger steps" in out and "SOLVER.BASE_LR: 0.1 (default) → 0.2 (default)" in out
+    assert "new.py +2 -0" in out and "held: val/top1 0.97" in out
+    content = json.loads(exp("show", "claim", "--json")[1])
+    assert content["code"]["added"] == ["new.py"] and content["proposed_verdict"].startswith("held")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("last", 4), ("last~2", 2), ("base", 3), ("02-00", 2), ("best:val/top1", 2), ("base^", 1)]
+)
+def test_every_way_to_name_a_run(exp: Exp, text: str, number: int) -> None:
+    assert json.loads(exp("show", text, "--json")[1])["id"].endswith(f"_{number:02d}-00-00")
+
+
+@pytest.mark.parametrize("text", ["nosuch", "2026", "last~9", "best:val/x", "other^"])
+def test_a_run_that_is_not_there_or_ambiguous_is_exit_code_2(exp: Exp, text: str) -> None:
+    code, out, err = exp("show", text)
+    assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_diff_names_config_code_environment_and_metrics(exp: Exp, folder: Path) -> None:
+    edit(folder / "base_2026-11-01_03-00-00" / "run.json", environment={"python": "3.12", "packages": {"torch": "2.7"}})
+    found = json.loads(exp("diff", "01-00-00", "03-00-00", "--json")[1])
+    assert found["code"] == {"added": [], "removed": [], "changed": ["modeling/net.py"]} and found["config"] == {}
+    assert found["environment"] == {"python": ["3.11.7", "3.12"], "torch": ["2.6", "2.7"]}
+    assert found["metrics"]["val/top1"] == [0.9, 0.8] and found["metrics"]["val/loss"] == [0.5, None]
+    out = exp("diff", "03-00-00")[1]
+    assert "+WIDTH = 9" in out and "-WIDTH = 8" in out
+    assert json.loads(exp("diff", "02-00-00", "--json")[1])["config"] == {"SOLVER.BASE_LR": [0.01, 0.1]}
+
+
+def test_diff_against_the_working_tree_compares_code(exp: Exp) -> None:
+    code, out, _ = exp("diff", "last", ".", "--json")
+    assert code == 0 and "modeling/net.py" in json.loads(out)["code"]["removed"]
+
+
+def test_best_ranks_and_export_reads_back(exp: Exp) -> None:
+    assert [row["place"] for row in json.loads(exp("best", "val/top1", "--json")[1])] == [1, 2, 3, 4]
+    assert exp("best", "val/top2")[0] == 2
+    rows = list(csv.DictReader(io.StringIO(exp("export")[1])))
+    assert len(rows) == 4 and rows[0]["val/top1"] == "0.9" and rows[1]["SOLVER.BASE_LR"] == "0.01"
+    curves = json.loads(exp("export", "--curves", "--json")[1])
+    assert len(curves) == 12 and curves[0]["metric"] == "train/loss"
+
+
+def test_tail_ends_with_the_run(exp: Exp) -> None:
+    assert exp("tail", "last", "-n", "1")[1] == "last line\n"
+
+
+def test_mistakes_on_the_command_line_are_one_line(exp: Exp) -> None:
+    for words in (["bogus"], ["ls", "--limit", "x"], ["show"], ["diff"], ["ls", "--outputdir", "x"]):
+        code, out, err = exp(*words)
+        assert code == 2 and out == "" and err.count("\n") == 1 and "usage:" not in err, words
+
+
+def test_listing_imports_no_torch_and_completion_is_valid_bash(folder: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tools'); import exp; exp.main(sys.argv[1:]);"
+        "assert not {'torch', 'numpy', 'scipy'} & set(sys.modules)"
+    )
+    words = [sys.executable, "-c", code, "ls", "--output-dir", str(folder)]
+    assert subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
+    script = subprocess.run([sys.executable, "tools/exp.py", "completion", "bash"], cwd=ROOT, capture_output=True).stdout
+    assert subprocess.run(["bash", "-n"], input=script).returncode == 0 and b"rerun" in script

@@ -1,0 +1,236 @@
+"""What `exp.py` prints for people: one function a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tracking import diff, listing, show, tables
+from tracking.blame import changed_words
+from tracking.diff import Code
+from tracking.index import Runs
+from tracking.lookup import lower_is_better
+from tracking.summary import Row
+
+_VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cannot": "dim"}
+_DIFF_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
+
+
+def runs_list(runs: Runs, rows: Sequence[Row], total: int) -> None:
+    """`ls`."""
+    screen = tables.console()
+    if not total:
+        screen.print(f"no runs in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"))
+        return
+    listing.print_table(runs, rows, screen)
+    if total > len(rows):
+        screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
+
+
+def run(runs: Runs, row: Row) -> None:
+    """`show`."""
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = tables.console()
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold", max_width=16)
+    grid.add_column(overflow="fold")
+    last = ""
+    for label, content in show.lines(runs, row):
+        grid.add_row(Text(label if label != last else "", style="bold"), tables.text(content))
+        last = label
+    screen.print(Panel(grid, title=Text(row["id"]), title_align="left", border_style=tables.STYLES.get(row["status"], "")))
+    metrics = show.metric_rows(runs, row)
+    if metrics:
+        has_parent = any(theirs is not None for *_, theirs in metrics)
+        columns = ("metric", "last", "best", "at step", *(("parent", "difference") if has_parent else ()))
+        made = tables.table(*columns, right=columns[1:])
+        for name, latest, best, step, theirs in metrics:
+            gap = best - theirs if best is not None and theirs is not None else None
+            cells = [name, tables.number(latest), tables.number(best), "-" if step is None else str(step)]
+            cells += [tables.number(theirs), tables.signed(gap)] if has_parent else []
+            made.add_row(*cells, style="bold" if name == row["primary_metric"] else "")
+        screen.print(made)
+        screen.print()
+    screen.print(f"in {runs.path(row)}/", soft_wrap=True)
+    for place, amount in show.places(runs.path(row)):
+        screen.print(Text.assemble(f"  {place:<16}", (amount, "dim")))
+
+
+def difference(a: Path, b: Path, found: dict[str, Any], codes: tuple[Code, Code] | None, as_parent: bool = False) -> None:
+    """`diff`: each part only where something differs; code last, summed up and then line by line."""
+    from rich.text import Text
+
+    screen = tables.console()
+    note = "  (its parent: + in code is what a added)" if as_parent else ""
+    screen.print(Text.assemble("a  ", (a.name, "bold"), "\nb  ", (b.name, "bold"), (note, "dim"), "\n"), soft_wrap=True)
+    sources: dict[str, list[dict[str, str]]] = {"config": [diff.origins(path) for path in (a, b)], "environment": [{}, {}]}
+    for title, pairs in (("config", found["config"]), ("environment", found["environment"])):
+        if pairs:
+            made = tables.table(title, "a", "b", flexible=("a", "b"))
+            for key, (old, new) in pairs.items():
+                made.add_row(key, *(_sourced(v, s.get(key, "")) for v, s in zip((old, new), sources[title], strict=True)))
+            screen.print(made)
+            screen.print()
+    if found["metrics"]:
+        made = tables.table("metric", "a", "b", "b - a", right=("a", "b", "b - a"))
+        for name, (old, new) in found["metrics"].items():
+            gap = new - old if old is not None and new is not None else None
+            made.add_row(name, tables.number(old), tables.number(new), tables.signed(gap))
+        screen.print(made)
+        screen.print()
+    code_difference(codes)
+
+
+def code_difference(codes: tuple[Code, Code] | None) -> None:
+    """Files with their line counts, then the unified diff."""
+    from rich.text import Text
+
+    screen = tables.console()
+    if codes is None:
+        screen.print("code: unknown of one of them", style="dim")
+        return
+    counts = diff.line_counts(*codes)
+    if not counts:
+        screen.print("code: equal")
+        return
+    made = tables.table("code", "", "lines", flexible=("code",), right=("lines",))
+    kinds = {name: kind for kind, names in diff.code(*codes).items() for name in names}
+    for name, added, removed in counts:
+        made.add_row(tables.text(name), kinds[name], f"+{added} -{removed}" if added >= 0 else "no text")
+    screen.print(made)
+    screen.print()
+    for line in diff.unified(*codes):
+        style = next((style for start, style in _DIFF_STYLES.items() if line.startswith(start)), "")
+        screen.print(Text("".join(c if c.isprintable() or c == "\t" else "?" for c in line), style=style), soft_wrap=True)
+
+
+def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
+    """`groups`."""
+    from rich.text import Text
+
+    screen = tables.console()
+    if not found:
+        screen.print("no finished runs with a metric to pool")
+        return
+    handles = listing.short_names(
+        runs, runs.rows[:0] + [runs.by_id[i] for g in found for i in (g["runs"][-1], g["against"]) if i]
+    )
+    metric = found[0]["metric"]
+    rows = []
+    for group in found:
+        cells = [handles[group["runs"][-1]], group["name"], str(group["n"]), tables.number(group["mean"])]
+        cells += [tables.number(group["std"]), _interval(group["interval"])]
+        line = Text()
+        if group["against"]:
+            gap = f"{tables.signed(group['difference'])}{_signed_interval(group['difference_interval'])}"
+            line.append(f"against {handles[group['against']]} (n {group['against_n']}): {gap}: ")
+            style = next((s for start, s in _VERDICT_STYLES.items() if group["verdict"].startswith(start)), "")
+            line.append(group["verdict"], style=style)
+        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], [line]))
+    head = ("run", "name", "n", "mean " + metric, "std", "95 % interval")
+    tables.stacked(screen, head, rows, right=("n", "mean " + metric, "std"))
+
+
+def best(runs: Runs, ranked: Sequence[tuple[int, Row, float]], metric: str) -> None:
+    """`best`."""
+    screen = tables.console()
+    handles = listing.short_names(runs, [row for _, row, _ in ranked])
+    made = tables.table("", "run", "name", metric, "n", "why", right=("", metric, "n"), flexible=("name", "why"))
+    repeats: dict[tuple[str, str], int] = {}
+    for row in runs.rows:
+        key = (row["config_digest"], row["code_digest"])
+        repeats[key] = repeats.get(key, 0) + 1
+    for place, row, value in ranked:
+        count = repeats[(row["config_digest"], row["code_digest"])] if row["config_digest"] else 1
+        made.add_row(str(place), handles[row["id"]], row["name"], tables.number(value), str(count), tables.text(row["why"]))
+    screen.print(made)
+    direction = "lower" if lower_is_better(runs.rows, metric) else "higher"
+    screen.print(f"{direction} is better; n: runs of equal config and code (exp.py groups)", style="dim")
+
+
+def blame(result: dict[str, Any]) -> None:
+    """`blame`."""
+    from rich.text import Text
+
+    screen = tables.console()
+    if result["steps"]:
+        first = result["steps"][0]
+        start = [first["parent"], tables.number(first["values"][0]), str(first["n"][0]), "", ""]
+        rows: list[tuple[list[Text], list[Text]]] = [(list(map(Text, start)), [])]
+        for step in result["steps"]:
+            moved = "unknown" if step["interval"] is None else ("yes" if step["moved"] else "no")
+            cells = [step["run"], tables.number(step["values"][1]), str(step["n"][1]), tables.signed(step["difference"]), moved]
+            style = "bold red" if step["run"] == result["culprit"] else ""
+            rows.append(([Text(cell, style=style) for cell in cells], [tables.text(changed_words(step), style="dim")]))
+        head = ("run", result["metric"], "n", "difference", "beyond noise?")
+        tables.stacked(screen, head, rows, right=head[1:4])
+        screen.print()
+    screen.print(tables.text(result["words"]), soft_wrap=True)
+
+
+def rerun(result: dict[str, Any]) -> None:
+    """`rerun`."""
+    screen = tables.console()
+    if result["equal"]:
+        screen.print(f"{result['run']}: all metrics came out equal to {result['original']}, to the last bit", soft_wrap=True)
+        return
+    ended = "" if result["exit_code"] == 0 else f" (it ended with exit code {result['exit_code']})"
+    screen.print(f"{result['run']} differs from {result['original']}{ended}", soft_wrap=True)
+    for title in ("differences", "config", "environment"):
+        pairs = result[title]
+        if pairs:
+            made = tables.table(
+                {"differences": "metric"}.get(title, title), "original", "rerun", flexible=("original", "rerun")
+            )
+            for key, (old, new) in list(pairs.items())[:20]:
+                made.add_row(key, *(tables.value(v) if not isinstance(v, float) else repr(v) for v in (old, new)))
+            screen.print(made)
+    if not result["environment"]:
+        screen.print("environment: equal; DETERMINISTIC True makes CUDA runs repeatable", style="dim")
+
+
+def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
+    """`rm` and `prune`."""
+    screen = tables.console()
+    if not items:
+        screen.print(
+            f"nothing to {what}: all weights left are best, last, or a parent's" if what == "prune" else "nothing to do"
+        )
+        return
+    sums: dict[str, list[int]] = {}
+    for item in items:
+        entry = sums.setdefault(item.run, [0, 0])
+        entry[0] += 1
+        entry[1] += item.bytes
+    made = tables.table(
+        "run", "files" if what == "prune" else "folders", "bytes", right=("files", "folders", "bytes"), flexible=("run",)
+    )
+    for name, (count, size) in sums.items():
+        made.add_row(name, str(count), tables.size(size))
+    screen.print(made)
+    total = tables.size(sum(item.bytes for item in items))
+    if done:
+        screen.print(
+            f"\n{total} moved to {folder / '.trash'}; exp.py undo brings them back, rm --empty-trash frees the disk",
+            soft_wrap=True,
+        )
+    else:
+        screen.print(f"\n{total} would move to {folder / '.trash'}; nothing was done yet: --yes does it", soft_wrap=True)
+
+
+def _sourced(value: Any, source: str) -> Any:
+    from rich.text import Text
+
+    return Text.assemble(tables.value(value), (f"  {tables.origin(source)}" if source else "", "dim"))
+
+
+def _interval(pair: Sequence[float] | None) -> str:
+    return f"{tables.number(pair[0])} to {tables.number(pair[1])}" if pair else "-"
+
+
+def _signed_interval(pair: Sequence[float] | None) -> str:
+    return f" ({tables.signed(pair[0])} to {tables.signed(pair[1])})" if pair else ""
