@@ -193,6 +193,8 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     run.update(progress={"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps})
     run.finish("finished", reason)
     LOG.info("finished%s: %s", f" ({reason})" if reason else "", run.path)
+    if distributed.is_main():
+        LOG.info("%s", tracking.outcome(run.path))
 
 
 def test_task(cfg: Config, splits: Splits, weights: Path, build: Callable[..., Any]) -> tuple[Any, torch.device]:

@@ -134,7 +134,20 @@ def test_a_claim_without_its_metric_or_parent_says_so(tmp_path: Path) -> None:
     make_run(tmp_path, "orphan", 2, scores={"val/top1": 0.5}, expect="val/top1 > parent", parent="gone")
     runs = load(tmp_path)
     proposals = [(claim.judge(runs, row) or {})["proposal"] for row in runs.rows]
-    assert proposals == ["cannot tell: the run (finished) has no val/top5", "cannot tell: its parent is not there"]
+    assert proposals == ["cannot tell: the run (finished) has no val/top5", "cannot tell: there is no parent to compare with"]
+
+
+def test_a_claim_on_the_parent_looks_past_repeats_of_the_run_itself(tmp_path: Path) -> None:
+    base = seeds(tmp_path, "base", GOOD, 0)
+    first = make_run(tmp_path, "new", 10, scores={"val/top1": 0.95}, config={"SOLVER.BASE_LR": 0.5}, parent=base)
+    make_run(
+        tmp_path, "new", 11, scores={"val/top1": 0.96}, config={"SOLVER.BASE_LR": 0.5, "SEED": 1}, parent=first.name,
+        expect="val/top1 > parent + 0.005",
+    )  # fmt: skip
+    runs = load(tmp_path)
+    result = claim.judge(runs, runs.rows[-1])
+    assert result is not None and result["held"] is True
+    assert result["value"] == pytest.approx(0.955) and result["target"] == pytest.approx(statistics.mean(GOOD) + 0.005)
 
 
 def test_blame_names_the_ancestor_its_keys_and_files(exp: Exp, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conftest import TINY, newest, read_json
+
+import tracking
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -63,9 +67,44 @@ def test_card_shows_what_differs_from_the_parent(train: Train, tmp_path: Path) -
     assert code == 0 and "SOLVER.BASE_LR: 0.01 (default) -> 0.02 (command line)" in " ".join(log.split())
 
 
-def test_every_metric_row_is_one_whole_line(train: Train, tmp_path: Path) -> None:
-    import json
+def test_card_shows_changed_packages_and_code(train: Train, tmp_path: Path) -> None:
+    train(*TINY)
+    first = newest(tmp_path / "exp")
+    facts = read_json(first / "run.json")
+    facts["environment"]["packages"]["torch"] = "0.0.1"
+    (first / "run.json").write_text(json.dumps(facts))
+    (first / "scripts" / "README.md").write_text("one line\n")
+    sums = first / "scripts.sha256"
+    sums.write_text(sums.read_text().replace("  scripts/README.md", "0  scripts/README.md"))
+    code, log, _ = train(*TINY)
+    assert code == 0 and "torch 0.0.1 -> " in log and re.search(r"README\.md \+\d+ -1", log), log
 
+
+def test_the_end_says_what_became_of_the_claim(train: Train, tmp_path: Path) -> None:
+    code, log, _ = train(*TINY, "--expect", "val/loss < 100", "--why", "a start")
+    assert code == 0 and "proposed: held: val/loss" in log and "one run: the noise is unknown" in log
+    code, log, _ = train(*TINY, "--expect", "val/top1 > parent + 2", "SOLVER.BASE_LR", "0.02")
+    assert code == 0 and "proposed: did not hold: val/top1" in log and "exp.py diff tiny_" in log
+    assert "# Verdict\n\n" in (newest(tmp_path / "exp") / "notes.md").read_text()  # proposed, never written for a person
+
+
+def test_code_edited_during_the_run_is_noticed(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    (root / "net.py").write_text("WIDTH = 8\n")
+    facts = tracking.Facts(
+        root=root, name="x", config="", config_flat={}, config_digest="", origins={}, seed=0, command=[]
+    )  # fmt: skip
+    run = tracking.start_run(tmp_path / "exp", facts)
+    (root / "net.py").write_text("WIDTH = 9\n")
+    (root / "late.py").write_text("")
+    run.finish("finished")
+    edited = read_json(run.path / "status.json")["code_edited"]
+    assert edited == {"added": ["late.py"], "changed": ["net.py"]}
+    assert (run.path / "scripts" / "net.py").read_text() == "WIDTH = 8\n"
+
+
+def test_every_metric_row_is_one_whole_line(train: Train, tmp_path: Path) -> None:
     train(*TINY)
     rows: list[dict[str, Any]] = [json.loads(x) for x in (newest(tmp_path / "exp") / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows]

@@ -54,12 +54,24 @@ def judge(runs: Runs, row: Row) -> dict[str, Any] | None:
     if value is None:
         state = "not measured yet" if row["status"] == "running" else f"the run ({row['status']}) has no {claim.metric}"
         return result | {"proposal": f"cannot tell: {state}"}
-    parent = runs.by_id.get(row["parent"])
-    base = value_of(parent, claim.metric) if parent and claim.relative else None
-    if claim.relative and base is None:
-        missing = f"its parent has no {claim.metric}" if parent else "its parent is not there"
+    parent = baseline(runs, row) if claim.relative else None
+    if claim.relative and (parent is None or value_of(parent, claim.metric) is None):
+        missing = f"{parent['id']} has no {claim.metric}" if parent else "there is no parent to compare with"
         return result | {"value": value, "proposal": f"cannot tell: {missing}"}
-    return result | _compare(runs, row, parent if claim.relative else None, claim)
+    return result | _compare(runs, row, parent, claim)
+
+
+def baseline(runs: Runs, row: Row) -> Row | None:
+    """The nearest ancestor that is no repeat of this run: the parent of the second seed is the first one, which says
+    nothing of the idea; None where there is none."""
+    key, seen = key_of(row), {row["id"]}
+    parent = runs.by_id.get(row["parent"])
+    while parent is not None and parent["id"] not in seen:
+        if key is None or key_of(parent) != key:
+            return parent
+        seen.add(parent["id"])
+        parent = runs.by_id.get(parent["parent"])
+    return None
 
 
 def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim) -> dict[str, Any]:

@@ -1,59 +1,54 @@
-"""Completion of `exp.py` in bash and zsh, made from the parser itself: no package needed."""
+"""Completion of `exp.py` in bash and zsh, by shtab from the parser itself; runs are completed from the folder exp/."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from utils.errors import UserError
 
-_SCRIPT = """\
-# eval "$(python tools/exp.py completion {shell})"
-_fieldbook_exp() {{
-    local word="${{COMP_WORDS[COMP_CWORD]}}" command="" i
-    # The first word after exp.py that is no flag is the command.
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        case "${{COMP_WORDS[i]}}" in
-            *exp.py|python*|-*) ;;
-            *) command="${{COMP_WORDS[i]}}"; break ;;
-        esac
-    done
-    local flags=""
-    case "$command" in
-{cases}
-    esac
-    if [[ "$word" == -* ]]; then
-        COMPREPLY=($(compgen -W "$flags" -- "$word"))
-    elif [[ -z "$command" ]]; then
-        COMPREPLY=($(compgen -W "{commands}" -- "$word"))
-    else
-        COMPREPLY=($(compgen -W "last $(command ls exp 2>/dev/null)" -- "$word") $(compgen -f -- "$word"))
-    fi
-}}
-complete -F _fieldbook_exp exp.py ./exp.py tools/exp.py ./tools/exp.py
-# `python tools/exp.py` too; other uses of python keep completing files.
-_fieldbook_python() {{
-    if [[ "${{COMP_WORDS[1]}}" == *exp.py && $COMP_CWORD -gt 1 ]]; then
-        _fieldbook_exp
-    else
-        COMPREPLY=($(compgen -f -- "${{COMP_WORDS[COMP_CWORD]}}"))
-    fi
-}}
-complete -o filenames -F _fieldbook_python python python3
+_FILES = {"notes", "file"}
+_FOLDERS = {"destination", "old", "output_dir"}
+_RUNS = {"run", "runs", "other", "against"}
+_PREAMBLE = {
+    "bash": '_fieldbook_runs() { compgen -W "last $(command ls exp 2>/dev/null)" -- "$1"; }',
+    "zsh": '_fieldbook_runs() { compadd last ${(f)"$(command ls exp 2>/dev/null)"} }',
+}
+# shtab completes the command exp.py; whoever types `python tools/exp.py` is helped by leaving the first word out.
+_PYTHON = """
+_fieldbook_python() {
+    [[ "${COMP_WORDS[1]}" == *exp.py && $COMP_CWORD -gt 1 ]] || return
+    COMP_WORDS=("${COMP_WORDS[@]:1}")
+    COMP_CWORD=$((COMP_CWORD - 1))
+    _shtab_exp_py
+}
+complete -o bashdefault -o default -F _fieldbook_python python python3
 """
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The text to evaluate in `shell` (bash or zsh).
+    """The text to evaluate in `shell` (bash or zsh): eval "$(python tools/exp.py completion bash)".
 
     Raises:
-        UserError: another shell.
+        UserError: shtab is not installed.
     """
-    if shell not in ("bash", "zsh"):
-        raise UserError(f"completion is there for bash and zsh, not {shell!r}")
+    try:
+        import shtab
+    except ImportError as error:
+        raise UserError("shell completion needs shtab: pip install shtab") from error
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    cases = []
-    for name, sub in commands.choices.items():
-        flags = [flag for action in sub._actions for flag in action.option_strings if flag.startswith("--")]
-        cases.append(f'        {name}) flags="{" ".join(f for f in flags if "_" not in f)}" ;;')
-    head = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
-    return head + _SCRIPT.format(shell=shell, cases="\n".join(cases), commands=" ".join(commands.choices))
+    for sub in commands.choices.values():
+        for action in sub._actions:
+            _say_what_it_is(action, shtab)
+    made = shtab.complete(parser, shell=shell, preamble=_PREAMBLE)
+    return made + (_PYTHON if shell == "bash" else "")
+
+
+def _say_what_it_is(action: Any, shtab: Any) -> None:
+    """What shtab reads from an argument: its `complete`."""
+    if action.dest in _RUNS:
+        action.complete = dict.fromkeys(_PREAMBLE, "_fieldbook_runs")
+    elif action.dest in _FILES:
+        action.complete = shtab.FILE
+    elif action.dest in _FOLDERS:
+        action.complete = shtab.DIRECTORY

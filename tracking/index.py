@@ -132,12 +132,13 @@ class Runs:
         return changes(self.config(row["id"]), self.config(row["parent"]))
 
 
-def load(folder: Path, full: bool = False, trust: bool = False) -> Runs:
+def load(folder: Path, full: bool = False, trust: bool = False, write: bool = True) -> Runs:
     """All runs of `folder`. What the index knows and what did not change since is not read again.
 
     Args:
         full: trust nothing (`exp.py reindex`).
         trust: do not even ask whether runs that have ended changed: enough to find a run by its name.
+        write: bring the index up to date; a training process, which writes into its own folder only, does not.
     """
     known = {} if full else _read_known(folder)
     found = _scan(folder, known, time.monotonic() + (-1.0 if trust else PATIENCE))
@@ -155,7 +156,7 @@ def load(folder: Path, full: bool = False, trust: bool = False) -> Runs:
     rows.sort(key=lambda entry: entry[:2])
     runs = Runs(folder, [row for _, _, row in rows])
     gone = known.keys() - found.keys()
-    if fresh or gone or full:
+    if write and (fresh or gone or full):
         _write(runs, found, fresh, gone, anew=full or not known or len(fresh) > MANY)
     return runs
 

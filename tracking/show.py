@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,18 @@ from tracking.record import read_record, state_of
 from tracking.summary import Row, value_of
 from utils.errors import UserError
 
-_PLACES = ("weights", "figures", "runs", "scripts", "log.txt", "metrics.jsonl", "predictions.csv", "config.yml", "notes.md")
+_PLACES = (
+    "weights",
+    "figures",
+    "runs",
+    "scripts",
+    "log.txt",
+    "metrics.jsonl",
+    "test.json",
+    "predictions.csv",
+    "config.yml",
+    "notes.md",
+)
 _FILES_SHOWN = 8
 
 
@@ -151,7 +163,7 @@ def _against_parent(runs: Runs, row: Row) -> list[tuple[str, str]]:
 def _more(row: Row, run: dict[str, Any], status: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
     if isinstance(run.get("command"), list):
-        found.append(("command", " ".join(map(str, run["command"]))))
+        found.append(("command", shlex.join(map(str, run["command"]))))
     if row["git"].get("commit"):
         dirty = ", with uncommitted changes" if row["git"].get("dirty") else ""
         found.append(("git", f"{row['git']['commit'][:12]} on {row['git'].get('branch') or 'no branch'}{dirty}"))

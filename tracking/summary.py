@@ -144,7 +144,9 @@ def _broken(path: Path, problem: str) -> Row:
 
 def _words(notes: dict[str, str], run: dict[str, Any]) -> Row:
     """Why, expectation, verdict and tags: people edit notes.md, so it wins over the facts of the start."""
-    tags = notes["Tags"].replace(",", " ").split() if "Tags" in notes else run.get("tags", [])
+    # A heading of one's own ends the tags: it is none of the five that divide the file.
+    typed = re.split(r"^#\s", notes.get("Tags", ""), flags=re.MULTILINE)[0].replace(",", " ").split()
+    tags = typed if "Tags" in notes else run.get("tags", [])
     return {
         "why": notes.get("Why") or _text(run.get("why")),
         "expect": notes.get("Expected") or _text(run.get("expect")),

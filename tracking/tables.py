@@ -86,8 +86,8 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A difference."""
-    return "-" if value is None else ("+" if value >= 0 else "") + number(value)
+    """A difference, to four digits after the point: beside scores, less is nothing."""
+    return "-" if value is None else f"{value:+.4f}" if abs(value) < 1000 else f"{value:+.4g}"
 
 
 def duration(seconds: float) -> str:
