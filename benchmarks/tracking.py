@@ -1,6 +1,6 @@
 """How long it takes to read ten thousand runs, and what a run's record costs; peers where they are installed.
 
-    python benchmarks/tracking.py [--runs 10000] [--peers]
+    python benchmarks/tracking.py [--runs 10000] [--peers]          pip install mlflow guildai tensorboard
 
 The records are real folders: made once by `tracking.start_run`, then cloned with other names, seeds, dates and scores.
 """
@@ -17,19 +17,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-STEPS, SCALARS = 100, 10
+SCALARS = 10
 
 
 def main() -> None:
     """Prints one line a figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--peers", action="store_true", help="TensorBoard and MLflow on 100 runs, if they are installed")
+    parser.add_argument("--peers", action="store_true", help="TensorBoard, MLflow, Guild where they are installed")
+    parser.add_argument("--peer-seconds", type=float, default=60, help="each peer makes as many runs as it can in so long")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "exp"
@@ -37,8 +37,11 @@ def main() -> None:
         clone(seed_run, folder, args.runs)
         ours(folder, args.runs)
         record_size(seed_run)
+        lost_writes(Path(temporary) / "many")
         if args.peers:
-            peers(Path(temporary))
+            from benchmarks import tracking_peers
+
+            tracking_peers.main(Path(temporary), args.peer_seconds)
 
 
 def first_run(folder: Path) -> Path:
@@ -134,38 +137,30 @@ def record_size(run: Path) -> None:
     print(f"record without code and curves      {sum((run / n).stat().st_size for n in names) / 1000:8.1f} kB   (bar 60)")
 
 
-def peers(folder: Path, count: int = 100) -> None:
-    """Listing `count` runs of 100 steps x 10 scalars sorted by a metric."""
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ImportError:
-        print("TensorBoard is not installed")
-    else:
-        for i in range(count):
-            writer = EventFileWriter(str(folder / "tb" / str(i)))
-            for step in range(STEPS):
-                values = [Summary.Value(tag=f"m{k}", simple_value=random.random()) for k in range(SCALARS)]
-                writer.add_event(Event(step=step, wall_time=0.0, summary=Summary(value=values)))
-            writer.close()
+def lost_writes(folder: Path, writers: int = 8, steps: int = 500) -> None:
+    """Processes that start and log at once, while a reader rebuilds the index: how many lines are missing afterwards."""
+    from tracking import index
 
-        def read() -> Any:
-            return sorted(EventAccumulator(str(path)).Reload().Scalars("m0")[-1].value for path in (folder / "tb").iterdir())
-
-        report(f"TensorBoard EventAccumulator, {count} runs", read, None)
-    try:
-        import mlflow  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        print("MLflow is not installed")
-        return
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    for _ in range(count):
-        with mlflow.start_run():
-            mlflow.log_params({f"p{k}": k for k in range(20)})
-            mlflow.log_metrics({f"m{k}": random.random() for k in range(SCALARS)})
-    report(f"MLflow (SQLite) search_runs, {count} runs", lambda: mlflow.search_runs(order_by=["metrics.m0"]), None)
+    code = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import tracking\n"
+        "facts = tracking.Facts(root=Path(sys.argv[3]), name='w', config='', config_flat={}, config_digest='',\n"
+        "    origins={}, seed=0, command=[])\n"
+        "run = tracking.start_run(Path(sys.argv[2]), facts); worst = 0.0\n"
+        f"for step in range({steps}):\n"
+        "    start = time.perf_counter(); run.log(step, 0, {f'm{i}': 0.1 for i in range(10)})\n"
+        "    worst = max(worst, time.perf_counter() - start)\n"
+        "run.finish('finished'); print(worst)\n"
+    )
+    tree = folder.parent / "tree"
+    tree.mkdir()
+    words = [sys.executable, "-c", code, str(ROOT), str(folder), str(tree)]
+    started = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(writers)]
+    while any(process.poll() is None for process in started):
+        index.load(folder, full=True)
+    stalls = [float(process.communicate()[0]) for process in started]
+    rows = sum(len((path / "metrics.jsonl").read_text().splitlines()) for path in folder.glob("w_*"))
+    print(f"{writers} writers x {steps} lines: lost        {writers * steps - rows:8d}      (bar 0)")
+    print(f"their longest wait for a line       {max(stalls) * 1e3:8.1f} ms")
 
 
 def report(what: str, action: Callable[[], object], bar: float | None, best_of: int = 1) -> None:

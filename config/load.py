@@ -173,7 +173,7 @@ def _number(key: str, value: Any, default: float, wrong: Any) -> int | float:
     low = float(least.lstrip(">")) if isinstance(least, str) else least
     too_low = value <= low if isinstance(least, str) else value < low
     if not math.isfinite(value) or too_low or value > greatest:
-        upper = f" and at most {greatest:g}" if greatest < 1e5 else ""
+        upper = f" and at most {greatest:g}" if greatest < 1e5 or value > greatest else ""
         raise wrong(f"{kind} {'above' if isinstance(least, str) else 'of at least'} {low:g}{upper}")
     return type(default)(value)
 

@@ -61,7 +61,7 @@ def ls(args: argparse.Namespace) -> int:
     from tracking import screens
 
     shown = len(rows) if args.all else args.limit if args.limit is not None else listing.PAGE
-    screens.runs_list(runs, rows[:shown], len(rows))
+    screens.runs_list(runs, rows[:shown], len(rows), args.only_open)
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tracking import diff, tables
 from tracking.claim import values_of
-from tracking.groups import Group, Key, pool, verdict
+from tracking.groups import Group, Key, key_of, pool, verdict
 from tracking.index import Runs
 from tracking.lookup import lower_is_better
 from tracking.noise import Difference, Spread, difference, spread, t_quantile
@@ -47,12 +47,16 @@ def blame(runs: Runs, row: Row, metric: str) -> dict[str, Any]:
 
 
 def _chain(runs: Runs, row: Row, metric: str) -> list[Row]:
-    """The run and its ancestors that have the metric, oldest first; a chain that bites its tail ends there."""
+    """The run and its ancestors that have the metric, oldest first; a chain that bites its tail ends there.
+
+    Of repeats in a row only the newest stands for all: other seeds moved nothing.
+    """
     chain, seen = [row], {row["id"]}
     parent = runs.by_id.get(row["parent"])
     while parent is not None and parent["id"] not in seen:
         seen.add(parent["id"])
-        if value_of(parent, metric) is not None:
+        key = key_of(parent)
+        if value_of(parent, metric) is not None and (key is None or key != key_of(chain[-1])):
             chain.append(parent)
         parent = runs.by_id.get(parent["parent"])
     return chain[::-1]
@@ -105,10 +109,11 @@ def changed_words(step: dict[str, Any]) -> str:
     files = [
         f"{sign}{name}" for kind, sign in (("added", "+"), ("removed", "-"), ("changed", "")) for name in step["code"][kind]
     ]
-    words = [tables.changed(step["config"])] if step["config"] else []
+    keys = {key: pair for key, pair in step["config"].items() if key != "SEED"}  # other seeds are what noise is made of
+    words = [tables.changed(keys)] if keys else []
     if files:
         words.append(", ".join(files[:6]) + (f" and {len(files) - 6} more files" if len(files) > 6 else ""))
-    return "; ".join(words) or "nothing that was recorded"
+    return "; ".join(words) or "nothing that was recorded but the seed"
 
 
 def _words(metric: str, steps: list[dict[str, Any]], culprit: dict[str, Any] | None) -> str:

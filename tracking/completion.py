@@ -40,7 +40,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     for sub in commands.choices.values():
         for action in sub._actions:
             _say_what_it_is(action, shtab)
-    made = shtab.complete(parser, shell=shell, preamble=_PREAMBLE)
+    made = shtab.complete(parser, shell=shell, preamble=_PREAMBLE[shell])
     return made + (_PYTHON if shell == "bash" else "")
 
 

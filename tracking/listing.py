@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tracking import tables
+from tracking import claim, tables
 from tracking.index import Runs
 from tracking.lookup import lower_is_better, ranking
 from tracking.query import getter, select
@@ -62,8 +62,12 @@ def as_object(runs: Runs, row: Row) -> dict[str, Any]:
     return {key: whole[key] for key in _KEYS}
 
 
-def print_table(runs: Runs, rows: Sequence[Row], screen: Console) -> None:
-    """One line for each run; on narrow terminals what changed and why stand below it."""
+def print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool = False) -> None:
+    """One line for each run; on narrow terminals what changed and why stand below it.
+
+    Args:
+        proposals: behind the reason, what was expected and how the records judge it (for `--open`).
+    """
     from rich.text import Text
 
     runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
@@ -82,7 +86,11 @@ def print_table(runs: Runs, rows: Sequence[Row], screen: Console) -> None:
             Text(tables.duration(row["seconds"])),
             Text(tables.number(row["value"]) + ("" if metric else f" {row['primary_metric']}")),
         ]
-        lines.append((cells, (_changed(runs, row), _why(row))))
+        why = _why(row)
+        if proposals and row["expect"]:
+            why.append("  expected: " + tables.clean(row["expect"]), style="cyan")
+            why.append("  " + (claim.judge(runs, row) or {}).get("proposal", ""), style="yellow")
+        lines.append((cells, (_changed(runs, row), why)))
     if not wide:
         tables.stacked(screen, head, [(cells, (why, differs)) for cells, (differs, why) in lines], right)
         return
@@ -134,7 +142,10 @@ def _changed(runs: Runs, row: Row) -> Any:
 
     if row["problems"]:
         return tables.text(row["problems"][0], style="red")
-    words = tables.changed(runs.changes(row), KEYS_SHOWN)
+    pairs = runs.changes(row)
+    if "SEED" in pairs:  # last: it is seldom what a run is about
+        pairs["SEED"] = pairs.pop("SEED")
+    words = tables.changed(pairs, KEYS_SHOWN)
     parent = runs.by_id.get(row["parent"])
     if parent is None:
         words = f"(parent {row['parent']} is not here)" if row["parent"] else "(no parent)"

@@ -17,13 +17,14 @@ _VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cann
 _DIFF_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
 
 
-def runs_list(runs: Runs, rows: Sequence[Row], total: int) -> None:
+def runs_list(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = False) -> None:
     """`ls`."""
     screen = tables.console()
     if not total:
-        screen.print(f"no runs in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"))
+        which = "no open questions" if only_open and runs.rows else "no such runs" if runs.rows else "no runs"
+        screen.print(f"{which} in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"), soft_wrap=True)
         return
-    listing.print_table(runs, rows, screen)
+    listing.print_table(runs, rows, screen, proposals=only_open)
     if total > len(rows):
         screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
 
@@ -61,24 +62,29 @@ def run(runs: Runs, row: Row) -> None:
 
 
 def difference(a: Path, b: Path, found: dict[str, Any], codes: tuple[Code, Code] | None, as_parent: bool = False) -> None:
-    """`diff`: each part only where something differs; code last, summed up and then line by line."""
+    """`diff`: each part only where something differs; code last, summed up and then line by line.
+
+    Args:
+        as_parent: b is a's parent; differences then say what a has over it, and + in code is what a added.
+    """
     from rich.text import Text
 
     screen = tables.console()
-    note = "  (its parent: + in code is what a added)" if as_parent else ""
-    screen.print(Text.assemble("a  ", (a.name, "bold"), "\nb  ", (b.name, "bold"), (note, "dim"), "\n"), soft_wrap=True)
+    one, two = ("run", "parent") if as_parent else ("a", "b")
+    screen.print(Text.assemble(f"{one:<7}", (a.name, "bold"), f"\n{two:<7}", (b.name, "bold"), "\n"), soft_wrap=True)
     sources: dict[str, list[dict[str, str]]] = {"config": [diff.origins(path) for path in (a, b)], "environment": [{}, {}]}
     for title, pairs in (("config", found["config"]), ("environment", found["environment"])):
         if pairs:
-            made = tables.table(title, "a", "b", flexible=("a", "b"))
+            made = tables.table(title, one, two, flexible=(one, two))
             for key, (old, new) in pairs.items():
                 made.add_row(key, *(_sourced(v, s.get(key, "")) for v, s in zip((old, new), sources[title], strict=True)))
             screen.print(made)
             screen.print()
     if found["metrics"]:
-        made = tables.table("metric", "a", "b", "b - a", right=("a", "b", "b - a"))
+        head = "run - parent" if as_parent else "b - a"
+        made = tables.table("metric", one, two, head, right=(one, two, head))
         for name, (old, new) in found["metrics"].items():
-            gap = new - old if old is not None and new is not None else None
+            gap = None if old is None or new is None else old - new if as_parent else new - old
             made.add_row(name, tables.number(old), tables.number(new), tables.signed(gap))
         screen.print(made)
         screen.print()
@@ -219,7 +225,8 @@ def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
             soft_wrap=True,
         )
     else:
-        screen.print(f"\n{total} would move to {folder / '.trash'}; nothing was done yet: --yes does it", soft_wrap=True)
+        how = "--yes does it" if what == "prune" else "it is done without --dry-run"
+        screen.print(f"\n{total} would move to {folder / '.trash'}; nothing was done yet: {how}", soft_wrap=True)
 
 
 def _sourced(value: Any, source: str) -> Any:
