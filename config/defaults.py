@@ -78,6 +78,7 @@ _C.SOLVER.IMS_PER_BATCH = 64  # >= 1 samples per optimizer step, over all ranks
 _C.SOLVER.ACCUMULATE = 1  # >= 1 micro-batches that a step's samples are split into
 _C.SOLVER.PRECISION = "fp32"  # fp32, bf16, fp16 (CUDA only)
 _C.SOLVER.CLIP_NORM = 0.0  # >= 0; greatest norm of the gradient; 0: no clipping
+_C.SOLVER.CLIP_VALUE = 0.0  # >= 0; greatest size of each value of the gradient; 0: no clipping
 _C.SOLVER.EMA_DECAY = 0.0  # 0 to 1; moving average of the weights, which is what gets evaluated; 0: off
 _C.SOLVER.NONFINITE = "stop"  # stop, skip: what a NaN or infinite loss does
 _C.SOLVER.EVAL_PERIOD = 1  # >= 1 epochs between validations
@@ -96,6 +97,9 @@ _C.TEST.PRIMARY_METRIC = ""  # the score that selects; empty: the evaluator's fi
 
 _C.DISTRIBUTED = Config()
 _C.DISTRIBUTED.STRATEGY = "ddp"  # ddp; under torchrun only
+_C.DISTRIBUTED.SYNC_BATCHNORM = False  # batch normalisation over the samples of all ranks (CUDA only)
+_C.DISTRIBUTED.FIND_UNUSED = False  # allow parameters that a step's loss does not reach (slower)
+_C.DISTRIBUTED.TIMEOUT = 600  # > 0 seconds that ranks wait for one that hangs
 
 _C.HOOKS = ()  # further hooks by name, in order; see engine/hooks
 
@@ -129,6 +133,7 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "SOLVER.CHECKPOINT_PERIOD": (1, 10**9),
     "SOLVER.LOG_PERIOD": (1, 10**9),
     "TEST.IMS_PER_BATCH": (1, 10**9),
+    "DISTRIBUTED.TIMEOUT": (">0", 10**7),
 }
 DEFAULT_RANGE: tuple[float | str, float] = (0, 1e18)  # of every other number
 

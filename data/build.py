@@ -14,11 +14,11 @@ from data.dataset import Dataset, Joined, Part
 from data.datasets import DATASETS
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
-from data.loaders.plan import Plan
+from data.loaders.plan import EvaluationPlan, Plan, TrainingPlan
 from data.loaders.processes import ProcessLoader
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.samplers import SAMPLERS, sequential
+from data.samplers import SAMPLERS
 from data.splits import stratified
 from data.transforms.build import make_transforms
 from utils.errors import UserError
@@ -126,18 +126,23 @@ def make_data_loader(
         raise UserError(f"there is no {split} split; set DATASETS.{split.upper()}" + " or VAL_FRACTION" * (split == "val"))
     training = split == "train" if train is None else train
     transforms = _transforms(cfg, splits.train, training)
+    fetcher = Fetcher(dataset, transforms, cfg.SEED, cfg.DATALOADER.BAD_SAMPLES == "skip")
+    if not training:
+        return _choose(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher)
+    return _choose(cfg, _training_plan(cfg, dataset, rank, world_size), fetcher)
+
+
+def _training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> TrainingPlan:
     seed, targets = cfg.SEED, dataset.targets
-    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER) if training else sequential
-    parts = cfg.SOLVER.ACCUMULATE if training else 1
-    window = cfg.SOLVER.IMS_PER_BATCH if training else cfg.TEST.IMS_PER_BATCH * world_size
-    if training and window < parts * world_size:
+    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER)
+    window, parts, drop_last = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, cfg.DATALOADER.DROP_LAST
+    if window < parts * world_size:
         raise UserError(f"SOLVER.IMS_PER_BATCH {window} cannot be split over {world_size} ranks x SOLVER.ACCUMULATE {parts}")
-    drop_last = training and cfg.DATALOADER.DROP_LAST
+    if len(dataset) < world_size:
+        raise UserError(f"{dataset.name} has {len(dataset)} samples for {world_size} ranks; start fewer")
     if drop_last and len(dataset) < window:
         raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
-    plan = Plan(lambda epoch: sampler(targets, seed, epoch), len(dataset), window, parts, rank, world_size, drop_last)
-    fetcher = Fetcher(dataset, transforms, seed, cfg.DATALOADER.BAD_SAMPLES == "skip")
-    return _choose(cfg, plan, fetcher)
+    return TrainingPlan(lambda epoch: sampler(targets, seed, epoch), len(dataset), window, parts, rank, world_size, drop_last)
 
 
 def build_prepare(cfg: Config, splits: Splits, device: torch.device) -> Prepare:

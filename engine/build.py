@@ -108,6 +108,8 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         UserError: whatever of data, solver and device does not fit.
     """
     check_precision(cfg, device)
+    if cfg.DISTRIBUTED.SYNC_BATCHNORM and device.type != "cuda":
+        raise UserError(f"DISTRIBUTED.SYNC_BATCHNORM needs CUDA devices, this is {device}; torch has it for no other")
     check_hooks(cfg, splits, device)
     solver = cfg.SOLVER
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
@@ -117,6 +119,8 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         channels_last=cfg.MODEL.CHANNELS_LAST,
         compile=cfg.MODEL.COMPILE,
         strategy=cfg.DISTRIBUTED.STRATEGY,
+        sync_batchnorm=cfg.DISTRIBUTED.SYNC_BATCHNORM,
+        find_unused=cfg.DISTRIBUTED.FIND_UNUSED,
     )
     trainer = Trainer(
         task,
@@ -131,6 +135,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         accumulate=solver.ACCUMULATE,
         precision=solver.PRECISION,
         clip_norm=solver.CLIP_NORM,
+        clip_value=solver.CLIP_VALUE,
         ema=ModelEMA(task.model, solver.EMA_DECAY) if solver.EMA_DECAY else None,
         nonfinite=solver.NONFINITE,
     )

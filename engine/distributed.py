@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -35,14 +36,18 @@ def launched_ranks() -> int:
 
 
 @contextmanager
-def session(device: torch.device) -> Iterator[None]:
-    """Joins the process group that torchrun announced (nccl on CUDA, else gloo) and leaves it at the end."""
+def session(device: torch.device, timeout: float) -> Iterator[None]:
+    """Joins the process group that torchrun announced (nccl on CUDA, else gloo) and leaves it at the end.
+
+    Args:
+        timeout: seconds to wait for a rank that hangs.
+    """
     if launched_ranks() == 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
     try:
         yield
     finally:
@@ -78,3 +83,12 @@ def barrier() -> None:
     """Waits until every rank is here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def is_echo(error: BaseException) -> bool:
+    """Whether an error only says that another rank is gone or silent: the cause is what happened there."""
+    if world_size() == 1 or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or any(
+        word in str(error) for word in ("gloo", "Gloo", "Connection closed by peer")
+    )

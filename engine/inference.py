@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from engine.meters import MeanMeter
+from engine.meters import ExactMeans
 from engine.task import Batch, Outputs, Task, total_loss
 
 
@@ -39,7 +39,7 @@ def evaluate(
     batch, for those who collect predictions.
     """
     evaluator.reset()
-    meter = MeanMeter(device)
+    means = ExactMeans(device)
     was_training = task.training
     task.eval()
     try:
@@ -49,13 +49,13 @@ def evaluate(
             batch = prepare(raw)
             with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 outputs, losses = task(batch)
-            meter.add(_with_total(losses), len(batch["index"]))
+            means.add(_with_total(losses), len(batch["index"]))
             evaluator.update(outputs, batch)
             if on_batch is not None:
                 on_batch(outputs, batch)
     finally:
         task.train(was_training)
-    return {**evaluator.compute(), **meter.read()}
+    return {**evaluator.compute(), **means.read()}
 
 
 def _with_total(losses: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from engine.task import total_loss
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
-from utils.errors import UserError
+from utils.errors import RunFailed, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
 
@@ -195,6 +195,34 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     LOG.info("finished%s: %s", f" ({reason})" if reason else "", run.path)
     if distributed.is_main():
         LOG.info("%s", tracking.outcome(run.path))
+
+
+def record_failure(run: Any, error: BaseException) -> int:
+    """What ended a run, into its log and record; the exit code.
+
+    A rank that ends only because another one did says so in one line: the first traceback is the one that counts.
+    """
+    code = 1
+    if distributed.is_echo(error):
+        reason = f"another rank ended first: {_said_elsewhere(run.path)}"
+        LOG.error("rank %d stops, because %s", distributed.rank(), reason)
+    elif isinstance(error, UserError | RunFailed):
+        reason, code = str(error), error.exit_code
+        LOG.error("%s", reason)
+    else:
+        reason = f"{type(error).__name__}: {error}"[:500]
+        LOG.exception("the run failed: %s", reason)
+    run.finish("failed", reason)
+    return code
+
+
+def _said_elsewhere(path: Path) -> str:
+    """The first error in the logs of the run's other ranks."""
+    for log in sorted(path.glob("log_rank*.txt")):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if " ERROR " in line and "because another rank" not in line:
+                return f"{log.name}: {line.partition(' ERROR ')[2]}"
+    return "it died without a word, or hangs"
 
 
 def test_task(cfg: Config, splits: Splits, weights: Path, build: Callable[..., Any]) -> tuple[Any, torch.device]:

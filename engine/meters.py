@@ -1,24 +1,27 @@
-"""Averages that stay on the device: added up every step, read (which waits for the device) every LOG_PERIOD steps."""
+"""Averages that stay on the device until they are read, which waits for it, and that are exact over ranks."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine import distributed
+from utils.errors import RunFailed
 
 
 class MeanMeter:
-    """Sample-weighted means of named scalars.
+    """Sample-weighted means of named scalars, added up every step and read every LOG_PERIOD steps.
 
     Sums are kept in float64 on CPU and CUDA (float32 on MPS, which has no float64); a mean over ranks is a sum of
     sums over a sum of counts, never a mean of means.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._dtype = sum_dtype(device)
         self._device = device
         self._sums: dict[str, Tensor] = {}
         self._count = 0
@@ -36,14 +39,19 @@ class MeanMeter:
         self._count += count
 
     def read(self) -> dict[str, float]:
-        """The means since the last `reset`, over all ranks (empty where nothing was added). Waits for the device."""
-        names = sorted(self._sums)
-        if not names and distributed.world_size() == 1:
+        """The means since the last `reset`, over all ranks (empty where nothing was added). Waits for the device.
+
+        Raises:
+            RunFailed: the ranks added different names.
+        """
+        names = agreed_names(list(self._sums), self._count)
+        if not names:
             return {}
-        count = torch.tensor(float(self._count), dtype=self._dtype, device=self._device)
-        packed = distributed.all_reduce_sum(torch.stack([count, *(self._sums[name] for name in names)]))
-        total, *sums = packed.tolist()
-        return {name: value / total for name, value in zip(names, sums, strict=True)} if total else {}
+        zero = torch.zeros((), dtype=self._dtype, device=self._device)
+        sums = [self._sums.get(name, zero) for name in names]
+        packed = distributed.all_reduce_sum(torch.stack([zero + self._count, *sums]))
+        total, *values = packed.tolist()
+        return {name: value / total for name, value in zip(names, values, strict=True)}
 
     def reset(self) -> None:
         """Starts anew."""
@@ -58,3 +66,59 @@ class MeanMeter:
         """Restores `state_dict()`."""
         self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
         self._count = state["count"]
+
+
+class ExactMeans:
+    """Sample-weighted means over the batches of an evaluation: the same digits for any number of ranks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._dtype = sum_dtype(device)
+        self._names: list[str] = []
+        self._parts: list[Tensor] = []
+        self._count = 0
+
+    def add(self, values: dict[str, Tensor], count: int) -> None:
+        """Adds each scalar, a mean over `count` samples of one batch, without waiting for the device."""
+        self._names = list(values)
+        self._parts.append(torch.stack([value.to(self._dtype) for value in values.values()]) * count)
+        self._count += count
+
+    def read(self) -> dict[str, float]:
+        """The means, over all ranks; empty where nothing was added.
+
+        Raises:
+            RunFailed: the ranks added different names.
+        """
+        names = agreed_names(self._names, self._count)
+        sums, count = exact_sums(self._parts), sum(distributed.gather(self._count))
+        return {name: value / count for name, value in zip(names, sums, strict=True)}
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """What sums are kept in."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def exact_sums(parts: Sequence[Tensor]) -> list[float]:
+    """The sums of equally long vectors over all ranks, whatever their order and distribution: each column is added
+    without rounding in between (math.fsum; Shewchuk 1997). Empty where no rank has any."""
+    own = torch.stack(list(parts)).tolist() if parts else []
+    rows = [row for rank in distributed.gather(own) for row in rank]
+    return [math.fsum(column) for column in zip(*rows, strict=True)]
+
+
+def agreed_names(names: list[str], count: int) -> list[str]:
+    """What all ranks log, in the order of the first that has samples; a rank without samples (`count` 0) has no say.
+
+    Raises:
+        RunFailed: one rank has other names. Without this the ranks would wait for each other until the time-out.
+    """
+    if distributed.world_size() == 1:
+        return names
+    found = [(rank, theirs) for rank, (theirs, n) in enumerate(distributed.gather((names, count))) if n]
+    for rank, theirs in found:
+        more, less = sorted(set(theirs) - set(found[0][1])), sorted(set(found[0][1]) - set(theirs))
+        if more or less:
+            what = f"logs {', '.join(more)}" if more else f"does not log {', '.join(less)}"
+            raise RunFailed(f"rank {rank} {what}, unlike rank {found[0][0]}: every rank must log the same names in each step")
+    return found[0][1] if found else []

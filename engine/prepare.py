@@ -44,18 +44,36 @@ def _local(device: torch.device) -> torch.device:
 
 
 def prepare_model(
-    task: Task, device: torch.device, *, channels_last: bool = False, compile: bool = False, strategy: str = "ddp"
+    task: Task,
+    device: torch.device,
+    *,
+    channels_last: bool = False,
+    compile: bool = False,
+    strategy: str = "ddp",
+    sync_batchnorm: bool = False,
+    find_unused: bool = False,
 ) -> nn.Module:
     """Moves `task` to the device and wraps it; the result is called as the task is.
 
-    The task itself is changed in place (moved), so optimizer and checkpoints keep using the bare one.
+    The task itself is changed in place, its parameters stay the same objects: optimizer and checkpoints keep using it.
+
+    Args:
+        sync_batchnorm: batch normalisation by the statistics of all ranks (CUDA only).
+        find_unused: look in each step for parameters that the loss does not reach (DDP would wait for their gradients).
     """
     task.to(device)
     if channels_last:
         task.model.to(memory_format=torch.channels_last)
     wrapped: nn.Module = task
     if distributed.world_size() > 1 and strategy == "ddp":
-        wrapped = nn.parallel.DistributedDataParallel(task, device_ids=[device.index] if device.type == "cuda" else None)
+        if sync_batchnorm:
+            task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
+        wrapped = nn.parallel.DistributedDataParallel(
+            task,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            find_unused_parameters=find_unused,
+            gradient_as_bucket_view=True,
+        )
     if compile:
         wrapped.compile()
     return wrapped

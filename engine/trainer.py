@@ -67,7 +67,7 @@ class Trainer:
         wrapped: what `prepare_model` made of the task (DDP, compiled); by default the task itself.
         accumulate: batches a step.
         precision: fp32, bf16 or fp16 (with a loss scaler).
-        clip_norm: greatest norm of the gradient; 0 leaves it alone.
+        clip_norm, clip_value: greatest norm of the gradient, and greatest size of each of its values; 0 leaves it alone.
         ema: moving average of the weights, `update()`d after each step.
         nonfinite: "stop" ends the run before the weights are touched, "skip" leaves the step out and counts it.
     """
@@ -87,13 +87,15 @@ class Trainer:
         accumulate: int = 1,
         precision: str = "fp32",
         clip_norm: float = 0.0,
+        clip_value: float = 0.0,
         ema: Any = None,
         nonfinite: str = "stop",
     ) -> None:
         self.task, self.wrapped = task, wrapped if wrapped is not None else task
         self.optimizer, self.schedule, self.ema = optimizer, schedule, ema
         self.loader, self.prepare, self.device = loader, prepare, device
-        self.accumulate, self.precision, self.clip_norm = accumulate, precision, clip_norm
+        self.accumulate, self.precision = accumulate, precision
+        self.clip_norm, self.clip_value = clip_norm, clip_value
         self.nonfinite = nonfinite
         self.steps_per_epoch = -(-len(loader) // accumulate)
         self.total_steps = min(max_steps or 2**62, max_epochs * self.steps_per_epoch)
@@ -151,7 +153,7 @@ class Trainer:
             start = time.perf_counter()
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
             self.data_seconds += time.perf_counter() - start
-            self.train_step([batch for batch in window if len(batch["index"])])
+            self.train_step([batch for batch in window if len(batch["index"])] or self._stand_in())
             self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
             for act in after_step:
                 act(self)
@@ -174,6 +176,14 @@ class Trainer:
                 self.meter.add(losses, count)
         self.samples += sum(counts)
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _stand_in(self) -> list[Batch]:
+        """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""
+        if distributed.world_size() == 1:
+            return []
+        self.loader.set_position(self.epoch, 0)
+        batch = next(batch for batch in self.loader if len(batch["index"]))
+        return [{**batch, "index": batch["index"][:0]}]
 
     def compute_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a prepared batch, each a mean over its samples."""
@@ -234,6 +244,8 @@ class Trainer:
         elif self.measure_gradient:
             gradients = [p.grad for p in self._parameters if p.grad is not None]
             self.gradient_norm = nn.utils.get_total_norm(gradients)
+        if self.clip_value > 0:
+            nn.utils.clip_grad_value_(self._parameters, self.clip_value)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         if self.ema is not None:

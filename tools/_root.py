@@ -7,6 +7,7 @@ whatever is installed or lies in the working directory.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +35,8 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
     try:
         code = main(sys.argv[1:])
     except (UserError, RunFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        print(f"error: {error}" if rank == "0" else f"error on rank {rank}: {error}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
         code = 0

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.testing import run_test
     from utils.files import write_atomic
 
-    with distributed.session(choose_device(cfg.MODEL.DEVICE)):
+    with distributed.session(choose_device(cfg.MODEL.DEVICE), cfg.DISTRIBUTED.TIMEOUT):
         splits = build_splits(cfg)
         task, device = test_task(cfg, splits, weights, build_task)
         check_precision(cfg, device)

@@ -20,7 +20,6 @@ from typing import Any
 import _root
 
 import config
-from utils.errors import UserError
 from utils.logger import add_file, setup_logger
 
 LOG = logging.getLogger("fieldbook.tools")
@@ -47,7 +46,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from engine import distributed, prepare  # torch takes seconds: after the config is known to be good
 
     device = prepare.choose_device(cfg.MODEL.DEVICE)
-    with distributed.session(device):
+    with distributed.session(device, cfg.DISTRIBUTED.TIMEOUT):
         cfg, splits, trainer = build(cfg, device)
         if args.dry_run:
             return dry_run(cfg, splits, trainer)
@@ -81,7 +80,7 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from engine import distributed, prepare
 
     device = prepare.choose_device(cfg.MODEL.DEVICE)
-    with distributed.session(device):
+    with distributed.session(device, cfg.DISTRIBUTED.TIMEOUT):
         cfg, splits, trainer = build(cfg, device)
         from engine.launch import reopen_run
 
@@ -111,9 +110,8 @@ def train(
 ) -> int:
     """Hooks, the loop, the test of the best weights, the last status."""
     from engine.build import build_hooks
-    from engine.launch import finish, print_card
+    from engine.launch import finish, print_card, record_failure
     from engine.resume import restore
-    from utils.errors import RunFailed
 
     add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
     try:
@@ -123,13 +121,8 @@ def train(
         else:
             print_card(cfg, splits, trainer, run, parent, guess)
         trainer.train()
-    except (UserError, RunFailed) as error:
-        run.finish("failed", str(error))
-        raise
     except BaseException as error:
-        run.finish("failed", f"{type(error).__name__}: {error}"[:500])
-        LOG.exception("the run failed")
-        return 1
+        return record_failure(run, error)
     if trainer.stop_reason.startswith("signal"):
         run.finish("interrupted", trainer.stop_reason)
         LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)

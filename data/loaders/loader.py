@@ -78,8 +78,7 @@ class Loader:
     @property
     def num_samples(self) -> int:
         """Samples of an epoch over all ranks."""
-        plan = self.plan
-        return plan.length // plan.window * plan.window if plan.drop_last else plan.length
+        return self.plan.num_samples
 
     def __len__(self) -> int:
         return len(self.plan)

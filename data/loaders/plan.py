@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy
 
 Rows = tuple[numpy.ndarray, numpy.ndarray]  # sample indices, and their positions in the epoch's global order
 
 
+class Plan(Protocol):
+    """The batches of one rank, in an epoch of `length` samples."""
+
+    @property
+    def length(self) -> int: ...
+    def __len__(self) -> int: ...
+    @property
+    def num_samples(self) -> int: ...
+    def batches(self, epoch: int, first: int) -> list[Rows]: ...
+
+
 @dataclass(frozen=True)
-class Plan:
-    """The batches of one rank.
+class TrainingPlan:
+    """Every step's samples are split over micro-batches and ranks.
 
     An epoch's order is cut into windows of `window` samples; each is split, in order, into `parts` micro-batches for
-    each of `world_size` ranks. A short last window is split as evenly, so a micro-batch may then be empty; with
-    `drop_last` that window is left out.
+    each of `world_size` ranks. A short last window is split as evenly, so a micro-batch may then be empty, those of rank 0
+    last; with `drop_last` that window is left out.
 
     Attributes:
         order: epoch -> sample indices of the whole epoch.
@@ -33,8 +45,12 @@ class Plan:
 
     def __len__(self) -> int:
         """Micro-batches of an epoch on this rank."""
-        windows = self.length // self.window if self.drop_last else -(-self.length // self.window)
-        return windows * self.parts
+        return -(-self.num_samples // self.window) * self.parts
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of an epoch, over all ranks."""
+        return self.length // self.window * self.window if self.drop_last else self.length
 
     def batches(self, epoch: int, first: int) -> list[Rows]:
         """The epoch's micro-batches of this rank from number `first` on."""
@@ -47,6 +63,34 @@ class Plan:
         size = min(self.window, self.length - start)
         pieces = self.world_size * self.parts
         piece = self.rank * self.parts + part
-        low, high = start + size * piece // pieces, start + size * (piece + 1) // pieces
+        low, high = start - (-size * piece // pieces), start - (-size * (piece + 1) // pieces)
         positions = numpy.arange(low, high)
         return order[low:high], positions
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Whole batches of `size` samples in the order of the data set, dealt out to ranks in turn.
+
+    The batches are the same for any number of ranks, and so are, to the last bit, the outputs for each sample.
+    """
+
+    length: int
+    size: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        """Batches of this rank."""
+        return len(range(self.rank, -(-self.length // self.size), self.world_size))
+
+    @property
+    def num_samples(self) -> int:
+        """All, over all ranks."""
+        return self.length
+
+    def batches(self, epoch: int, first: int) -> list[Rows]:
+        """This rank's batches from its number `first` on; the same in every epoch."""
+        starts = range(self.rank * self.size, self.length, self.world_size * self.size)[first:]
+        rows = (numpy.arange(start, min(start + self.size, self.length)) for start in starts)
+        return [(indices, indices) for indices in rows]

@@ -1,13 +1,14 @@
-"""Scores of a regression: sums in float64, exact over any number of ranks."""
+"""Scores of a regression: sums in float64, the same digits for any number of ranks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from engine import distributed
 from engine.evaluators import EVALUATORS
+from engine.meters import exact_sums, sum_dtype
 from engine.task import Batch, Outputs
 
 
@@ -16,32 +17,31 @@ class RegressionEvaluator:
     """mae (mean absolute error), rmse and r2, over all values of all samples.
 
     Args:
-        device: where the sums are kept.
+        device: of the batches.
     """
 
     lower_is_better: frozenset[str] = frozenset({"mae", "rmse", "loss"})
 
     def __init__(self, *, device: torch.device, **_: Any) -> None:
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._sums = torch.zeros(5, dtype=dtype, device=device)
+        self._dtype = sum_dtype(device)
+        self._parts: list[Tensor] = []
 
     def reset(self) -> None:
         """Forgets all samples."""
-        self._sums.zero_()
+        self._parts.clear()
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Adds a batch: outputs B or B x 1 (or their entry "prediction") against targets of the same number."""
         prediction = outputs["prediction"] if isinstance(outputs, dict) else outputs
-        target = batch["target"].to(self._sums.dtype)
-        error = prediction.to(self._sums.dtype).reshape(target.shape) - target
+        target = batch["target"].to(self._dtype)
+        error = prediction.to(self._dtype).reshape(target.shape) - target
         ones = torch.ones_like(error)
         parts = (ones, error.abs(), error.square(), target, target.square())
-        self._sums += torch.stack([part.sum() for part in parts])
+        self._parts.append(torch.stack([part.sum() for part in parts]))
 
     def compute(self) -> dict[str, float]:
         """mae and rmse in the units of the target, r2 as a fraction."""
-        count, absolute, square, total, total_square = distributed.all_reduce_sum(self._sums.clone()).tolist()
-        count = max(count, 1.0)
+        count, absolute, square, total, total_square = exact_sums(self._parts) or [1.0, 0.0, 0.0, 0.0, 0.0]
         spread = total_square - total**2 / count
         return {
             "mae": absolute / count,

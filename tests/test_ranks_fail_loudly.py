@@ -1,0 +1,72 @@
+"""When one rank raises, dies, hangs or logs other names, the job ends and says what was first."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY, command, newest, read_json
+
+HOOK = """
+import os, signal, time
+import torch
+from engine import distributed
+from engine.hooks import HOOKS
+from engine.hooks.base import Hook
+
+
+@HOOKS.register("trouble")
+class Trouble(Hook):
+    def __init__(self, **_):
+        pass
+
+    def after_step(self, trainer):
+        kind = os.environ["TROUBLE"]
+        if distributed.rank() != 1 or trainer.step != 5:
+            return
+        if kind == "raise":
+            raise ValueError("a bug on one rank only")
+        if kind == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "hang":
+            time.sleep(600)
+        if kind == "names":
+            trainer.meter.add({"loss_odd": torch.tensor(1.0)}, 1)
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code with a hook that makes trouble."""
+    copy = tmp_path_factory.mktemp("tree")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / "engine" / "hooks" / "trouble.py").write_text(HOOK)
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("raise", "ValueError: a bug on one rank only"),
+        ("die", "another rank ended first: it died without a word, or hangs"),
+        ("hang", "another rank ended first: it died without a word, or hangs"),
+        ("names", "rank 1 logs loss_odd, unlike rank 0"),
+    ],
+)
+def test_a_rank_in_trouble_ends_the_job_with_the_first_cause(kind: str, cause: str, tree: Path, tmp_path: Path) -> None:
+    script = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tree / "tools" / "train_net.py")]
+    words = [*TINY, "HOOKS", "[trouble]", "DISTRIBUTED.TIMEOUT", "5", "--output-dir", str(tmp_path)]
+    done = command(*script, *words, cwd=tree, TROUBLE=kind)
+    assert done.returncode != 0
+    status = read_json(newest(tmp_path) / "status.json")
+    assert status["status"] == "failed" and cause in status["reason"], status["reason"]
+    assert cause in done.stderr
+    traceback = done.stderr.partition("Traceback (most recent call last)")[2]
+    assert not traceback or kind == "raise" or "torch.distributed.elastic" in traceback, done.stderr
