@@ -12,7 +12,7 @@ setup(
             "layers": [""],
             "modeling": ["", ".losses", ".models"],
             "solver": ["", ".schedules"],
-            "tracking": [""],
+            "tracking": ["", ".judging", ".keeping", ".reading", ".screens"],
             "utils": [""],
         }.items()
         for below in parts

@@ -56,7 +56,6 @@ def first_run(folder: Path) -> Path:
             root=ROOT,
             name="bench",
             config=config.dump(cfg),
-            config_flat=cfg.flat(),
             config_digest=config.digest(cfg),
             origins=cfg.origins,
             seed=0,
@@ -103,7 +102,7 @@ def clone(source: Path, folder: Path, count: int) -> None:
 
 def ours(folder: Path, count: int) -> None:
     """Rebuild, refresh, whole processes."""
-    from tracking import index
+    from tracking.reading import index
 
     print(f"{count + 1} runs")
     report("cold rebuild of the index", lambda: index.load(folder, full=True), 10.0)
@@ -139,11 +138,11 @@ def record_size(run: Path) -> None:
 
 def lost_writes(folder: Path, writers: int = 8, steps: int = 500) -> None:
     """Processes that start and log at once, while a reader rebuilds the index: how many lines are missing afterwards."""
-    from tracking import index
+    from tracking.reading import index
 
     code = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import tracking\n"
-        "facts = tracking.Facts(root=Path(sys.argv[3]), name='w', config='', config_flat={}, config_digest='',\n"
+        "facts = tracking.Facts(root=Path(sys.argv[3]), name='w', config='', config_digest='',\n"
         "    origins={}, seed=0, command=[])\n"
         "run = tracking.start_run(Path(sys.argv[2]), facts); worst = 0.0\n"
         f"for step in range({steps}):\n"

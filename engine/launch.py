@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,15 +17,18 @@ import tracking
 from config import Config
 from data import Splits, make_data_loader, summary
 from engine import distributed
+from engine.build import build_evaluator
 from engine.checkpoint import load_checkpoint
 from engine.prepare import choose_device
 from engine.task import total_loss
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
+from tracking.judging.claim import parse as parse_claim
 from utils.errors import RunFailed, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
+T = TypeVar("T")
 
 
 def find_weights(text: str, folder: Path) -> Path:
@@ -50,6 +53,16 @@ def load_start_weights(cfg: Config, model: nn.Module) -> None:
         LOG.info("weights from %s: %s", path, report.text())
 
 
+def choose_parent(cfg: Config, name: str, explicit: str) -> tuple[tracking.Record | None, bool]:
+    """The run that the new one is compared with, the same on every rank, and whether it is only a guess.
+
+    Raises:
+        UserError: --parent names no run.
+    """
+    folder = Path(cfg.OUTPUT_DIR or "exp")
+    return on_main(lambda: tracking.choose_parent(folder, name, cfg.flat(), explicit))
+
+
 def make_facts(
     cfg: Config,
     splits: Splits,
@@ -59,16 +72,16 @@ def make_facts(
     argv: Sequence[str],
     root: Path,
     parent: tracking.Record | None,
-    device: torch.device,
+    guess: bool,
 ) -> tracking.Facts:
     """What run.json says of the start."""
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    device = choose_device(cfg.MODEL.DEVICE)
     hardware = {"torch": torch.__version__, "device": device_name(device), "threads": str(torch.get_num_threads())}
     return tracking.Facts(
         root=root,
         name=name,
         config=config.dump(cfg),
-        config_flat=cfg.flat(),
         config_digest=config.digest(cfg),
         origins=dict(cfg.origins),
         seed=cfg.SEED,
@@ -77,6 +90,7 @@ def make_facts(
         expect=args.expect,
         tags=args.tags,
         parent=parent.id if parent is not None else "",
+        parent_guess=guess,
         world_size=distributed.world_size(),
         data={split: summary(part) for split, part in parts.items() if part is not None},
         hardware=hardware,
@@ -85,7 +99,7 @@ def make_facts(
 
 def make_run(folder: Path, facts: tracking.Facts) -> Any:
     """The run of this rank: rank 0 makes the folder and names it to the others. If it cannot, all end with its error."""
-    return _on_main(lambda: tracking.start_run(folder, facts))
+    return _run_of(lambda: tracking.start_run(folder, facts))
 
 
 def reopen_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Any, str]:
@@ -97,20 +111,36 @@ def reopen_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Any, st
         notes.append(difference)
         return run
 
-    return _on_main(reopen), "".join(notes)
+    return _run_of(reopen), "".join(notes)
 
 
-def _on_main(make: Callable[[], tracking.Run]) -> Any:
-    run, error = None, ""
+def _run_of(make: Callable[[], tracking.Run]) -> Any:
+    runs: list[tracking.Run] = []
+
+    def made() -> str:
+        runs.append(make())
+        return str(runs[0].path)
+
+    path = on_main(made)
+    return runs[0] if runs else tracking.QuietRun(Path(path))
+
+
+def on_main(act: Callable[[], T]) -> T:
+    """What `act` gives on rank 0, on every rank; what it raises there, all raise, so that none waits for the others."""
+    result: Any = None
+    error: Exception | None = None
     if distributed.is_main():
         try:
-            run = make()
-        except UserError as problem:
-            error = str(problem)
-    path, error = distributed.broadcast((str(run.path) if run else "", error))
-    if error:
-        raise UserError(error)
-    return run if run is not None else tracking.QuietRun(Path(path))
+            result = act()
+        except Exception as problem:
+            error = problem
+    words = f"{error}" if isinstance(error, UserError) else f"on rank 0: {type(error).__name__}: {error}"
+    result, words, mistake = distributed.broadcast((result, words if error else "", isinstance(error, UserError)))
+    if error is not None:
+        raise error
+    if words:
+        raise UserError(words) if mistake else RunFailed(words)
+    return result
 
 
 def device_name(device: torch.device) -> str:
@@ -136,13 +166,18 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     ]
 
 
-def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None, guess: bool) -> None:
-    """The run card, to the screen and into log.txt."""
+def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None) -> None:
+    """The run card, to the screen and into log.txt; a warning where the claim is about a score that the run does not give."""
     if not distributed.is_main():
         return
     width = max(min(shutil.get_terminal_size((100, 24)).columns, 120), 60)
-    card = tracking.run_card(run, parent, guess, card_facts(cfg, splits, trainer), width)
+    card = tracking.run_card(run, parent, card_facts(cfg, splits, trainer), width)
     LOG.info("%s", "\n" + card)
+    claim = parse_claim(tracking.read_record(run.path).run["expect"])
+    scores = [*build_evaluator(cfg, splits.num_classes, trainer.device).compute(), "loss"]
+    known = [f"{split}/{score}" for split in ("val", "test") if splits.get(split) is not None for score in scores]
+    if claim is not None and claim.metric not in known and not claim.metric.startswith("train/"):
+        LOG.warning("--expect: this run gives no %s; it gives %s", claim.metric, ", ".join(known))
 
 
 def try_batches(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
@@ -183,7 +218,8 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
         run.write_test(result)
         scores = result["metrics"]
         primary = "" if splits.val is not None else next(iter(scores))
-        run.update(metrics=scores, step=trainer.step, primary_metric=primary)
+        lower = build_evaluator(cfg, splits.num_classes, trainer.device).lower_is_better
+        run.update(metrics=scores, step=trainer.step, primary_metric=primary, lower_is_better=lower, final=True)
         run.log(trainer.step, trainer.epoch, scores)
         LOG.info("test  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
     unread = cfg.unread() if report_unread else []

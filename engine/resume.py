@@ -12,6 +12,7 @@ import config
 import tracking
 from engine.checkpoint import load_newest
 from engine.trainer import Trainer
+from tracking.reading import index
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.engine")
@@ -38,28 +39,33 @@ def find_resumable(args: argparse.Namespace, folder: Path, name: str) -> Path | 
     """
     if args.resume != "auto":
         return tracking.find_run(folder, args.resume)
-    for path in reversed(tracking.list_runs(folder)):
-        record = tracking.read_record(path)
-        if record.name == name and tracking.state_of(record) in ("interrupted", "failed", "lost"):
-            return path
+    runs = index.load(folder, write=False)
+    for row in reversed(runs.rows):
+        if row["name"] == name and row["status"] in ("interrupted", "failed", "lost"):
+            return runs.path(row)
     LOG.info("--resume auto: no unfinished run of %s in %s; a new one is started", name, folder)
     return None
 
 
 def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, dict[str, Any]]:
-    """The run's own config with the changes of this command line, and those changes as {key: [old, new]}.
+    """The run's own config with what earlier resumes changed and what this command line changes; the latter as
+    {key: [old, new]}.
 
     Raises:
         UserError: a change that would make it another run.
     """
-    own = config.load_run(path / "config.yml")
+    before = [(key, new) for key, (_, new) in tracking.read_record(path).changes.items()]
+    own = config.load_run(path / "config.yml", before)
     overrides = [o for o in args.overrides if o.key not in ("NAME", "OUTPUT_DIR")]
-    cfg = config.load_run(path / "config.yml", overrides)
+    cfg = config.load_run(path / "config.yml", [*before, *overrides])
     old, new = own.flat(), cfg.flat()
     changes = {key: [old[key], new[key]] for key in old if old[key] != new[key]}
     for key in changes:
         if key.startswith(REFUSED):
             raise UserError(f"{key} cannot be changed in a run that goes on ({old[key]!r} to {new[key]!r}); start a new run")
+    for flag, text in (("--why", args.why), ("--expect", args.expect), ("--tag", args.tags), ("--parent", args.parent)):
+        if text:
+            LOG.warning("%s is of a run's start and is not taken; exp.py note, verdict and tag add to %s", flag, path.name)
     if args.config_file:
         given = config.load_file(args.config_file).flat()
         differs = [key for key in given if given[key] != old[key] and key not in ("NAME", "OUTPUT_DIR")]

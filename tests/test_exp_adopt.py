@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_exp_records import Exp, run_exp
 
-from tracking.old_files import read_log, read_notes
+from tracking.keeping.old_files import read_log, read_notes
 from utils.errors import UserError
 
 LOG = """\
@@ -97,6 +97,14 @@ def test_notes_typed_in_from_paper_are_joined(exp: Exp, old: Path, tmp_path: Pat
     assert (lenet["why"], lenet["verdict"], lenet["tags"]) == ("first try", "works", ["old", "paper"])
     assert lenet["value"] == pytest.approx(0.975)
     assert "room: B12" in (tmp_path / "exp" / lenet["id"] / "notes.md").read_text()
+
+
+def test_a_dated_backup_of_several_runs_is_not_one_run(exp: Exp, tmp_path: Path) -> None:
+    for name in ("lenet", "resnet", "vgg"):
+        (tmp_path / "backup_2024-01-31" / name / "weights").mkdir(parents=True)
+        (tmp_path / "backup_2024-01-31" / name / "weights" / "m.pth").write_bytes(b"w")
+    assert exp("adopt", str(tmp_path / "backup_2024-01-31"))[0] == 0
+    assert set(rows(exp)) == {"lenet", "resnet", "vgg"}
 
 
 def test_torn_files_do_not_stop_the_others(exp: Exp, old: Path) -> None:

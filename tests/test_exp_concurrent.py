@@ -26,7 +26,7 @@ def watch(event, args):
 sys.addaudithook(watch)
 import tracking
 facts = tracking.Facts(
-    root=pathlib.Path({code!r}), name="many", config="SEED: 0\\n", config_flat={{}},
+    root=pathlib.Path({code!r}), name="many", config="SEED: 0\\n",
     config_digest="d", origins={{}}, seed=0, command=[],
 )
 run = tracking.start_run(folder, facts)

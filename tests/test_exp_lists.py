@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from test_exp_records import Exp, edit, make_run, run_exp
 
-from tracking import index
-from tracking.index import load
-from tracking.query import Condition, holds, parse
+from tracking.reading import index
+from tracking.reading.index import load
+from tracking.reading.query import Condition, holds, parse
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,6 +144,42 @@ def test_answers_are_the_same_without_an_index(exp: Exp, folder: Path) -> None:
     assert ls(exp) == first
 
 
+def test_configs_edited_by_hand_are_seen_through_the_index(exp: Exp, folder: Path) -> None:
+    for number in range(30):
+        make_run(folder, f"more{number}", number)
+    ls(exp, "--where", "SOLVER.BASE_LR=0.7")
+    config = folder / "more3_2026-11-01_03-00-00" / "config.yml"
+    config.write_text(config.read_text().replace("BASE_LR: 0.1", "BASE_LR: 0.7"))
+    assert [row["name"] for row in ls(exp, "--where", "SOLVER.BASE_LR=0.7")] == ["more3"]
+
+
+@pytest.mark.parametrize("trouble", ["database or disk is full", "attempt to write a readonly database"])
+def test_an_index_that_cannot_be_written_changes_no_answer(
+    exp: Exp, folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    first = ls(exp)
+    make_run(folder, "new", 8)
+    real = sqlite3.connect
+
+    def refuse(path: Any, **words: Any) -> sqlite3.Connection:
+        if "mode=ro" in str(path):
+            return real(path, **words)
+        raise sqlite3.OperationalError(trouble)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    assert ls(exp)[1:] == first
+    shutil.rmtree(folder / ".index")
+    assert ls(exp)[1:] == first
+
+
+def test_a_verdict_is_seen_however_slow_the_disk(exp: Exp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ls(exp)
+    monkeypatch.setattr(index, "PATIENCE", -1.0)
+    assert exp("verdict", "base_2026-11-01_01", "it works")[0] == 0
+    code, out, err = exp("ls", "--json")
+    assert json.loads(out)[-1]["verdict"] == "it works" and "reindex" in err
+
+
 def test_a_locked_index_makes_nobody_wait_long(exp: Exp, folder: Path) -> None:
     ls(exp)
     make_run(folder, "new", 8)
@@ -191,7 +227,8 @@ def test_broken_records_are_named_and_the_rest_still_lists(exp: Exp, folder: Pat
     code, out, err = exp("ls", "--json")
     rows = {row["id"]: row for row in json.loads(out)}
     assert code == 0 and len(rows) == 5 and "no-run" not in rows
-    assert "run.json" in rows[torn.name]["problems"][0] and rows[odd.name]["status"] == "broken"
+    assert "run.json" in rows[torn.name]["problems"][0] and len(rows[odd.name]["problems"]) == 2
+    assert rows["half"]["status"] == "broken"
     assert "newer" in rows["other_2026-11-01_04-00-00"]["problems"][0]
     assert err.count("WARNING") >= 4 and str(torn / "run.json") in err
 
@@ -239,9 +276,11 @@ def test_diff_names_config_code_environment_and_metrics(exp: Exp, folder: Path) 
     assert json.loads(exp("diff", "02-00-00", "--json")[1])["config"] == {"SOLVER.BASE_LR": [0.01, 0.1]}
 
 
-def test_diff_against_the_working_tree_compares_code(exp: Exp) -> None:
+def test_diff_against_the_working_tree_compares_code_and_packages(exp: Exp) -> None:
     code, out, _ = exp("diff", "last", ".", "--json")
-    assert code == 0 and "modeling/net.py" in json.loads(out)["code"]["removed"]
+    found = json.loads(out)
+    assert code == 0 and "modeling/net.py" in found["code"]["removed"]
+    assert found["environment"]["torch"][0] == "2.6" and found["environment"]["yacs"][0] is None
 
 
 def test_best_ranks_and_export_reads_back(exp: Exp) -> None:

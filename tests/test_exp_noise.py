@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_exp_records import Exp, edit, make_run, run_exp
 
-from tracking import claim
-from tracking.index import load
-from tracking.noise import difference, spread, t_quantile
+from tracking.judging import claim
+from tracking.judging.noise import difference, spread, t_quantile
+from tracking.reading.index import load
 
 GOOD, BAD = [0.90, 0.91, 0.905, 0.895, 0.90], [0.85, 0.86, 0.855, 0.845, 0.85]
 
@@ -86,6 +86,33 @@ def test_failed_changed_and_repeated_runs_do_not_count(exp: Exp, tmp_path: Path)
     make_run(folder, "base", 6, scores={"val/top1": GOOD[0]})  # a rerun: the same seed, the very same value
     (group,) = json.loads(exp("groups", "--json")[1])
     assert group["n"] == 3 and len(group["runs"]) == 4
+
+
+def test_other_code_in_a_later_session_is_not_pooled_but_edited_documents_are(exp: Exp, tmp_path: Path) -> None:
+    folder = tmp_path / "exp"
+    seeds(folder, "base", GOOD[:4], 0)
+    runs = sorted(folder.glob("base_*"))
+    edit(runs[0] / "status.json", sessions=[{}, {"code_digest": "other", "changes": {}}])
+    edit(runs[1] / "status.json", code_edited={"changed": ["modeling/net.py"]})
+    edit(runs[2] / "status.json", code_edited={"changed": ["README.md", "tests/test_x.py"]})
+    code, out, err = exp("groups", "--json")
+    (group,) = json.loads(out)
+    assert group["runs"] == [runs[2].name, runs[3].name]
+    assert "resumed with other code" in err and "edited while it ran" in err
+
+
+def test_repeats_that_do_not_differ_say_nothing_of_the_noise(exp: Exp, tmp_path: Path) -> None:
+    base = seeds(tmp_path / "exp", "base", [0.9, 0.9], 0)
+    seeds(tmp_path / "exp", "new", [0.901, 0.901], 5, parent=base, rate=0.5)
+    first = json.loads(exp("groups", "--json")[1])[0]
+    assert first["difference_interval"] is None and "cannot tell" in first["verdict"]
+
+
+def test_best_counts_the_repeats_that_groups_counts(exp: Exp, tmp_path: Path) -> None:
+    seeds(tmp_path / "exp", "base", GOOD[:2], 0)
+    make_run(tmp_path / "exp", "base", 4, scores={"val/top1": 0.1}, config={"SEED": 7}, status="failed")
+    out = exp("best", "val/top1")[1].splitlines()
+    assert [line.split()[4] for line in out[2:5]] == ["2", "2", "1"]
 
 
 def test_a_single_run_is_not_called_better(exp: Exp, tmp_path: Path) -> None:

@@ -112,9 +112,7 @@ def test_hand_made_records_have_the_keys_of_real_ones(tmp_path: Path) -> None:
     root = tmp_path / "code"
     (root / "tools").mkdir(parents=True)
     (root / "tools" / "train_net.py").write_text("print()\n")
-    facts = Facts(
-        root=root, name="real", config="SEED: 0\n", config_flat={"SEED": 0}, config_digest="d", origins={}, seed=0, command=[]
-    )
+    facts = Facts(root=root, name="real", config="SEED: 0\n", config_digest="d", origins={}, seed=0, command=[])
     run = start_run(tmp_path / "exp", facts)
     run.finish("finished")
     made = make_run(tmp_path / "exp", scores={"val/top1": 0.5})

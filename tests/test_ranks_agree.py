@@ -47,7 +47,7 @@ def test_ranks_and_accumulation_equal_one_process(tmp_path: Path) -> None:
 def test_eight_starts_in_one_second_get_eight_folders(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, '.'); from pathlib import Path; import tracking;"
-        "facts = tracking.Facts(root=Path('.').resolve(), name='x', config='', config_flat={}, config_digest='',"
+        "facts = tracking.Facts(root=Path('.').resolve(), name='x', config='', config_digest='',"
         "origins={}, seed=0, command=[]);"
         f"run = tracking.start_run(Path({str(tmp_path)!r}), facts); run.finish('finished'); print(run.id)"
     )

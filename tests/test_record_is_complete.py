@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import TINY, newest, read_json
 
 import tracking
+from utils.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -82,10 +84,84 @@ def test_card_shows_changed_packages_and_code(train: Train, tmp_path: Path) -> N
 
 def test_the_end_says_what_became_of_the_claim(train: Train, tmp_path: Path) -> None:
     code, log, _ = train(*TINY, "--expect", "val/loss < 100", "--why", "a start")
-    assert code == 0 and "proposed: held: val/loss" in log and "one run: the noise is unknown" in log
+    assert code == 0 and "proposed: held: val/loss" in log and "the noise is unknown" in log
     code, log, _ = train(*TINY, "--expect", "val/top1 > parent + 2", "SOLVER.BASE_LR", "0.02")
     assert code == 0 and "proposed: did not hold: val/top1" in log and "exp.py diff tiny_" in log
     assert "# Verdict\n\n" in (newest(tmp_path / "exp") / "notes.md").read_text()  # proposed, never written for a person
+
+
+def test_hand_edited_records_stop_no_training(train: Train, tmp_path: Path) -> None:
+    train(*TINY)
+    run = newest(tmp_path / "exp")
+    for wrong in ({"schema": "2", "tags": None, "git": 3}, {"environment": [], "origins": "x", "parent": 7}):
+        (run / "run.json").write_text(json.dumps({**read_json(run / "run.json"), **wrong}))
+        (run / "status.json").write_text(json.dumps({**read_json(run / "status.json"), "sessions": [3], "metrics": {"a": 1}}))
+        code, log, _ = train(*TINY)
+        assert code == 0 and "Traceback" not in log, log
+
+
+def start(tmp_path: Path, name: str = "x", **facts: Any) -> tracking.Run:
+    """A run of a small tree."""
+    root = tmp_path / "tree"
+    root.mkdir(exist_ok=True)
+    (root / "net.py").write_text("WIDTH = 8\n")
+    return tracking.start_run(
+        tmp_path / "exp",
+        tracking.Facts(root=root, name=name, config="", config_digest="c", origins={}, seed=0, command=[], **facts),
+    )
+
+
+def test_a_run_ends_whatever_became_of_its_tree(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    for number in range(5001):
+        (tmp_path / "tree" / f"dump{number}.txt").touch()
+    (tmp_path / "tree" / "net.py").unlink()
+    run.finish("finished")
+    status = read_json(run.path / "status.json")
+    assert status["status"] == "finished" and status["code_edited"] == {"removed": ["net.py"]}
+
+
+def test_the_direction_of_a_score_is_recorded_and_test_scores_are_not_selected(tmp_path: Path) -> None:
+    from tracking.reading.index import load
+    from tracking.reading.lookup import ranking
+
+    for name, values in (("a", (3.0, 2.0)), ("b", (1.0, 5.0))):
+        run = start(tmp_path, name)
+        for value in values:
+            scores = {f"{split}/fid": value for split in ("val", "test")}
+            run.update(metrics={"val/fid": scores["val/fid"]}, lower_is_better=frozenset({"fid"}))
+            run.update(metrics={"test/fid": scores["test/fid"]}, lower_is_better=frozenset({"fid"}), final=True)
+        run.finish("finished")
+    rows = load(tmp_path / "exp").rows
+    assert [row["metrics"]["test/fid"]["best"] for row in rows] == [2.0, 5.0]
+    assert [row["name"] for row in ranking(rows, "val/fid")] == ["b", "a"]
+    assert [row["name"] for row in ranking(rows, "test/fid")] == ["a", "b"]
+
+
+def test_reasons_and_tags_cannot_break_the_notes(tmp_path: Path) -> None:
+    from tracking import notes
+
+    run = start(tmp_path, why="try\n# Verdict\nworks", tags=["a"])
+    notes.set_verdict(run.path, "it helped")
+    found = tracking.read_record(run.path).notes
+    assert found["Verdict"] == "it helped" and found["Why"] == "try\n # Verdict\nworks"
+    with pytest.raises(UserError, match="one word"):
+        start(tmp_path, tags=["two words"])
+    assert len(list((tmp_path / "exp").iterdir())) == 1
+
+
+def test_a_run_tagged_debug_later_is_no_parent(train: Train, tmp_path: Path) -> None:
+    from tracking import notes
+
+    train(*TINY)
+    first = newest(tmp_path / "exp")
+    train(*TINY, "--tag", "debug")
+    train(*TINY)
+    assert read_json(newest(tmp_path / "exp") / "run.json")["parent"] == first.name
+    for run in (tmp_path / "exp").glob("tiny_*"):
+        notes.change_tags(run, ["debug"], [])
+    train(*TINY)
+    assert read_json(newest(tmp_path / "exp") / "run.json")["parent"] == ""
 
 
 def test_code_edited_during_the_run_is_noticed(tmp_path: Path) -> None:
@@ -93,14 +169,13 @@ def test_code_edited_during_the_run_is_noticed(tmp_path: Path) -> None:
     root.mkdir()
     (root / "net.py").write_text("WIDTH = 8\n")
     facts = tracking.Facts(
-        root=root, name="x", config="", config_flat={}, config_digest="", origins={}, seed=0, command=[]
+        root=root, name="x", config="", config_digest="", origins={}, seed=0, command=[]
     )  # fmt: skip
     run = tracking.start_run(tmp_path / "exp", facts)
     (root / "net.py").write_text("WIDTH = 9\n")
-    (root / "late.py").write_text("")
     run.finish("finished")
     edited = read_json(run.path / "status.json")["code_edited"]
-    assert edited == {"added": ["late.py"], "changed": ["net.py"]}
+    assert edited == {"changed": ["net.py"]}
     assert (run.path / "scripts" / "net.py").read_text() == "WIDTH = 8\n"
 
 

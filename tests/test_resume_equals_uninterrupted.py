@@ -98,6 +98,17 @@ def test_resume_falls_back_past_a_broken_checkpoint(train: Train, tmp_path: Path
     assert read_json(run / "status.json")["sessions"][1]["changes"] == {"SOLVER.MAX_EPOCHS": [3, 4]}
 
 
+def test_a_second_resume_keeps_what_the_first_changed(train: Train, tmp_path: Path) -> None:
+    train(*TINY)
+    assert train("--resume", "tiny", "--epochs", "4", "--why", "longer?")[0] == 0
+    code, log, _ = train("--resume", "tiny")
+    assert code == 0 and "is finished" in log
+    code, log, _ = train("--resume", "tiny", "--epochs", "5", "--why", "longer?")
+    assert code == 0 and "--why is of a run's start" in log
+    sessions = read_json(newest(tmp_path / "exp") / "status.json")["sessions"]
+    assert [s["changes"] for s in sessions] == [{}, {"SOLVER.MAX_EPOCHS": [3, 4]}, {"SOLVER.MAX_EPOCHS": [4, 5]}]
+
+
 def test_no_good_checkpoint_ends_with_code_3(train: Train, tmp_path: Path) -> None:
     train(*TINY)
     run = newest(tmp_path / "exp")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -40,6 +42,29 @@ def test_copy_has_the_code_and_names_what_it_left_out(git: bool, tmp_path: Path)
     (tmp_path / "copy.sha256").write_text(snapshot.checksum_lines(taken, "copy"))
     assert subprocess.run(["sha256sum", "-c", "--quiet", "copy.sha256"], cwd=tmp_path).returncode == 0
     assert snapshot.take(tmp_path / "copy", None).files == taken.files
+
+
+def test_ignore_files_are_read_as_git_reads_them(tmp_path: Path) -> None:
+    files = ["a.py", "b.log", "keep.log", "data/raw/x.py", "data/own.py", "data/tmp/y.py", "docs/raw/z.py"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".gitignore").write_text("*.log\n!keep.log\ndata/raw/\n")
+    (tmp_path / "data" / ".gitignore").write_text("/tmp\n")
+    walked = set(snapshot.take(tmp_path, None).files)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert walked == set(snapshot.take(tmp_path, None).files)
+    assert walked == {".gitignore", "data/.gitignore", "a.py", "keep.log", "data/own.py", "docs/raw/z.py"}
+
+
+def test_names_that_no_list_can_hold_are_left_out_and_said(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "two\nlines.py").write_text("")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.py", "w"):
+        pass
+    taken = snapshot.take(tmp_path, None)
+    assert set(taken.files) == {"a.py"} and len(taken.skipped) == 2
+    json.dumps(taken.skipped, ensure_ascii=False).encode()
 
 
 def test_code_digest_sees_sources_only(tmp_path: Path) -> None:

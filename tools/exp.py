@@ -22,10 +22,11 @@ from typing import Any
 
 import _root
 
+from tracking.reading import index, listing, lookup, query
 from utils.errors import UserError
 from utils.logger import setup_logger
 
-# Imports of tracking stand in the commands: `ls` of ten thousand runs takes half a second, and importing all is a third of it.
+# What only one command needs is imported there: listing ten thousand runs takes less than half a second.
 LOG = logging.getLogger("fieldbook.exp")
 Command = Callable[[argparse.Namespace], int]
 
@@ -33,7 +34,7 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str]) -> int:
     """From the command line to the exit code."""
     setup_logger()
-    from tracking.arguments import parse_arguments
+    from tracking.screens.arguments import parse_arguments
 
     args = parse_arguments(argv, __doc__ or "")
     args.folder = Path(args.output_dir)
@@ -48,7 +49,6 @@ def main(argv: Sequence[str]) -> int:
 
 def ls(args: argparse.Namespace) -> int:
     """The runs, newest first."""
-    from tracking import index, listing
 
     runs = index.load(args.folder)
     rows = listing.choose(runs, where=args.where, tags=args.tag, only_open=args.only_open, sort=args.sort, reverse=args.reverse)
@@ -58,7 +58,7 @@ def ls(args: argparse.Namespace) -> int:
         rows = rows[: args.limit] if args.limit is not None else rows
         runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
         return _print([listing.as_object(runs, row) for row in rows])
-    from tracking import screens
+    from tracking.screens import screens
 
     shown = len(rows) if args.all else args.limit if args.limit is not None else listing.PAGE
     screens.runs_list(runs, rows[:shown], len(rows), args.only_open)
@@ -67,8 +67,8 @@ def ls(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """One run."""
-    from tracking import screens
-    from tracking import show as shown
+    from tracking.screens import screens
+    from tracking.screens import show as shown
 
     runs, row = _one(args, trust=True)
     row = runs.reread(row["id"])
@@ -83,8 +83,7 @@ def show(args: argparse.Namespace) -> int:
 
 def tail(args: argparse.Namespace) -> int:
     """The end of a log; goes on while the run does."""
-    from tracking import lookup
-    from tracking.show import follow
+    from tracking.screens.show import follow
 
     lines = follow(lookup.find(args.folder, args.run), args.lines, forever=not args.json)
     if args.json:
@@ -96,28 +95,27 @@ def tail(args: argparse.Namespace) -> int:
 
 def diff(args: argparse.Namespace) -> int:
     """Two runs, or a run and the working tree. Without B: what the run has against what its parent has."""
-    from tracking import diff as differ
-    from tracking import lookup, screens
+    from tracking.reading import diff as differ
+    from tracking.screens import screens
 
-    a = lookup.find(args.folder, args.run)
+    a = lookup.find(args.folder, args.run, write=True)
     if args.other == ".":
-        codes = (differ.code_of(a), differ.working_tree(_root.ROOT, args.folder))
-        if args.json:
-            return _print({"config": {}, "code": differ.code(*codes), "environment": {}, "metrics": {}})
-        screens.code_difference(codes)
-        return 0
-    b = lookup.find(args.folder, args.other or f"{a.name}^")
-    found, codes_of_both = differ.runs(a, b, swap_code=not args.other)
+        found, codes = differ.with_working_tree(a, _root.ROOT)
+        other, origins = "the working tree", [differ.origins(a), {}]
+    else:
+        b = lookup.find(a.parent, args.other or f"{a.name}^")
+        found, codes = differ.runs(a, b, swap_code=not args.other)
+        other, origins = b.name, [differ.origins(a), differ.origins(b)]
     if args.json:
         return _print(found)
-    screens.difference(a, b, found, codes_of_both, as_parent=not args.other)
+    screens.difference(a.name, other, found, origins, codes, as_parent=not args.other)
     return 0
 
 
 def groups(args: argparse.Namespace) -> int:
     """Repeats and their differences."""
-    from tracking import groups as pooling
-    from tracking import listing, lookup, query, screens
+    from tracking.judging import groups as pooling
+    from tracking.screens import screens
 
     runs = _all(args)
     against = lookup.find_row(runs, args.against) if args.against else None
@@ -125,6 +123,8 @@ def groups(args: argparse.Namespace) -> int:
     if args.metric:
         listing.check_metric(runs.rows, args.metric, runs.folder)
     found = pooling.report(runs, rows, args.metric, against)
+    for reason, count in pooling.reasons_left_out(rows).items():
+        LOG.info("%d finished run%s left out: %s", count, "" if count == 1 else "s", reason)
     if args.json:
         return _print(found)
     screens.groups(runs, found)
@@ -133,7 +133,7 @@ def groups(args: argparse.Namespace) -> int:
 
 def best(args: argparse.Namespace) -> int:
     """The ranking by a metric."""
-    from tracking import listing, query, screens
+    from tracking.screens import screens
 
     runs = _all(args)
     ranked = listing.best(runs, query.select(runs, runs.rows, args.where), args.metric)
@@ -147,8 +147,8 @@ def best(args: argparse.Namespace) -> int:
 def blame(args: argparse.Namespace) -> int:
     """Who moved a metric."""
     runs, row = _one(args)
-    from tracking import blame as blaming
-    from tracking import screens
+    from tracking.judging import blame as blaming
+    from tracking.screens import screens
 
     result = blaming.blame(runs, row, args.metric)
     if args.json:
@@ -159,20 +159,22 @@ def blame(args: argparse.Namespace) -> int:
 
 def note(args: argparse.Namespace) -> int:
     """Appends to the notes, or sets the verdict."""
-    from tracking import lookup, notes
+    from tracking import notes
 
     path = lookup.find(args.folder, args.run)
     (notes.add_note if args.command == "note" else notes.set_verdict)(path, " ".join(args.text))
+    index.forget(path.parent, path.name)
     return _print({"run": path.name}) if args.json else _say(f"written to {path / 'notes.md'}")
 
 
 def tag(args: argparse.Namespace) -> int:
     """Adds tags, or takes them away."""
-    from tracking import lookup, notes
+    from tracking import notes
 
     path = lookup.find(args.folder, args.run)
     add, remove = (args.tags, []) if args.command == "tag" else ([], args.tags)
     tags = notes.change_tags(path, add, remove)
+    index.forget(path.parent, path.name)
     return _print({"run": path.name, "tags": tags}) if args.json else _say(f"{path.name}: {' '.join(tags) or 'no tags'}")
 
 
@@ -180,8 +182,7 @@ def restore(args: argparse.Namespace) -> int:
     """The code and the config of a run in a new folder."""
     import shlex
 
-    from tracking import lookup
-    from tracking import restore as restoring
+    from tracking.keeping import restore as restoring
 
     path = lookup.find(args.folder, args.run)
     command = shlex.join(restoring.restore(path, Path(args.destination)))
@@ -194,8 +195,8 @@ def restore(args: argparse.Namespace) -> int:
 def rerun(args: argparse.Namespace) -> int:
     """The same again; exit code 1 where it came out different."""
     runs, row = _one(args)
-    from tracking import restore as restoring
-    from tracking import screens
+    from tracking.keeping import restore as restoring
+    from tracking.screens import screens
 
     result = restoring.rerun(runs, row, args.overrides)
     if args.json:
@@ -207,14 +208,15 @@ def rerun(args: argparse.Namespace) -> int:
 
 def rm(args: argparse.Namespace) -> int:
     """Runs to the trash, at once: undo brings them back. Emptying the trash needs --yes."""
-    from tracking import index, lookup, tables, trash
+    from tracking import wording
+    from tracking.keeping import trash
 
     if args.empty_trash:
         size = trash.trash_bytes(args.folder)
         if args.yes:
             trash.empty(args.folder)
         words = "freed" if args.yes else "would be freed, for good; --yes does it"
-        return _print({"bytes": size, "done": args.yes}) if args.json else _say(f"{tables.size(size)} {words}")
+        return _print({"bytes": size, "done": args.yes}) if args.json else _say(f"{wording.size(size)} {words}")
     if not args.runs:
         raise UserError("which runs? exp.py rm RUN...")
     runs = index.load(args.folder)
@@ -224,7 +226,7 @@ def rm(args: argparse.Namespace) -> int:
 
 def prune(args: argparse.Namespace) -> int:
     """Weights that nothing needs, to the trash."""
-    from tracking import lookup, query, trash
+    from tracking.keeping import trash
 
     runs = _all(args)
     rows = {r["id"]: r for r in (lookup.find_row(runs, text, strict=True) for text in args.runs)}
@@ -234,7 +236,7 @@ def prune(args: argparse.Namespace) -> int:
 
 def undo(args: argparse.Namespace) -> int:
     """Takes back the newest removal."""
-    from tracking import trash
+    from tracking.keeping import trash
 
     what, paths = trash.undo(args.folder)
     return _print({"undone": what, "paths": paths}) if args.json else _say(f"{what} undone: {', '.join(paths)}")
@@ -242,8 +244,8 @@ def undo(args: argparse.Namespace) -> int:
 
 def adopt(args: argparse.Namespace) -> int:
     """Records of old folders; one adopted before is passed over."""
-    from tracking import adopt as adopting
-    from tracking import old_files
+    from tracking.keeping import adopt as adopting
+    from tracking.keeping import old_files
 
     typed = old_files.read_notes(Path(args.notes)) if args.notes else {}
     made, known = adopting.adopt_all(args.old, args.folder, typed)
@@ -256,12 +258,13 @@ def adopt(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """One table of everything."""
-    from tracking import export as exporting
-    from tracking import query
+    from tracking.reading import export as exporting
 
     runs = _all(args)
     rows = query.select(runs, runs.rows, args.where)
     content = exporting.curves(runs, rows) if args.curves else exporting.table(runs, rows)
+    if args.json and args.file:
+        raise UserError("--json prints to stdout; leave out --file, or --json")
     if args.json:
         return _print(list(content))
     columns = exporting.CURVES if args.curves else ()
@@ -278,7 +281,6 @@ def export(args: argparse.Namespace) -> int:
 
 def reindex(args: argparse.Namespace) -> int:
     """Reads everything anew."""
-    from tracking import index
 
     runs = index.load(args.folder, full=True)
     _warn(runs.rows)
@@ -290,15 +292,14 @@ def reindex(args: argparse.Namespace) -> int:
 
 def completion(args: argparse.Namespace) -> int:
     """A script for the shell."""
-    from tracking.arguments import make_parser
-    from tracking.completion import script
+    from tracking.screens.arguments import make_parser
+    from tracking.screens.completion import script
 
     print(script(make_parser(""), args.shell), end="")
     return 0
 
 
 def _all(args: argparse.Namespace) -> Any:
-    from tracking import index
 
     runs = index.load(args.folder)
     runs.parse()
@@ -306,14 +307,14 @@ def _all(args: argparse.Namespace) -> Any:
 
 
 def _one(args: argparse.Namespace, trust: bool = False) -> tuple[Any, Any]:
-    from tracking import index, lookup
 
     runs = index.load(args.folder, trust=True) if trust and "best:" not in args.run else _all(args)
     return runs, lookup.find_row(runs, args.run)
 
 
 def _move(args: argparse.Namespace, items: list[Any], what: str, act: bool) -> int:
-    from tracking import screens, trash
+    from tracking.keeping import trash
+    from tracking.screens import screens
 
     if act and items:
         trash.move(args.folder, items, what)

@@ -51,14 +51,12 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         if args.dry_run:
             return dry_run(cfg, splits, trainer)
         args.why = args.why or ask_why()
-        import tracking
-        from engine.launch import make_facts, make_run
+        from engine.launch import choose_parent, make_facts, make_run
 
-        folder = Path(cfg.OUTPUT_DIR or "exp")
-        parent, guess = tracking.choose_parent(folder, name, cfg.flat(), args.parent)
-        facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, device=device)
-        run = make_run(folder, facts)
-        return train(cfg, splits, trainer, run, parent=parent, guess=guess)
+        parent, guess = choose_parent(cfg, name, args.parent)
+        facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, guess=guess)
+        run = make_run(Path(cfg.OUTPUT_DIR or "exp"), facts)
+        return train(cfg, splits, trainer, run, parent=parent)
 
 
 def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -105,9 +103,7 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     return cfg, splits, build_trainer(cfg, task, splits, device)
 
 
-def train(
-    cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, guess: bool = False, resumed: bool = False
-) -> int:
+def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, resumed: bool = False) -> int:
     """Hooks, the loop, the test of the best weights, the last status."""
     from engine.build import build_hooks
     from engine.launch import finish, print_card, record_failure
@@ -119,7 +115,7 @@ def train(
         if resumed:
             restore(trainer, run)
         else:
-            print_card(cfg, splits, trainer, run, parent, guess)
+            print_card(cfg, splits, trainer, run, parent)
         trainer.train()
     except BaseException as error:
         return record_failure(run, error)

@@ -6,25 +6,23 @@ import io
 import json
 from typing import Any
 
-from tracking import environment, snapshot
+from tracking.judging.claim import parse as parse_claim
+from tracking.reading import diff
 from tracking.record import Record
-from tracking.resolve import read_config, same
 from tracking.run import Run
 
-_IGNORED = {"NAME", "OUTPUT_DIR"}  # differ in every run
 
-
-def run_card(run: Run, parent: Record | None, guess: bool, facts: list[tuple[str, str]], width: int = 100) -> str:
+def run_card(run: Run, parent: Record | None, facts: list[tuple[str, str]], width: int = 100) -> str:
     """The card as text of at most `width` columns.
 
     Args:
-        guess: the parent was not named and has another name: said on the card.
         facts: further rows, such as batch arithmetic and data sizes.
     """
     record = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
     rows = [("why", record["why"] or "(not given; --why says what a run is meant to find out)")]
     if record["expect"]:
-        rows.append(("expected", record["expect"]))
+        kind = "" if parse_claim(record["expect"]) else " (free text: no METRIC OP NUMBER that can be checked)"
+        rows.append(("expected", record["expect"] + kind))
     rows += facts
     skipped = record["code_skipped"]
     if skipped:
@@ -32,53 +30,42 @@ def run_card(run: Run, parent: Record | None, guess: bool, facts: list[tuple[str
     if parent is None:
         rows.append(("parent", "none: the first run to compare others with"))
     else:
-        rows.append(("parent", parent.id + (" (a guess: the most similar config; --parent names another)" if guess else "")))
+        guess = " (a guess: the most similar config; --parent names another)" if record["parent_guess"] else ""
+        rows.append(("parent", parent.id + guess))
         rows += _differences(run, record, parent)
     return _draw(record["id"], rows, width)
 
 
 def _differences(run: Run, record: dict[str, Any], parent: Record) -> list[tuple[str, str]]:
-    rows = [("config", line) for line in config_changes(run, record, parent)] or [("config", "no key differs")]
-    rows += [("code", line) for line in code_changes(run, parent)] or [("code", "equal")]
-    old, new = parent.run.get("environment", {}).get("packages", {}), environment.packages()
-    changed = [f"{n} {old.get(n, '-')} -> {new.get(n, '-')}" for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+    rows = [("config", line) for line in _config(run, record, parent)] or [("config", "no key differs")]
+    rows += [("code", line) for line in _code(run, parent)]
+    packages = ({"packages": side.get("packages", {})} for side in (parent.run.get("environment", {}), record["environment"]))
+    changed = [f"{name} {old or '-'} -> {new or '-'}" for name, (old, new) in diff.environment(*packages).items()]
     if changed:
         rows.append(("packages", ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")))
     return rows
 
 
-def config_changes(run: Run, record: dict[str, Any], parent: Record) -> list[str]:
+def _config(run: Run, record: dict[str, Any], parent: Record) -> list[str]:
     """`KEY: old (origin) -> new (origin)` for each key that differs."""
-    old, new = read_config(parent.path), read_config(run.path)
-    origins = (parent.run.get("origins", {}), record["origins"])
     lines = []
-    for key in sorted({*old, *new} - _IGNORED):
-        if not same(old.get(key), new.get(key)):
-            before, after = (
-                f"{side.get(key, '-')} ({o.get(key, 'unknown')})" for side, o in zip((old, new), origins, strict=True)
-            )
-            lines.append(f"{key}: {before} -> {after}")
+    for key, (old, new) in diff.config(parent.path, run.path).items():
+        before, after = (
+            f"{'-' if value is None else value} ({origins.get(key, 'unknown')})"
+            for value, origins in ((old, parent.run.get("origins", {})), (new, record["origins"]))
+        )
+        lines.append(f"{key}: {before} -> {after}")
     return lines
 
 
-def code_changes(run: Run, parent: Record) -> list[str]:
+def _code(run: Run, parent: Record) -> list[str]:
     """`file +added -removed` for each file of the copies that differs."""
-    import difflib
-
-    old = snapshot.read_checksums(parent.path / "scripts.sha256")
-    new = snapshot.read_checksums(run.path / "scripts.sha256")
-    lines = []
-    for name in sorted(sum(snapshot.compare(old, new).values(), [])):
-        texts: list[list[str]] = []
-        for folder in (parent.path, run.path):
-            try:
-                texts.append((folder / "scripts" / name).read_text(encoding="utf-8").splitlines())
-            except (OSError, UnicodeDecodeError):
-                texts.append([])
-        diff = list(difflib.unified_diff(texts[0], texts[1], lineterm="", n=0))[2:]
-        added, removed = (sum(line.startswith(sign) for line in diff) for sign in "+-")
-        lines.append(f"{name} +{added} -{removed}")
-    return lines if len(lines) <= 12 else [*lines[:12], f"and {len(lines) - 12} more files"]
+    codes = diff.code_between(parent.path, run.path)
+    if codes is None:
+        return ["unknown of the parent"]
+    counts = diff.line_counts(*codes)
+    lines = [f"{name} +{added} -{removed}" if added >= 0 else f"{name} (no text)" for name, added, removed in counts]
+    return [*lines[:12], f"and {len(lines) - 12} more files"] if len(lines) > 12 else lines or ["equal"]
 
 
 def _draw(title: str, rows: list[tuple[str, str]], width: int) -> str:

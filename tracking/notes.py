@@ -1,73 +1,134 @@
-"""notes.md: what people say of a run. Edited through commands or by hand; what is not understood stays as it is."""
+"""notes.md: what people say of a run. Five headings divide it; whatever else stands there stays as it is."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tracking.record import NOTES, notes_text, parse_notes
-from tracking.summary import summarize
 from utils.errors import UserError
 from utils.files import write_atomic
+
+HEADINGS = ("Why", "Expected", "Verdict", "Tags", "Notes")
+_DIVIDER = re.compile(rf"^# ({'|'.join(HEADINGS)})[ \t]*$", re.MULTILINE)
+
+
+def parse_notes(text: str) -> dict[str, str]:
+    """notes.md as heading -> text below it; of a heading that stands there twice, the first counts, as in editing."""
+    parts = _DIVIDER.split(text)
+    return {heading: body.strip() for heading, body in reversed(list(zip(parts[1::2], parts[2::2], strict=True)))}
+
+
+def notes_text(why: str, expect: str, tags: Sequence[str], verdict: str = "", notes: str = "") -> str:
+    """A new notes.md."""
+    filled = (why, expect, verdict, " ".join(tags), notes)
+    return "\n".join(f"# {heading}\n{_kept_apart(text)}\n" for heading, text in zip(HEADINGS, filled, strict=True))
+
+
+def tags_in(text: str) -> list[str]:
+    """What stands below `# Tags`, by spaces or commas; a heading of one's own ends it."""
+    return re.split(r"^#\s", text, flags=re.MULTILINE)[0].replace(",", " ").split()
+
+
+def check_tags(tags: Sequence[str]) -> None:
+    """Raises UserError unless each is a word that can be written and found again."""
+    for tag in tags:
+        if not re.fullmatch(r"[^\s,#]+", tag):
+            raise UserError(f"a tag is one word without commas or #, got {tag!r}")
 
 
 def add_note(run: Path, text: str) -> None:
     """Appends a dated line under `# Notes`."""
-    text = _some(text, "a note")
-    old = _section(run, "Notes")
-    _replace(run, "Notes", f"{old}\n{datetime.now():%Y-%m-%d %H:%M} {text}".strip())
+    line = f"{datetime.now():%Y-%m-%d %H:%M} {_some(text, 'a note')}"
+    with _editing(run) as sections:
+        sections["Notes"] = f"{sections.get('Notes', '')}\n{line}".strip()
 
 
 def set_verdict(run: Path, text: str) -> None:
     """What came of the run; replaces an earlier verdict."""
-    _replace(run, "Verdict", _some(text, "a verdict"))
+    with _editing(run) as sections:
+        sections["Verdict"] = _some(text, "a verdict")
 
 
-def change_tags(run: Path, add: list[str], remove: list[str]) -> list[str]:
+def change_tags(run: Path, add: Sequence[str], remove: Sequence[str]) -> list[str]:
     """Adds and removes tags; the tags that the run has then.
 
     Raises:
         UserError: a tag that is no single word.
     """
-    for tag in add:
-        if not re.fullmatch(r"[^\s,#]+", tag):
-            raise UserError(f"a tag is one word without commas or #, got {tag!r}")
-    tags = [tag for tag in dict.fromkeys([*summarize(run)["tags"], *add]) if tag not in remove]
-    _replace(run, "Tags", " ".join(tags))
+    from tracking.record import read_record  # which reads notes.md itself
+
+    check_tags(add)
+    with _editing(run) as sections:
+        tags = [tag for tag in dict.fromkeys([*read_record(run).tags, *add]) if tag not in remove]
+        sections["Tags"] = " ".join(tags)
     return tags
 
 
 def _some(text: str, what: str) -> str:
     if not text.strip():
         raise UserError(f"{what} needs some text")
-    # A line that looks like one of the headings would divide the file; indented it does not.
-    return re.sub(rf"^(?=# (?:{'|'.join(NOTES)})[ \t]*$)", " ", text.strip(), flags=re.MULTILINE)
+    return text.strip()
 
 
-def _read(run: Path) -> str:
+def _kept_apart(text: str) -> str:
+    """A line that looks like one of the headings would divide the file; indented it does not."""
+    return _DIVIDER.sub(lambda match: f" {match[0]}", text)
+
+
+@contextlib.contextmanager
+def _editing(run: Path) -> Iterator[dict[str, str]]:
+    """The sections, to be changed in place; those that were changed are written back when all went well.
+
+    Two people (or scripts) who write at once wait for each other: nothing of either is lost.
+    """
+    path = run / "notes.md"
+    with _locked(run):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = notes_text("", "", [])
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        sections = parse_notes(text)
+        before = dict(sections)
+        yield sections
+        for heading, body in sections.items():
+            if body != before.get(heading):
+                text = _replaced(text, heading, _kept_apart(body))
+        try:
+            write_atomic(path, text)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _replaced(text: str, heading: str, body: str) -> str:
+    parts = _DIVIDER.split(text)
+    headings = parts[1::2]
+    if heading not in headings:
+        return f"{text.rstrip()}\n\n# {heading}\n{body}\n"
+    parts[2 * headings.index(heading) + 2] = f"\n{body}\n\n"
+    whole = parts[0] + "".join(f"# {name}{below}" for name, below in zip(headings, parts[2::2], strict=True))
+    return whole.rstrip("\n") + "\n"
+
+
+@contextlib.contextmanager
+def _locked(run: Path) -> Iterator[None]:
     try:
-        return (run / "notes.md").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return notes_text("", "", [])
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{run / 'notes.md'}: cannot be read as UTF-8 text ({error})") from error
-
-
-def _section(run: Path, heading: str) -> str:
-    return parse_notes(_read(run)).get(heading, "")
-
-
-def _replace(run: Path, heading: str, body: str) -> None:
-    text = _read(run)
-    parts = re.split(rf"^(# (?:{'|'.join(NOTES)})[ \t]*)$", text, flags=re.MULTILINE)
-    for i in range(1, len(parts), 2):
-        if parts[i].strip() == f"# {heading}":
-            parts[i + 1] = f"\n{body}\n\n"
-            break
-    else:
-        parts.append(f"\n# {heading}\n{body}\n")
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
     try:
-        write_atomic(run / "notes.md", "".join(parts).rstrip("\n") + "\n")
+        folder = os.open(run, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"{run / 'notes.md'}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{run}: cannot be opened ({error.strerror})") from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: as if alone
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

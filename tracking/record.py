@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -11,10 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from tracking.environment import boot_id, host
+from tracking.notes import parse_notes, tags_in
 
 SCHEMA = 1
+_NO_SOURCE = ("tests/", "docs/", "benchmarks/")
 HEARTBEAT_LOST = 90.0  # seconds
-NOTES = ("Why", "Expected", "Verdict", "Tags", "Notes")
+# What readers rely on. A key of another type counts as absent and is named in the record's problems.
+_SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "run.json": {
+        **dict.fromkeys(("name", "why", "expect", "parent", "started", "host", "boot_id", "adopted"), str),
+        **dict.fromkeys(("config_digest", "code_digest", "tree_digest"), str),
+        **dict.fromkeys(("origins", "data", "environment", "git", "code_skipped"), dict),
+        **dict.fromkeys(("tags", "command"), list),
+        **dict.fromkeys(("schema", "world_size", "pid"), int),
+    },
+    "status.json": {
+        **dict.fromkeys(("status", "reason", "ended", "primary_metric"), str),
+        **dict.fromkeys(("progress", "metrics", "code_edited"), dict),
+        **dict.fromkeys(("sessions", "lower_is_better"), list),
+        "seconds": (int, float),
+    },
+}
 
 
 @dataclass
@@ -35,22 +53,32 @@ class Record:
     @property
     def name(self) -> str:
         """The run's name, without the date."""
-        return str(self.run.get("name") or re.sub(r"_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?$", "", self.id))
+        return self.run.get("name") or re.sub(r"_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-\d+)?$", "", self.id)
+
+    @property
+    def tags(self) -> list[str]:
+        """People edit notes.md, so it wins over the facts of the start."""
+        return tags_in(self.notes["Tags"]) if "Tags" in self.notes else [str(tag) for tag in self.run.get("tags", [])]
+
+    @property
+    def changes(self) -> dict[str, list[Any]]:
+        """Config keys that were changed when the run was resumed: {key: [old, new]}, over all its sessions."""
+        merged: dict[str, list[Any]] = {}
+        for session in self.status.get("sessions", []):
+            for key, value in session.get("changes", {}).items():
+                old, new = value if isinstance(value, list) and len(value) == 2 else (None, value)
+                merged[key] = [merged[key][0] if key in merged else old, new]
+        return merged
 
 
 def read_record(path: Path) -> Record:
-    """Whatever can be read of the record in `path`."""
+    """Whatever can be read of the record in `path`; never raises."""
     record = Record(path)
-    for attribute, file in (("run", "run.json"), ("status", "status.json")):
-        try:
-            content = json.loads((path / file).read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("no JSON object")
-            setattr(record, attribute, content)
-        except (OSError, ValueError) as error:
-            record.problems.append(f"{path / file}: {error}")
+    record.run = _read(path / "run.json", record.problems)
+    record.status = _read(path / "status.json", record.problems)
     if record.run.get("schema", SCHEMA) > SCHEMA:
         record.problems.append(f"{path / 'run.json'}: written by newer code (schema {record.run['schema']})")
+    _check_parts(record)
     try:
         record.notes = parse_notes((path / "notes.md").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -58,20 +86,47 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def parse_notes(text: str) -> dict[str, str]:
-    """notes.md as heading -> text below it; only the five headings of the contract divide it."""
-    parts = re.split(rf"^# ({'|'.join(NOTES)})[ \t]*$", text, flags=re.MULTILINE)
-    return {heading: body.strip() for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+def _read(file: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"{file}: {error}")
+        return {}
+    if not isinstance(content, dict):
+        problems.append(f"{file}: no JSON object")
+        return {}
+    for key, kinds in _SHAPES[file.name].items():
+        value = content.get(key)
+        if key in content and (not isinstance(value, kinds) or isinstance(value, bool)):
+            problems.append(f"{file}: {key} is {json.dumps(value)[:60]}, not what it should be")
+            del content[key]
+    return content
 
 
-def notes_text(why: str, expect: str, tags: list[str]) -> str:
-    """A new notes.md."""
-    filled = {"Why": why, "Expected": expect, "Tags": " ".join(tags)}
-    return "\n".join(f"# {heading}\n{filled.get(heading, '')}\n" for heading in NOTES)
+def _check_parts(record: Record) -> None:
+    """The same for what lies one level deeper: sessions and metrics."""
+    file = record.path / "status.json"
+    sessions, metrics = record.status.get("sessions", []), record.status.get("metrics", {})
+    if not all(isinstance(s, dict) and isinstance(s.get("changes", {}), dict) for s in sessions):
+        record.problems.append(f"{file}: sessions are not as they should be")
+        record.status["sessions"] = []
+    for name, entry in list(metrics.items()):
+        if not isinstance(entry, dict) or not all(_is_score(entry.get(key)) for key in ("last", "best")):
+            record.problems.append(f"{file}: metrics {name!r}: expected last, best and best_step, got {str(entry)[:60]!r}")
+            del metrics[name]
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def is_source(name: str) -> bool:
+    """Whether a copied file can change what a run computes: Python outside tests, docs and benchmarks."""
+    return name.endswith(".py") and not name.startswith(_NO_SOURCE)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a torn last line is passed over."""
+    """The rows of metrics.jsonl; a torn last line, and what is no object, is passed over."""
     rows = []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -79,38 +134,41 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     for line in lines:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
 
 
 def state_of(record: Record) -> str:
-    """running, finished, failed, interrupted, or lost: said to run, but the process or its heartbeat is gone."""
-    status = str(record.status.get("status", "failed"))
+    """running, finished, failed, interrupted; lost: said to run, but its process or its heartbeat is gone; broken."""
+    status = str(record.status.get("status", "broken"))
     return "lost" if status == "running" and not is_alive(record) else status
 
 
 def is_alive(record: Record) -> bool:
     """Whether the process of the newest session still runs, as far as can be told from here."""
     session = (record.status.get("sessions") or [{}])[-1]
-    if session.get("host") == host() and session.get("boot_id", "") == boot_id():
-        return _process_exists(int(session.get("pid", -1)))
-    try:
+    here = session.get("host") == host() and session.get("boot_id") == boot_id()
+    if here and not _process_exists(session.get("pid")):
+        return False
+    try:  # also here: the number may by now be another process's
         return time.time() - (record.path / "status.json").stat().st_mtime < HEARTBEAT_LOST
     except OSError:
         return False
 
 
-def _process_exists(pid: int) -> bool:
-    if pid <= 0:
+def _process_exists(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
     except PermissionError:
         return True
+    except (ProcessLookupError, OverflowError):
+        return False
     try:  # a process that ended but was not waited for is gone all the same
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -61,6 +61,7 @@ class Run:
         step: int = 0,
         primary_metric: str = "",
         lower_is_better: frozenset[str] = frozenset(),
+        final: bool = False,
     ) -> None:
         """Replaces status.json.
 
@@ -68,25 +69,30 @@ class Run:
             progress: epoch, step, total_steps.
             metrics: full name (`val/top1`) -> value at `step`; last and best are kept.
             lower_is_better: bare names (`loss`) of which less is better.
+            final: scores of the end, such as the test's: they replace earlier ones, nothing is selected by them.
         """
         with self._lock:
             self._status["progress"].update(progress or {})
             self._status["primary_metric"] = primary_metric or self._status["primary_metric"]
             for name, value in (metrics or {}).items():
-                self._note(name, value, step, name.rpartition("/")[2] in lower_is_better)
+                lower = name.rpartition("/")[2] in lower_is_better
+                directions = self._status.setdefault("lower_is_better", [])
+                if lower and name not in directions:
+                    directions.append(name)
+                self._note(name, value, step, lower, final)
             self._write()
 
     def finish(self, status: str, reason: str = "") -> None:
-        """Sets the last status: finished, failed or interrupted, and says which code was edited meanwhile."""
+        """Sets the last status: finished, failed or interrupted; then says which code was edited meanwhile."""
         self._ended.set()
-        today = snapshot.take(self.root, None, self.path.parent).files
-        edited = {kind: names for kind, names in snapshot.compare(self._code, today).items() if names}
         with self._lock:
             self._status.update(status=status, reason=reason, ended=now())
-            if edited:
-                self._status["code_edited"] = edited
-                LOG.warning("code was edited while the run was going: %s", ", ".join(sum(edited.values(), [])[:5]))
             self._write()
+            changed = snapshot.edited(self.root, self._code)
+            if changed:
+                self._status["code_edited"] = changed
+                LOG.warning("code was edited while the run was going: %s", ", ".join(sum(changed.values(), [])[:5]))
+                self._write()
         os.close(self._metrics)
 
     def cut(self, step: int) -> int:
@@ -111,8 +117,8 @@ class Run:
         """test.json."""
         write_atomic(self.path / "test.json", json.dumps(result, indent=2) + "\n")
 
-    def _note(self, name: str, value: float, step: int, lower: bool) -> None:
-        known = self._status["metrics"].get(name)
+    def _note(self, name: str, value: float, step: int, lower: bool, final: bool) -> None:
+        known = None if final else self._status["metrics"].get(name)
         finite = math.isfinite(value)
         best = known["best"] if known else None
         better = finite and (best is None or (value < best if lower else value > best))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import logging
 import os
 import shutil
 import stat
@@ -12,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tracking.record import is_source
 from utils.errors import UserError
 from utils.files import sha256_file
 
+LOG = logging.getLogger("fieldbook.tracking")
 MAX_FILE = 2_000_000  # bytes
 MAX_FILES = 5_000
 MAX_TOTAL = 50_000_000  # bytes
@@ -31,8 +34,7 @@ SECRETS = (
     ".pypirc",
     "*credentials*",
 )
-_NOT_CODE = [".git", ".venv", "venv", "__pycache__", "/exp", "/datasets", "node_modules", ".idea", ".vscode"]
-_NO_SOURCE = ("tests/", "docs/", "benchmarks/")
+_NOT_CODE = [".git/", ".venv/", "venv/", "__pycache__/", "/exp/", "/datasets/", "node_modules/", ".idea/", ".vscode/"]
 
 
 @dataclass
@@ -55,7 +57,12 @@ class Snapshot:
     @property
     def code_digest(self) -> str:
         """Of the Python sources outside tests, docs and benchmarks: equal digests compute the same."""
-        return _digest(self.files, lambda name: name.endswith(".py") and not name.startswith(_NO_SOURCE))
+        return code_digest(self.files)
+
+
+def code_digest(files: dict[str, str]) -> str:
+    """Of the sources among `files` (path -> sha256)."""
+    return _digest(files, is_source)
 
 
 def _digest(files: dict[str, str], keep: Callable[[str], bool]) -> str:
@@ -71,7 +78,7 @@ def list_code(root: Path, leave_out: Path | None = None) -> list[str]:
     """
     copied = root.parent / f"{root.name}.sha256"
     if copied.is_file():
-        names = [line.split("  ", 1)[1].partition("/")[2] for line in copied.read_text().splitlines()]
+        names = [line.split("  ", 1)[1].partition("/")[2] for line in copied.read_text(encoding="utf-8").splitlines()]
     else:
         names = _git_files(root) or _walk(root)
     inside = os.path.relpath(leave_out, root) if leave_out else ".."
@@ -90,7 +97,7 @@ def take(root: Path, destination: Path | None, leave_out: Path | None = None) ->
     for name in names:
         reason = _reason_to_skip(root, name, sizes)
         if reason:
-            snapshot.skipped[name] = reason
+            snapshot.skipped[name.encode(errors="backslashreplace").decode()] = reason
     _check_size(sizes)
     for name in sizes:
         if destination is not None:
@@ -111,8 +118,20 @@ def read_checksums(path: Path) -> dict[str, str]:
     """Path below the copied root -> sha256, as written by `checksum_lines`; empty where there is no such file."""
     if not path.is_file():
         return {}
-    pairs = (line.split("  ", 1) for line in path.read_text().splitlines() if "  " in line)
+    pairs = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines() if "  " in line)
     return {name.partition("/")[2]: digest for digest, name in pairs}
+
+
+def edited(root: Path, files: dict[str, str]) -> dict[str, list[str]]:
+    """Which of the copied files (path -> sha256) are not in `root` as they were; {} where all are."""
+    found: dict[str, list[str]] = {}
+    for name, digest in files.items():
+        try:
+            if sha256_file(root / name) != digest:
+                found.setdefault("changed", []).append(name)
+        except OSError:
+            found.setdefault("removed", []).append(name)
+    return found
 
 
 def compare(old: dict[str, str], new: dict[str, str]) -> dict[str, list[str]]:
@@ -139,6 +158,8 @@ def _copy(source: Path, target: Path, size: int) -> None:
 def _reason_to_skip(root: Path, name: str, sizes: dict[str, int]) -> str:
     """Why a file is left out, or "" after noting its size."""
     path = root / name
+    if "\n" in name or any("\udc80" <= letter <= "\udcff" for letter in name):
+        return "a name that the list of copied files cannot hold"
     try:
         info = path.lstat()
     except OSError:
@@ -182,23 +203,32 @@ def _git_files(root: Path) -> list[str]:
         return []
     try:
         output = subprocess.run(command, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"").decode(errors="replace").strip().split("\n")[0]
+        LOG.warning("git cannot list the files of %s (%s); .gitignore files decide what is copied", root, said or error)
         return []
     return sorted(set(filter(None, output.decode(errors="surrogateescape").split("\0"))))
 
 
 def _walk(root: Path) -> list[str]:
-    """All files, but for what is never code and what the top .gitignore names (a leading slash: at the top only)."""
-    ignore = root / ".gitignore"
-    lines = ignore.read_text().splitlines() if ignore.is_file() else []
-    patterns = _NOT_CODE + [line.strip().rstrip("/*") for line in lines if line.strip() and line.strip()[0] not in "#!"]
+    """All files but for what is never code and what the tree's .gitignore files name."""
+    from pathspec import GitIgnoreSpec  # only needed where git is not
+
+    specs = [("", GitIgnoreSpec.from_lines(_NOT_CODE))]
     found = []
     for folder, folders, files in os.walk(root):
-        at_top = Path(folder) == root
+        inside = "" if Path(folder) == root else os.path.relpath(folder, root).replace(os.sep, "/") + "/"
+        if ".gitignore" in files:
+            lines = (Path(folder) / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
+            specs.append((inside, GitIgnoreSpec.from_lines(lines)))
 
-        def ignored(name: str, at_top: bool = at_top) -> bool:
-            return any(fnmatch.fnmatch(name, p.lstrip("/")) for p in patterns if at_top or not p.startswith("/"))
+        def ignored(name: str, inside: str = inside) -> bool:
+            path, verdict = inside + name, False
+            for top, spec in specs:  # the deepest file that says something decides, as in git
+                said = spec.check_file(path.removeprefix(top)).include if path.startswith(top) else None
+                verdict = verdict if said is None else said
+            return verdict
 
-        folders[:] = [name for name in folders if not ignored(name)]
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in files if not ignored(name)]
+        folders[:] = [name for name in folders if not ignored(f"{name}/")]
+        found += [inside + name for name in files if not ignored(name)]
     return sorted(found)

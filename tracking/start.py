@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tracking import environment, snapshot
-from tracking.record import SCHEMA, is_alive, notes_text, read_record
+from tracking.notes import check_tags, notes_text
+from tracking.record import SCHEMA, is_alive, read_record
 from tracking.run import Run, now
 from utils.errors import UserError
 from utils.files import fsync_directory, write_atomic
@@ -26,7 +27,9 @@ class Facts:
 
     Attributes:
         root: the code to copy, a repository's top folder.
-        config: the resolved config as YAML text; `config_flat` and `origins` the same by dotted key.
+        config: the resolved config as YAML text.
+        origins: dotted key -> where its value came from.
+        parent_guess: nobody named the parent, and it has another name.
         data: per split: name, samples, classes, digest.
         hardware: what the caller knows of the machine (device, torch).
     """
@@ -34,7 +37,6 @@ class Facts:
     root: Path
     name: str
     config: str
-    config_flat: dict[str, Any]
     config_digest: str
     origins: dict[str, str]
     seed: int
@@ -43,6 +45,7 @@ class Facts:
     expect: str = ""
     tags: list[str] = field(default_factory=list)
     parent: str = ""
+    parent_guess: bool = False
     world_size: int = 1
     data: dict[str, Any] = field(default_factory=dict)
     hardware: dict[str, str] = field(default_factory=dict)
@@ -55,6 +58,7 @@ def start_run(folder: Path, facts: Facts) -> Run:
         UserError: a bad name, a folder that cannot be written, a full disk, code too large to copy. No folder is left.
     """
     check_run_name(facts.name)
+    check_tags(facts.tags)
     moment = datetime.now()
     aside = folder / f"{_STARTING}{facts.name}-{os.getpid()}-{moment:%H%M%S%f}"
     try:
@@ -80,7 +84,7 @@ def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str
     copy = snapshot.take(facts.root, aside / "scripts", folder)
     described = environment.facts(facts.hardware)
     started = now()
-    status = _first_status(started)
+    status = _first_status(started, copy.code_digest)
     _write_json(aside / "run.json", _run_json(facts, copy, described, started, moment))
     _write_json(aside / "status.json", status)
     write_atomic(aside / "config.yml", facts.config)
@@ -109,7 +113,7 @@ def _claim(aside: Path, folder: Path, wanted: str) -> Path:
     raise UserError(f"{folder}: no free name like {wanted}")
 
 
-def _first_status(started: str) -> dict[str, Any]:
+def _first_status(started: str, code: str) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "status": "running",
@@ -119,17 +123,19 @@ def _first_status(started: str) -> dict[str, Any]:
         "progress": {"epoch": 0, "step": 0, "total_steps": 0},
         "primary_metric": "",
         "metrics": {},
-        "sessions": [_session(started, {})],
+        "lower_is_better": [],
+        "sessions": [_session(started, {}, code)],
     }
 
 
-def _session(started: str, changes: dict[str, Any]) -> dict[str, Any]:
+def _session(started: str, changes: dict[str, Any], code: str) -> dict[str, Any]:
     return {
         "host": environment.host(),
         "boot_id": environment.boot_id(),
         "pid": os.getpid(),
         "started": started,
         "changes": changes,
+        "code_digest": code,
     }
 
 
@@ -144,6 +150,7 @@ def _run_json(
         "expect": facts.expect,
         "tags": facts.tags,
         "parent": facts.parent,
+        "parent_guess": facts.parent_guess,
         "started": started,
         "command": environment.without_secrets(facts.command),
         "host": environment.host(),
@@ -180,8 +187,8 @@ def resume_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Run, st
         raise UserError(f"{record.problems[0]}; the run cannot be resumed")
     _sweep(path)
     difference, code = _keep_code(path, root)
-    status = {**_first_status(""), **record.status, "status": "running", "reason": "", "ended": ""}
-    status["sessions"] = [*record.status.get("sessions", []), _session(now(), changes)]
+    status = {**_first_status("", ""), **record.status, "status": "running", "reason": "", "ended": ""}
+    status["sessions"] = [*record.status.get("sessions", []), _session(now(), changes, snapshot.code_digest(code))]
     try:
         _write_json(path / "status.json", status)
     except OSError as error:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tracking.index import Runs
-from tracking.summary import Row
+from tracking.reading.index import Runs
+from tracking.reading.summary import Row
 from utils.errors import UserError
 from utils.files import write_atomic
 
@@ -47,18 +47,19 @@ def plan_removal(runs: Runs, rows: Sequence[Row]) -> list[Item]:
 def plan_pruning(runs: Runs, rows: Sequence[Row]) -> list[Item]:
     """Weights that nothing needs any more: all but best, last, and all of a run that others have as parent.
 
-    Records, curves, figures, code and the small files beside the weights are never among them. Living runs are passed over.
+    Records, curves, figures, code and the small files beside the weights are never among them. Passed over are living
+    runs, and adopted ones: which of their files is the best, only a person knows.
     """
     parents = {row["parent"] for row in runs.rows}
     items = []
     for row in rows:
-        if row["status"] == "running" or row["id"] in parents:
+        if row["status"] == "running" or row["id"] in parents or row["adopted"]:
             continue
         weights = runs.path(row) / "weights"
         for file in sorted(weights.rglob("*")) if weights.is_dir() else []:
             needed = file.name in KEPT_WEIGHTS or file.suffix in (".json", ".yml", ".txt") or not file.is_file()
             if not needed:
-                items.append(Item(row["id"], file.relative_to(runs.folder).as_posix(), file.stat().st_size))
+                items.append(Item(row["id"], file.relative_to(runs.folder).as_posix(), bytes_of(file)))
     return items
 
 
@@ -98,7 +99,7 @@ def undo(folder: Path) -> tuple[str, list[str]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{entry / 'entry.json'}: {error}; its files lie beside it and can be moved by hand") from error
     for source, target in moves:
-        if (entry / target).exists() and (folder / source).exists():
+        if os.path.lexists(entry / target) and os.path.lexists(folder / source):
             raise UserError(f"{folder / source} exists again; move it away, then undo")
     _put_back(folder, entry, moves)
     return str(content.get("what", "")), [source for source, _ in moves]
@@ -115,17 +116,18 @@ def empty(folder: Path) -> None:
 
 
 def bytes_of(path: Path) -> int:
-    """Of a file, or of all files below a folder; links count as themselves."""
+    """What deleting would free: of a file, or of all files below a folder; a file that has another name too frees nothing."""
     if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_size if path.exists() else 0
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_size
-            except OSError:
-                continue  # a file that vanished meanwhile
-    return total
+        return _freed(path)
+    return sum(_freed(os.path.join(folder, name)) for folder, _, files in os.walk(path) for name in files)
+
+
+def _freed(path: Path | str) -> int:
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return 0  # a file that vanished meanwhile
+    return info.st_size if info.st_nlink == 1 else 0
 
 
 def _refuse_living(row: Row) -> None:
@@ -154,7 +156,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _put_back(folder: Path, entry: Path, moves: list[list[str]]) -> None:
     for source, target in moves:
-        if (entry / target).exists():
+        if os.path.lexists(entry / target):
             (folder / source).parent.mkdir(parents=True, exist_ok=True)
             os.rename(entry / target, folder / source)
     shutil.rmtree(entry, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 import os
 import shutil
@@ -11,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tracking import diff
-from tracking.diff import Code
-from tracking.index import Runs, load
+from tracking.reading import diff
+from tracking.reading.diff import Code
+from tracking.reading.index import Runs, load
+from tracking.reading.summary import Row
 from tracking.record import read_metrics, read_record
-from tracking.summary import Row
 from utils.errors import UserError
 from utils.files import sha256_file
 
+LOG = logging.getLogger("fieldbook.tracking")
 _CLOCK = ("time", "samples_per_second", "memory_mb")  # differ between equal runs
 
 
@@ -50,6 +53,9 @@ def restore(run: Path, destination: Path) -> list[str]:
     """
     code = diff.code_of(run)
     verify(code)
+    changes = read_record(run).changes
+    _warn_of_sessions(run)
+    destination = destination.absolute()
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError(f"{destination} exists and is not empty; name a new folder")
     aside = destination.with_name(f".restoring-{destination.name}-{os.getpid()}")
@@ -68,7 +74,19 @@ def restore(run: Path, destination: Path) -> list[str]:
         raise UserError(f"{destination}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return ["python", str(destination / "tools" / "train_net.py"), "--config-file", str(destination / "config.yml")]
+    script, config = (str(destination / name) for name in ("tools/train_net.py", "config.yml"))
+    return ["python", script, "--config-file", config, *_as_words(changes)]
+
+
+def _warn_of_sessions(run: Path) -> None:
+    """A run that was resumed with other code has more than one: what it became cannot be made in one piece."""
+    if any(run.glob("scripts.*.sha256")):
+        LOG.warning("%s was resumed with other code: this is the newest, %s/", run.name, diff.code_of(run).root.name)
+
+
+def _as_words(changes: dict[str, list[Any]]) -> list[str]:
+    """What was changed when a run was resumed, as KEY VALUE words."""
+    return [word for key, (_, new) in changes.items() for word in (key, new if isinstance(new, str) else json.dumps(new))]
 
 
 def rerun(runs: Runs, row: Row, overrides: Sequence[str]) -> dict[str, Any]:
@@ -84,6 +102,7 @@ def rerun(runs: Runs, row: Row, overrides: Sequence[str]) -> dict[str, Any]:
     verify(diff.code_of(path))
     if not (path / "config.yml").is_file():
         raise UserError(f"{path / 'config.yml'}: missing; without its config a run cannot be made again")
+    _warn_of_sessions(path)
     before = set(runs.by_id)
     child = subprocess.Popen(_command(runs.folder, path, row, overrides), stdout=sys.stderr)
     code = child.wait()
@@ -124,7 +143,7 @@ def compare(a: Path, b: Path) -> dict[str, list[Any]]:
 def _curves(path: Path) -> dict[str, dict[int, float | None]]:
     curves: dict[str, dict[int, float | None]] = {}
     for line in read_metrics(path / "metrics.jsonl"):
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        if not isinstance(line.get("step"), int):
             continue
         for name, value in line.items():
             clock = name in ("step", "epoch") or name.partition("/")[0] in _CLOCK
@@ -142,5 +161,6 @@ def _command(folder: Path, path: Path, row: Row, overrides: Sequence[str]) -> li
     changed = f" with {' '.join(overrides)}" if overrides else ""
     return [
         *start, script, "--config-file", str(path / "config.yml"), "--name", row["name"], "--parent", row["id"],
-        "--why", f"rerun of {row['id']}{changed}", "--tag", "rerun", "--output-dir", str(folder), *overrides,
+        "--why", f"rerun of {row['id']}{changed}", "--tag", "rerun", "--output-dir", str(folder),
+        *_as_words(row["resumed_with"]), *overrides,
     ]  # fmt: skip

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
-from tracking.index import Runs
+from tracking.reading.index import Runs
+from tracking.reading.summary import Row
 from tracking.record import read_metrics
-from tracking.summary import Row
 
 _FIELDS = (
     "id", "name", "status", "started", "ended", "seconds", "seed", "parent", "tags", "why", "expect", "verdict",
@@ -34,8 +34,6 @@ def curves(runs: Runs, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """One object a logged value; rows of metrics.jsonl that are torn or odd are passed over."""
     for row in rows:
         for line in read_metrics(runs.path(row) / "metrics.jsonl"):
-            if not isinstance(line, dict):
-                continue
             head = {"run": row["id"], **{key: line.get(key) for key in ("step", "epoch", "time")}}
             for name, value in line.items():
                 if name not in ("step", "epoch", "time"):

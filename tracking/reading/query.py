@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.index import Runs
-from tracking.summary import Row, value_of
+from tracking.reading.index import Runs
+from tracking.reading.summary import Row, value_of
 from utils.errors import UserError
 from utils.registry import nearest
 

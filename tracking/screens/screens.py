@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tracking import diff, listing, show, tables
-from tracking.blame import changed_words
-from tracking.diff import Code
-from tracking.index import Runs
-from tracking.lookup import lower_is_better
-from tracking.summary import Row
+from tracking import wording
+from tracking.judging.blame import changed_words
+from tracking.judging.groups import key_of, pool
+from tracking.reading import diff, listing
+from tracking.reading.diff import Code
+from tracking.reading.index import Runs
+from tracking.reading.lookup import lower_is_better
+from tracking.reading.summary import Row
+from tracking.screens import runs_table, show, tables
 
 _VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cannot": "dim"}
 _DIFF_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
@@ -24,7 +27,7 @@ def runs_list(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = Fal
         which = "no open questions" if only_open and runs.rows else "no such runs" if runs.rows else "no runs"
         screen.print(f"{which} in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"), soft_wrap=True)
         return
-    listing.print_table(runs, rows, screen, proposals=only_open)
+    runs_table.print_table(runs, rows, screen, proposals=only_open)
     if total > len(rows):
         screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
 
@@ -51,8 +54,8 @@ def run(runs: Runs, row: Row) -> None:
         made = tables.table(*columns, right=columns[1:])
         for name, latest, best, step, theirs in metrics:
             gap = best - theirs if best is not None and theirs is not None else None
-            cells = [name, tables.number(latest), tables.number(best), "-" if step is None else str(step)]
-            cells += [tables.number(theirs), tables.signed(gap)] if has_parent else []
+            cells = [name, wording.number(latest), wording.number(best), "-" if step is None else str(step)]
+            cells += [wording.number(theirs), wording.signed(gap)] if has_parent else []
             made.add_row(*cells, style="bold" if name == row["primary_metric"] else "")
         screen.print(made)
         screen.print()
@@ -61,18 +64,26 @@ def run(runs: Runs, row: Row) -> None:
         screen.print(Text.assemble(f"  {place:<16}", (amount, "dim")))
 
 
-def difference(a: Path, b: Path, found: dict[str, Any], codes: tuple[Code, Code] | None, as_parent: bool = False) -> None:
+def difference(
+    a: str,
+    b: str,
+    found: dict[str, Any],
+    origins: Sequence[dict[str, str]],
+    codes: tuple[Code, Code] | None,
+    as_parent: bool = False,
+) -> None:
     """`diff`: each part only where something differs; code last, summed up and then line by line.
 
     Args:
+        origins: of both sides, config key -> where its value came from.
         as_parent: b is a's parent; differences then say what a has over it, and + in code is what a added.
     """
     from rich.text import Text
 
     screen = tables.console()
     one, two = ("run", "parent") if as_parent else ("a", "b")
-    screen.print(Text.assemble(f"{one:<7}", (a.name, "bold"), f"\n{two:<7}", (b.name, "bold"), "\n"), soft_wrap=True)
-    sources: dict[str, list[dict[str, str]]] = {"config": [diff.origins(path) for path in (a, b)], "environment": [{}, {}]}
+    screen.print(Text.assemble(f"{one:<7}", (a, "bold"), f"\n{two:<7}", (b, "bold"), "\n"), soft_wrap=True)
+    sources = {"config": origins, "environment": [{}, {}]}
     for title, pairs in (("config", found["config"]), ("environment", found["environment"])):
         if pairs:
             made = tables.table(title, one, two, flexible=(one, two))
@@ -85,7 +96,7 @@ def difference(a: Path, b: Path, found: dict[str, Any], codes: tuple[Code, Code]
         made = tables.table("metric", one, two, head, right=(one, two, head))
         for name, (old, new) in found["metrics"].items():
             gap = None if old is None or new is None else old - new if as_parent else new - old
-            made.add_row(name, tables.number(old), tables.number(new), tables.signed(gap))
+            made.add_row(name, wording.number(old), wording.number(new), wording.signed(gap))
         screen.print(made)
         screen.print()
     code_difference(codes)
@@ -128,11 +139,11 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
     metric = found[0]["metric"]
     rows = []
     for group in found:
-        cells = [handles[group["runs"][-1]], group["name"], str(group["n"]), tables.number(group["mean"])]
-        cells += [tables.number(group["std"]), _interval(group["interval"])]
+        cells = [handles[group["runs"][-1]], group["name"], str(group["n"]), wording.number(group["mean"])]
+        cells += [wording.number(group["std"]), _interval(group["interval"])]
         line = Text()
         if group["against"]:
-            gap = f"{tables.signed(group['difference'])}{_signed_interval(group['difference_interval'])}"
+            gap = f"{wording.signed(group['difference'])}{_signed_interval(group['difference_interval'])}"
             line.append(f"against {handles[group['against']]} (n {group['against_n']}): {gap}: ")
             style = next((s for start, s in _VERDICT_STYLES.items() if group["verdict"].startswith(start)), "")
             line.append(group["verdict"], style=style)
@@ -146,13 +157,11 @@ def best(runs: Runs, ranked: Sequence[tuple[int, Row, float]], metric: str) -> N
     screen = tables.console()
     handles = listing.short_names(runs, [row for _, row, _ in ranked])
     made = tables.table("", "run", "name", metric, "n", "why", right=("", metric, "n"), flexible=("name", "why"))
-    repeats: dict[tuple[str, str], int] = {}
-    for row in runs.rows:
-        key = (row["config_digest"], row["code_digest"])
-        repeats[key] = repeats.get(key, 0) + 1
+    pooled = pool(runs.rows, metric)
     for place, row, value in ranked:
-        count = repeats[(row["config_digest"], row["code_digest"])] if row["config_digest"] else 1
-        made.add_row(str(place), handles[row["id"]], row["name"], tables.number(value), str(count), tables.text(row["why"]))
+        key = key_of(row)
+        count = len(pooled[key].values) if key in pooled else 1
+        made.add_row(str(place), handles[row["id"]], row["name"], wording.number(value), str(count), tables.text(row["why"]))
     screen.print(made)
     direction = "lower" if lower_is_better(runs.rows, metric) else "higher"
     screen.print(f"{direction} is better; n: runs of equal config and code (exp.py groups)", style="dim")
@@ -165,11 +174,17 @@ def blame(result: dict[str, Any]) -> None:
     screen = tables.console()
     if result["steps"]:
         first = result["steps"][0]
-        start = [first["parent"], tables.number(first["values"][0]), str(first["n"][0]), "", ""]
+        start = [first["parent"], wording.number(first["values"][0]), str(first["n"][0]), "", ""]
         rows: list[tuple[list[Text], list[Text]]] = [(list(map(Text, start)), [])]
         for step in result["steps"]:
             moved = "unknown" if step["interval"] is None else ("yes" if step["moved"] else "no")
-            cells = [step["run"], tables.number(step["values"][1]), str(step["n"][1]), tables.signed(step["difference"]), moved]
+            cells = [
+                step["run"],
+                wording.number(step["values"][1]),
+                str(step["n"][1]),
+                wording.signed(step["difference"]),
+                moved,
+            ]
             style = "bold red" if step["run"] == result["culprit"] else ""
             rows.append(([Text(cell, style=style) for cell in cells], [tables.text(changed_words(step), style="dim")]))
         head = ("run", result["metric"], "n", "difference", "beyond noise?")
@@ -193,7 +208,7 @@ def rerun(result: dict[str, Any]) -> None:
                 {"differences": "metric"}.get(title, title), "original", "rerun", flexible=("original", "rerun")
             )
             for key, (old, new) in list(pairs.items())[:20]:
-                made.add_row(key, *(tables.value(v) if not isinstance(v, float) else repr(v) for v in (old, new)))
+                made.add_row(key, *(wording.value(v) if not isinstance(v, float) else repr(v) for v in (old, new)))
             screen.print(made)
     if not result["environment"]:
         screen.print("environment: equal; DETERMINISTIC True makes CUDA runs repeatable", style="dim")
@@ -216,9 +231,9 @@ def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
         "run", "files" if what == "prune" else "folders", "bytes", right=("files", "folders", "bytes"), flexible=("run",)
     )
     for name, (count, size) in sums.items():
-        made.add_row(name, str(count), tables.size(size))
+        made.add_row(name, str(count), wording.size(size))
     screen.print(made)
-    total = tables.size(sum(item.bytes for item in items))
+    total = wording.size(sum(item.bytes for item in items))
     if done:
         screen.print(
             f"\n{total} moved to {folder / '.trash'}; exp.py undo brings them back, rm --empty-trash frees the disk",
@@ -232,12 +247,12 @@ def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
 def _sourced(value: Any, source: str) -> Any:
     from rich.text import Text
 
-    return Text.assemble(tables.value(value), (f"  {tables.origin(source)}" if source else "", "dim"))
+    return Text.assemble(wording.value(value), (f"  {wording.origin(source)}" if source else "", "dim"))
 
 
 def _interval(pair: Sequence[float] | None) -> str:
-    return f"{tables.number(pair[0])} to {tables.number(pair[1])}" if pair else "-"
+    return f"{wording.number(pair[0])} to {wording.number(pair[1])}" if pair else "-"
 
 
 def _signed_interval(pair: Sequence[float] | None) -> str:
-    return f" ({tables.signed(pair[0])} to {tables.signed(pair[1])})" if pair else ""
+    return f" ({wording.signed(pair[0])} to {wording.signed(pair[1])})" if pair else ""

@@ -109,7 +109,7 @@ def _changing(add: Callable[..., None]) -> None:
     dry = _argument("--dry-run", "--dry_run", action="store_true", help="only show the bytes")
     empty = _argument("--empty-trash", "--empty_trash", action="store_true", help="delete what was removed before, for good")
     add("rm", _SOME, _YES, dry, empty, help="move runs to the trash")
-    add("prune", _SOME, _WHERE, _YES, help="drop weights but best, last and parents'; records, curves and code stay")
+    add("prune", _SOME, _WHERE, _YES, dry, help="drop weights but best, last and parents'; records, curves and code stay")
     add("undo", help="take back the newest rm or prune")
     notes = _argument("--notes", default="", metavar="CSV", help="notes on the old folders: folder,why,verdict,tags,...")
     add("adopt", _argument("old", metavar="DIR", type=Path), notes, help="make records of old experiment folders")

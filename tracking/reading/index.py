@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -16,12 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracking.summary import ENDED, ConfigReader, Row, changes, date_in, summarize
+from tracking.reading.configs import ConfigReader, changes
+from tracking.reading.summary import ENDED, Row, date_in, summarize
 
-VERSION = 3  # of the layout and of what `summarize` gives; another one is rebuilt
-PATIENCE = 0.4  # seconds of asking a slow file server about runs that have ended and are known already
+LOG = logging.getLogger("fieldbook.tracking")
+VERSION = 4  # of the layout and of what `summarize` gives; another one is rebuilt
+PATIENCE = 2.0  # seconds of asking a slow file server about runs that have ended and are known already
 MANY = 500  # from so many changes on a new file is written aside: readers of the old one do not wait
-_WATCHED = ("status.json", "notes.md", "run.json")
+_WATCHED = ("status.json", "notes.md", "run.json", "config.yml")
 _LAYOUT = """
 CREATE TABLE run (id TEXT PRIMARY KEY, date TEXT, sig TEXT, ended INTEGER, name TEXT, status TEXT, rest TEXT, metrics TEXT);
 CREATE TABLE config (id TEXT PRIMARY KEY, flat TEXT);
@@ -50,7 +53,16 @@ class _LazyRow(dict[str, Any]):
         if text:
             self.update(json.loads(text))
 
-    def __iter__(self) -> Iterator[str]:  # overridden, so that {**row} and json see all of it too
+    # Overridden, so that whoever takes it for a plain dictionary sees all of it.
+    def get(self, key: str, default: Any = None) -> Any:
+        """As of a plain dictionary."""
+        self.keys()
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
     def keys(self) -> Any:
@@ -76,6 +88,7 @@ class Runs:
 
     folder: Path
     rows: list[Row]
+    signs: dict[str, str] = field(default_factory=dict)  # run's id -> times and sizes of its files, as they are now
     _configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     _reader: ConfigReader = field(default_factory=ConfigReader)
 
@@ -115,12 +128,13 @@ class Runs:
         wanted = [i for i in dict.fromkeys(ids) if i in self.by_id and i not in self._configs]
         if len(wanted) > 20:
             with contextlib.suppress(sqlite3.Error, OSError, ValueError), _reading(self.folder) as base:
-                query = "SELECT id, flat FROM config"
+                query = "SELECT id, sig, flat FROM config JOIN run USING (id)"
                 if len(wanted) <= 500:
                     query += f" WHERE id IN ({','.join('?' * len(wanted))})"
-                found = base.execute(query, wanted if len(wanted) <= 500 else []).fetchall()
-                flats = json.loads("[" + ",".join(flat for _, flat in found) + "]")
-                for (run_id, _), flat in zip(found, flats, strict=True):
+                rows = base.execute(query, wanted if len(wanted) <= 500 else []).fetchall()
+                good = [(run_id, flat) for run_id, sig, flat in rows if self.signs.get(run_id) == sig]
+                flats = json.loads("[" + ",".join(flat for _, flat in good) + "]")
+                for (run_id, _), flat in zip(good, flats, strict=True):
                     self._configs.setdefault(run_id, flat)
         for run_id in wanted:
             self.config(run_id)
@@ -141,7 +155,9 @@ def load(folder: Path, full: bool = False, trust: bool = False, write: bool = Tr
         write: bring the index up to date; a training process, which writes into its own folder only, does not.
     """
     known = {} if full else _read_known(folder)
-    found = _scan(folder, known, time.monotonic() + (-1.0 if trust else PATIENCE))
+    found, unasked = _scan(folder, known, time.monotonic() + (-1.0 if trust else PATIENCE))
+    if unasked and not trust:
+        LOG.warning("%s is slow: %d ended runs were taken from the index unasked; exp.py reindex reads all", folder, unasked)
     rows: list[tuple[str, str, Row]] = []
     fresh: list[tuple[str, str, Row]] = []
     for run_id, sig in found.items():
@@ -154,22 +170,35 @@ def load(folder: Path, full: bool = False, trust: bool = False, write: bool = Tr
         if not old or old.sig != sig:
             fresh.append((run_id, sig, row))
     rows.sort(key=lambda entry: entry[:2])
-    runs = Runs(folder, [row for _, _, row in rows])
+    runs = Runs(folder, [row for _, _, row in rows], found)
     gone = known.keys() - found.keys()
     if write and (fresh or gone or full):
         _write(runs, found, fresh, gone, anew=full or not known or len(fresh) > MANY)
     return runs
 
 
-def _scan(folder: Path, known: dict[str, _Known], deadline: float) -> dict[str, str]:
-    """Run's id -> times and sizes of the files that change; folders that are no runs are passed over.
+def forget(folder: Path, run_id: str) -> None:
+    """For who changed a run's files: the next reader asks them again, however slow the disk."""
+    with contextlib.suppress(sqlite3.Error, OSError):
+        if _file(folder).is_file():
+            base = sqlite3.connect(_file(folder), timeout=1.0)
+            try:
+                with base:
+                    base.execute("UPDATE run SET sig='' , ended=0 WHERE id=?", (run_id,))
+            finally:
+                base.close()
+
+
+def _scan(folder: Path, known: dict[str, _Known], deadline: float) -> tuple[dict[str, str], int]:
+    """Run's id -> times and sizes of the files that change, and how many were not asked; what is no run is passed over.
 
     Args:
         deadline: from then on, runs that have ended and are known are not looked at.
     """
     found: dict[str, str] = {}
+    unasked = 0
     if not folder.is_dir():
-        return found
+        return found, 0
     for entry in os.scandir(folder):
         name = entry.name
         if name.startswith("."):
@@ -177,6 +206,7 @@ def _scan(folder: Path, known: dict[str, _Known], deadline: float) -> dict[str, 
         old = known.get(name)
         if old and old.ended and time.monotonic() > deadline:
             found[name] = old.sig
+            unasked += 1
             continue
         sig = ""
         for file in _WATCHED:
@@ -185,9 +215,10 @@ def _scan(folder: Path, known: dict[str, _Known], deadline: float) -> dict[str, 
                 sig += f"{info.st_mtime_ns},{info.st_size};"
             except OSError:
                 sig += "-;"
-        if sig[0] != "-" or sig[-2] != "-":  # a status or facts; notes alone make no run
+        status, _, facts, _ = sig[:-1].split(";")
+        if status != "-" or facts != "-":  # notes alone make no run
             found[name] = sig
-    return found
+    return found, unasked
 
 
 @contextlib.contextmanager

@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tracking import old_files
-from tracking.lookup import lower_is_better
-from tracking.old_files import Curves
-from tracking.record import SCHEMA, notes_text, read_record
-from tracking.resolve import list_runs
+from tracking.keeping import old_files
+from tracking.keeping.old_files import Curves
+from tracking.notes import notes_text
+from tracking.reading.index import load
+from tracking.reading.lookup import lower_is_better
+from tracking.record import SCHEMA, read_record
 from utils.errors import UserError
 from utils.files import write_atomic
 
@@ -30,6 +31,7 @@ _KINDS = {
     "log": re.compile(r"(log.*\.txt|.*\.log|.*log\.txt)$", re.IGNORECASE),
     "figures": re.compile(r".+\.(png|jpg|svg)$"),
 }
+_PARTS = {"weights", "checkpoints", "ckpt", "models", "runs", "tb", "tensorboard", "logs", "log", "events", "figures"}
 _SCORE = re.compile(r"acc|top|f1|iou|map|auc|rank", re.IGNORECASE)
 
 
@@ -51,6 +53,9 @@ def find(top: Path) -> list[Old]:
     if not top.is_dir():
         raise UserError(f"{top}: no such folder to adopt")
     found: dict[Path, Old] = {}
+    # A dated folder of several that hold weights is a backup of runs, not a run.
+    trained = [child for child in top.iterdir() if child.is_dir() and any(map(_is_weights, child.rglob("*")))]
+    dated = _has_time(top) and len(trained) < 2
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if (Path(folder) / "run.json").is_file():  # a record of our own
@@ -59,7 +64,7 @@ def find(top: Path) -> list[Old]:
         for name in sorted(names):
             kind = next((kind for kind, pattern in _KINDS.items() if pattern.match(name)), "")
             if kind:
-                owner = _owner(top, Path(folder), found)
+                owner = _owner(top, dated, Path(folder), found)
                 found.setdefault(owner, Old(owner)).files.setdefault(kind, []).append(Path(folder) / name)
     return [old for old in found.values() if set(old.files) & {"weights", "runs", "log"}]
 
@@ -114,19 +119,32 @@ def adopt(old: Old, runs: Path, typed: dict[str, str]) -> Path:
 
 def adopted_before(runs: Path) -> dict[str, str]:
     """Old folder -> the run that was made of it."""
-    records = (read_record(path) for path in list_runs(runs))
+    found = load(runs, write=False)
+    records = (read_record(found.path(row)) for row in found.rows if row["adopted"])
     return {str(record.run["adopted"]): record.id for record in records if record.run.get("adopted")}
 
 
-def _owner(top: Path, folder: Path, found: dict[Path, Old]) -> Path:
+def _has_time(folder: Path) -> bool:
+    return bool(_TIME.search(folder.name) or _TENSORBOARD_TIME.search(folder.name))
+
+
+def _is_weights(file: Path) -> bool:
+    return bool(_KINDS["weights"].match(file.name))
+
+
+def _owner(top: Path, dated: bool, folder: Path, found: dict[Path, Old]) -> Path:
     parts = folder.relative_to(top).parts
     below = [top.joinpath(*parts[: i + 1]) for i in range(len(parts))]
-    for candidate in [*below, top]:
-        if _TIME.search(candidate.name) or _TENSORBOARD_TIME.search(candidate.name):
+    for candidate in below:
+        if _has_time(candidate):
             return candidate
+    if dated:
+        return top
     # `top` itself is a run only by files of its own: what lies in folders below are others, unless it has weights.
     if top in found and "weights" in found[top].files:
         return top
+    while folder != top and folder.name.lower() in _PARTS:
+        folder = folder.parent
     return next((candidate for candidate in below if candidate in found), folder)
 
 
@@ -149,10 +167,10 @@ def _fill(aside: Path, old: Old, curves: Curves, typed: dict[str, str]) -> None:
         for step, _, value in points:
             steps.setdefault(step, {"step": step})[name] = value
     (aside / "metrics.jsonl").write_text("".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)))
-    text = notes_text(typed.get("why", ""), typed.get("expect", ""), typed.get("tags", "").replace(",", " ").split())
     rest = [typed.get("notes", ""), *(f"{k}: {v}" for k, v in typed.items() if v and not _known(k) and _score(v) is None)]
-    text = text.replace("# Verdict\n", f"# Verdict\n{typed.get('verdict', '')}\n") + "\n".join(filter(None, rest)) + "\n"
-    write_atomic(aside / "notes.md", text)
+    why, expect, verdict = (typed.get(column, "") for column in ("why", "expect", "verdict"))
+    tags = typed.get("tags", "").replace(",", " ").split()
+    write_atomic(aside / "notes.md", notes_text(why, expect, tags, verdict, "\n".join(filter(None, rest))))
 
 
 def _run_json(old: Old, run_id: str, name: str, started: datetime, typed: dict[str, str]) -> dict[str, Any]:

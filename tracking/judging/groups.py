@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracking.index import Runs
-from tracking.lookup import lower_is_better
-from tracking.noise import Difference, Spread, difference, spread
-from tracking.summary import Row, value_of
+from tracking.judging.noise import Difference, Spread, difference, spread
+from tracking.reading.index import Runs
+from tracking.reading.lookup import lower_is_better
+from tracking.reading.summary import Row, value_of
 
 Key = tuple[str, str]
 
@@ -33,15 +33,19 @@ class Group:
 
 
 def key_of(row: Row) -> Key | None:
-    """What repeats have in common; None for a run that is no repeat of anything.
+    """What repeats have in common; None for a run that is no repeat of anything."""
+    return None if left_out(row) else (row["config_digest"], row["code_digest"])
 
-    Left out: runs that were changed when they were resumed or whose code was edited meanwhile, and unknown code.
-    """
-    if row["status"] != "finished" or row["resumed_with"] or row["code_edited"]:
-        return None
-    if not row["config_digest"] or not row["code_digest"]:
-        return None
-    return row["config_digest"], row["code_digest"]
+
+def left_out(row: Row) -> str:
+    """Why a run is never pooled, or ""."""
+    if row["status"] != "finished":
+        return f"it is {row['status']}"
+    if row["resumed_with"]:
+        return "keys were changed when it was resumed"
+    if row["other_code"]:
+        return str(row["other_code"])
+    return "" if row["config_digest"] and row["code_digest"] else "its config or code is unknown"
 
 
 def pool(rows: Sequence[Row], metric: str) -> dict[Key, Group]:
@@ -83,6 +87,12 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
     return found
 
 
+def reasons_left_out(rows: Sequence[Row]) -> dict[str, int]:
+    """Reason -> how many finished runs are in no group because of it."""
+    reasons = [left_out(row) for row in rows if row["status"] == "finished"]
+    return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason}
+
+
 def most_common_metric(rows: Sequence[Row]) -> str:
     """The primary metric that most runs have; "" where none has any."""
     names = [row["primary_metric"] for row in rows if row["primary_metric"]]
@@ -94,7 +104,7 @@ def verdict(gap: Difference | None, lower: bool) -> str:
     if gap is None:
         return ""
     if gap.interval is None:
-        return "cannot tell: neither side has repeats (run other seeds)"
+        return "cannot tell: there are no repeats that differ (run other seeds)"
     if gap.is_noise:
         return "no more than noise" + (", as far as one side's repeats tell" if gap.assumed else "")
     better = (gap.value < 0) == lower

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tracking import claim, diff, listing, tables
-from tracking.index import Runs
+from tracking import wording
+from tracking.judging import claim
+from tracking.reading import diff, listing
+from tracking.reading.index import Runs
+from tracking.reading.summary import Row, value_of
 from tracking.record import read_record, state_of
-from tracking.summary import Row, value_of
 from utils.errors import UserError
 
 _PLACES = (
@@ -34,14 +36,12 @@ def as_object(runs: Runs, row: Row) -> dict[str, Any]:
     path = runs.path(row)
     record = read_record(path)
     parent = runs.by_id.get(row["parent"])
-    code: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
-    if parent:
-        code = diff.code(diff.code_of(runs.path(parent)), diff.code_of(path))
+    codes = diff.code_between(runs.path(parent), path) if parent else None
     return {
         **listing.as_object(runs, row),
         "notes": record.notes.get("Notes", ""),
         "proposed_verdict": (claim.judge(runs, row) or {}).get("proposal", ""),
-        "code": code,
+        "code": diff.code(*codes) if codes else None,
         "command": record.run.get("command", []),
         "host": row["host"],
         "git": row["git"],
@@ -61,7 +61,7 @@ def lines(runs: Runs, row: Row) -> list[tuple[str, str]]:
     record = read_record(path)
     found = [("problem", problem) for problem in row["problems"]]
     state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
-    found.append(("status", f"{state}; {_progress(record.status)}{tables.duration(row['seconds'])}, {_when(row)}"))
+    found.append(("status", f"{state}; {_progress(record.status)}{wording.duration(row['seconds'])}, {_when(row)}"))
     found.append(("why", row["why"] or "(not given)"))
     if row["expect"]:
         found.append(("expected", row["expect"]))
@@ -101,11 +101,11 @@ def places(path: Path) -> list[tuple[str, str]]:
                 found.append(
                     (
                         f"{name}/",
-                        f"{len(files)} file{'s' * (len(files) != 1)}, {tables.size(sum(p.stat().st_size for p in files))}",
+                        f"{len(files)} file{'s' * (len(files) != 1)}, {wording.size(sum(p.stat().st_size for p in files))}",
                     )
                 )
         elif place.is_file():
-            found.append((name, tables.size(place.stat().st_size)))
+            found.append((name, wording.size(place.stat().st_size)))
     return found
 
 
@@ -133,7 +133,7 @@ def _progress(status: dict[str, Any]) -> str:
 
 
 def _when(row: Row) -> str:
-    ago = tables.age(row["started"])
+    ago = wording.age(row["started"])
     return f"started {row['started']}" + (f", {ago} ago" if ago not in ("now", "-") else "")
 
 
@@ -146,11 +146,14 @@ def _against_parent(runs: Runs, row: Row) -> list[tuple[str, str]]:
         return [("parent", f"{row['parent']} (not here any more)")]
     paths = (runs.path(parent), runs.path(row))
     old, new = (diff.origins(path) for path in paths)
-    found = [("parent", row["parent"])]
+    found = [("parent", row["parent"] + (" (a guess: the most similar config)" if row["parent_guess"] else ""))]
     for key, (before, after) in runs.changes(row).items():
-        sources = [tables.origin(side.get(key, "unknown")) for side in (old, new)]
-        found.append(("config", f"{key}: {tables.value(before)} ({sources[0]}) → {tables.value(after)} ({sources[1]})"))
-    counts = diff.line_counts(diff.code_of(paths[0]), diff.code_of(paths[1]))
+        sources = [wording.origin(side.get(key, "unknown")) for side in (old, new)]
+        found.append(("config", f"{key}: {wording.value(before)} ({sources[0]}) → {wording.value(after)} ({sources[1]})"))
+    codes = diff.code_between(*paths)
+    if codes is None:
+        found.append(("code", "unknown of one of the two"))
+    counts = diff.line_counts(*codes) if codes else []
     for name, added, removed in counts[:_FILES_SHOWN]:
         found.append(("code", f"{name} +{added} -{removed}" if added >= 0 else f"{name} (no text)"))
     if len(counts) > _FILES_SHOWN:
@@ -176,7 +179,7 @@ def _more(row: Row, run: dict[str, Any], status: dict[str, Any]) -> list[tuple[s
         )
     )
     for key, value in row["resumed_with"].items():
-        found.append(("resumed with", f"{key}: {tables.value(value)}"))
+        found.append(("resumed with", f"{key}: {wording.value(value)}"))
     for label, content in (("code edited during the run", status.get("code_edited")), ("not copied", run.get("code_skipped"))):
         if isinstance(content, dict) and content:
             shown = [f"{k} ({', '.join(v) if isinstance(v, list) else v})" for k, v in content.items()]

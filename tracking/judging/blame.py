@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracking import diff, tables
-from tracking.claim import values_of
-from tracking.groups import Group, Key, key_of, pool, verdict
-from tracking.index import Runs
-from tracking.lookup import lower_is_better
-from tracking.noise import Difference, Spread, difference, spread, t_quantile
-from tracking.summary import Row, value_of
+from tracking import wording
+from tracking.judging.claim import values_of
+from tracking.judging.groups import Group, Key, key_of, pool, verdict
+from tracking.judging.noise import Difference, Spread, difference, spread, t_quantile
+from tracking.reading import diff
+from tracking.reading.configs import changes
+from tracking.reading.index import Runs
+from tracking.reading.lookup import lower_is_better
+from tracking.reading.summary import Row, value_of
 from utils.errors import UserError
 
 
@@ -84,7 +86,7 @@ def _step(
     gap = difference(spreads[1], spreads[0])
     if gap.interval is None and usual is not None:
         gap = _with(gap, spreads, usual)
-    paths = (runs.path(old), runs.path(new))
+    codes = diff.code_between(runs.path(old), runs.path(new))
     return {
         "run": new["id"],
         "parent": old["id"],
@@ -94,8 +96,8 @@ def _step(
         "interval": list(gap.interval) if gap.interval else None,
         "moved": gap.is_noise is False,
         "verdict": verdict(gap, lower),
-        "config": diff.changes(runs.config(new["id"]), runs.config(old["id"])),
-        "code": diff.code(diff.code_of(paths[0]), diff.code_of(paths[1])),
+        "config": changes(runs.config(new["id"]), runs.config(old["id"])),
+        "code": diff.code(*codes) if codes else None,
     }
 
 
@@ -106,13 +108,15 @@ def _with(gap: Difference, spreads: list[Spread], usual: tuple[float, float]) ->
 
 def changed_words(step: dict[str, Any]) -> str:
     """What a step changed, config keys and files, on one line."""
+    code = step["code"] or {}
     files = [
-        f"{sign}{name}" for kind, sign in (("added", "+"), ("removed", "-"), ("changed", "")) for name in step["code"][kind]
+        f"{sign}{name}" for kind, sign in (("added", "+"), ("removed", "-"), ("changed", "")) for name in code.get(kind, [])
     ]
     keys = {key: pair for key, pair in step["config"].items() if key != "SEED"}  # other seeds are what noise is made of
-    words = [tables.changed(keys)] if keys else []
+    words = [wording.changed(keys)] if keys else []
     if files:
         words.append(", ".join(files[:6]) + (f" and {len(files) - 6} more files" if len(files) > 6 else ""))
+    words += ["code unknown"] if step["code"] is None else []
     return "; ".join(words) or "nothing that was recorded but the seed"
 
 
@@ -120,10 +124,10 @@ def _words(metric: str, steps: list[dict[str, Any]], culprit: dict[str, Any] | N
     if not steps:
         return f"no ancestor has {metric}: nothing to compare with"
     if culprit:
-        old, new = (tables.number(v) for v in culprit["values"])
+        old, new = (wording.number(v) for v in culprit["values"])
         return f"{culprit['run']} moved {metric} from {old} to {new}: {changed_words(culprit)}"
     biggest = max(steps, key=lambda step: abs(step["difference"]))
-    size = f"the largest step is {tables.signed(biggest['difference'])} at {biggest['run']} ({changed_words(biggest)})"
+    size = f"the largest step is {wording.signed(biggest['difference'])} at {biggest['run']} ({changed_words(biggest)})"
     if all(step["interval"] is None for step in steps):
         return f"cannot tell: no run of the chain was repeated, so the noise is unknown; {size}"
     return f"no step moved {metric} beyond noise; {size}"

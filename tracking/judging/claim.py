@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.groups import Group, key_of, pool
-from tracking.index import Runs
-from tracking.noise import difference, spread
-from tracking.summary import Row, value_of
+from tracking.judging.groups import Group, key_of, pool
+from tracking.judging.noise import difference, spread
+from tracking.reading.index import Runs
+from tracking.reading.summary import Row, value_of
 
 _CLAIM = re.compile(
     r"\s*(?P<metric>[^\s<>=]+)\s*(?P<op><=|>=|<|>)\s*"
@@ -91,7 +91,7 @@ def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim) -> dict[str
     certain = interval is not None and not interval[0] <= 0.0 <= interval[1]
     words = f"{claim.metric} {value:.4g} {'' if held else 'not '}{claim.operator} {target:.4g} ({value - target:+.2g})"
     if interval is None:
-        words += "; one run each: the noise is unknown" if parent is not None else "; one run: the noise is unknown"
+        words += "; without repeats that differ the noise is unknown"
     elif certain:
         words += "; more than noise"
     else:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracking import environment as machine
 from tracking import snapshot
+from tracking.reading.configs import ConfigReader, changes
+from tracking.reading.summary import summarize, value_of
 from tracking.record import read_record
-from tracking.summary import ConfigReader, changes, summarize, value_of
 
 _NOT_ENVIRONMENT = frozenset({"packages"})
 
@@ -51,6 +53,12 @@ def code(a: Code, b: Code) -> dict[str, list[str]]:
     return snapshot.compare(a.files, b.files)
 
 
+def code_between(a: Path, b: Path) -> tuple[Code, Code] | None:
+    """The codes of two runs; None where that of one is unknown (adopted runs), which is not the same as empty."""
+    codes = (code_of(a), code_of(b))
+    return codes if all(one.files for one in codes) else None
+
+
 def line_counts(a: Code, b: Code) -> list[tuple[str, int, int]]:
     """(file, lines added, lines removed) from `a` to `b`; -1, -1 for what is no text."""
     counts = []
@@ -84,15 +92,23 @@ def runs(a: Path, b: Path, swap_code: bool = False) -> tuple[dict[str, Any], tup
     Args:
         swap_code: code from b to a. Against the parent, lines with + are then what the run added.
     """
-    codes = (code_of(b), code_of(a)) if swap_code else (code_of(a), code_of(b))
-    known = all(one.files for one in codes)
+    codes = code_between(b, a) if swap_code else code_between(a, b)
     found = {
         "config": config(a, b),
-        "code": code(*codes) if known else {"added": [], "removed": [], "changed": []},
+        "code": code(*codes) if codes else {"added": [], "removed": [], "changed": []},
         "environment": environment(environment_of(a), environment_of(b)),
         "metrics": metrics(a, b),
     }
-    return found, codes if known else None
+    return found, codes
+
+
+def with_working_tree(a: Path, root: Path) -> tuple[dict[str, Any], tuple[Code, Code] | None]:
+    """The same between a run and what a run started now would use: code, Python and packages."""
+    codes = (code_of(a), working_tree(root, a.parent))
+    recorded = environment_of(a)
+    now = {k: v for k, v in machine.facts({}).items() if k in recorded}
+    recorded = {k: v for k, v in recorded.items() if k in now}
+    return {"config": {}, "code": code(*codes), "environment": environment(recorded, now), "metrics": {}}, codes
 
 
 def environment(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:

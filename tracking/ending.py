@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from tracking import claim, tables
-from tracking.groups import pool, verdict
-from tracking.index import Runs, load
-from tracking.lookup import lower_is_better
-from tracking.noise import difference, spread
-from tracking.summary import Row, value_of
+from tracking import wording
+from tracking.judging import claim
+from tracking.judging.groups import pool, verdict
+from tracking.judging.noise import difference, spread
+from tracking.reading.index import Runs, load
+from tracking.reading.lookup import lower_is_better
+from tracking.reading.summary import Row, value_of
 
 
 def outcome(run: Path) -> str:
@@ -37,15 +38,15 @@ def _scores(runs: Runs, row: Row) -> list[tuple[str, str]]:
     if row["value"] is None:
         return []
     step = row["metrics"][metric]["best_step"]
-    found = [("score", f"{metric} {tables.number(row['value'])}" + (f" at step {step}" if step is not None else ""))]
+    found = [("score", f"{metric} {wording.number(row['value'])}" + (f" at step {step}" if step is not None else ""))]
     pooled = pool(runs.rows, metric)
     mine = spread(claim.values_of(pooled, row, metric))
     if mine.std is not None:
-        found.append(("repeats", f"{mine.n}, mean {tables.number(mine.mean)}, std {tables.number(mine.std)}"))
+        found.append(("repeats", f"{mine.n}, mean {wording.number(mine.mean)}, std {wording.number(mine.std)}"))
     base = claim.baseline(runs, row)
     if base is not None and value_of(base, metric) is not None:
         theirs = spread(claim.values_of(pooled, base, metric))
         gap = difference(mine, theirs)
         words = verdict(gap, lower_is_better(runs.rows, metric))
-        found.append(("parent", f"{base['id']}: {tables.number(theirs.mean)}, so {tables.signed(gap.value)}: {words}"))
+        found.append(("parent", f"{base['id']}: {wording.number(theirs.mean)}, so {wording.signed(gap.value)}: {words}"))
     return found

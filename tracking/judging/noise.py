@@ -26,7 +26,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of one group minus mean of another, with its interval (None where neither has repeats)."""
+    """Mean of one group minus mean of another, with its interval (None where the repeats do not tell the noise)."""
 
     value: float
     interval: tuple[float, float] | None
@@ -52,19 +52,20 @@ def spread(values: Sequence[float]) -> Spread:
 def difference(a: Spread, b: Spread) -> Difference:
     """a - b by Welch's t-test (Welch 1947): the groups may differ in size and spread.
 
-    Where only one has repeats, its standard deviation stands for both: an honest guess, marked as assumed.
+    Where only one has repeats, its standard deviation stands for both: an honest guess, marked as assumed. Repeats that
+    do not differ at all (a small test set) say nothing of the noise: there is no interval.
     """
     value = a.mean - b.mean
     if a.std is not None and b.std is not None:
         parts = (a.std**2 / a.n, b.std**2 / b.n)
         error = math.sqrt(sum(parts))
         if error == 0.0:
-            return Difference(value, (value, value), False)
+            return Difference(value, None, False)
         freedom = sum(parts) ** 2 / sum(p**2 / (s.n - 1) for p, s in zip(parts, (a, b), strict=True))
         half = t_quantile(0.5 + LEVEL / 2, freedom) * error
         return Difference(value, (value - half, value + half), False)
     known = a if a.std is not None else b
-    if known.std is None:
+    if not known.std:
         return Difference(value, None, False)
     half = t_quantile(0.5 + LEVEL / 2, known.n - 1) * known.std * math.sqrt(1 / a.n + 1 / b.n)
     return Difference(value, (value - half, value + half), True)

@@ -1,0 +1,1 @@
+"""Acts on whole runs: restore and rerun, trash and undo, adopting old folders."""

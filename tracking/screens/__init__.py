@@ -1,0 +1,1 @@
+"""What `exp.py` understands and prints: its arguments, completion, tables and screens."""

@@ -1,0 +1,102 @@
+"""`exp.py ls`: what each run was for, what it changed from its parent, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracking import wording
+from tracking.judging import claim
+from tracking.reading.index import Runs
+from tracking.reading.listing import shared_metric, short_names
+from tracking.reading.summary import Row
+from tracking.screens import tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+KEYS_SHOWN = 6  # config keys of one run
+WIDE = 120  # columns from which the reason has a column of its own
+
+
+def print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool = False) -> None:
+    """One line for each run; on narrow terminals what changed and why stand below it.
+
+    Args:
+        proposals: behind the reason, what was expected and how the records judge it (for `--open`).
+    """
+    from rich.text import Text
+
+    runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
+    handles = short_names(runs, rows)
+    metric = shared_metric(rows)
+    score = metric or "score"
+    head, right = ["run", "name", "status", "age", "time", score], ("age", "time", score)
+    wide = screen.width >= WIDE
+    lines = []
+    for row in rows:
+        cells = [
+            Text(handles[row["id"]], style="bold"),
+            tables.text(_shortened(row["name"], 28 if wide else 24)),
+            Text(row["status"], style=tables.STYLES.get(row["status"], "")),
+            Text(wording.age(row["started"])),
+            Text(wording.duration(row["seconds"])),
+            Text(wording.number(row["value"]) + ("" if metric else f" {row['primary_metric']}")),
+        ]
+        why = _why(row)
+        if proposals and row["expect"]:
+            why.append("  expected: " + wording.clean(row["expect"]), style="cyan")
+            why.append("  " + (claim.judge(runs, row) or {}).get("proposal", ""), style="yellow")
+        lines.append((cells, (_changed(runs, row), why)))
+    if not wide:
+        tables.stacked(screen, head, [(cells, (why, differs)) for cells, (differs, why) in lines], right)
+        return
+    made = tables.table(*head, "changed from parent", "why", right=right, flexible=("changed from parent", "why"))
+    made.expand = True
+    for column in made.columns[6:]:
+        column.ratio = 1
+    for cells, details in lines:
+        made.add_row(*cells, *details)
+    screen.print(made)
+
+
+def _changed(runs: Runs, row: Row) -> Any:
+    """What differs from the parent: config, code, and what a resume changed."""
+    from rich.text import Text
+
+    if row["problems"]:
+        return tables.text(row["problems"][0], style="red")
+    pairs = runs.changes(row)
+    if "SEED" in pairs:  # last: it is seldom what a run is about
+        pairs["SEED"] = pairs.pop("SEED")
+    words = wording.changed(pairs, KEYS_SHOWN)
+    parent = runs.by_id.get(row["parent"])
+    if parent is None:
+        words = f"(parent {row['parent']} is not here)" if row["parent"] else "(no parent)"
+    elif parent["code_digest"] != row["code_digest"]:
+        words += (", " if words else "") + ("code" if row["code_digest"] else "code unknown")
+    if parent is not None and not words:
+        words = "(nothing)"
+    if row["resumed_with"]:
+        words += "; resumed with " + wording.changed(row["resumed_with"])
+    if row["other_code"]:
+        words += f"; {row['other_code']}"
+    return Text(wording.clean(words), style="dim")
+
+
+def _why(row: Row) -> Any:
+    from rich.text import Text
+
+    line = Text(wording.clean(row["why"]))
+    if row["tags"]:
+        line.append(" " * bool(line) + wording.clean(" ".join(f"#{tag}" for tag in row["tags"])), style="magenta")
+    if row["verdict"]:
+        line.append(" " * bool(line) + "→ " + wording.clean(row["verdict"]), style="green")
+    elif row["reason"] and row["status"] != "finished":
+        line.append(" " * bool(line) + "× " + wording.clean(row["reason"]), style="red")
+    return line
+
+
+def _shortened(name: str, width: int) -> str:
+    """The middle of a long name gives way: its end often tells runs apart."""
+    return name if len(name) <= width else f"{name[: width // 2]}…{name[-(width - width // 2 - 1) :]}"
