@@ -168,13 +168,13 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
 
 def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None) -> None:
     """The run card, to the screen and into log.txt; a warning where the claim is about a score that the run does not give."""
+    scores = [*build_evaluator(cfg, splits.num_classes, trainer.device).compute(), "loss"]  # over ranks, so on every rank
     if not distributed.is_main():
         return
     width = max(min(shutil.get_terminal_size((100, 24)).columns, 120), 60)
     card = tracking.run_card(run, parent, card_facts(cfg, splits, trainer), width)
     LOG.info("%s", "\n" + card)
     claim = parse_claim(tracking.read_record(run.path).run["expect"])
-    scores = [*build_evaluator(cfg, splits.num_classes, trainer.device).compute(), "loss"]
     known = [f"{split}/{score}" for split in ("val", "test") if splits.get(split) is not None for score in scores]
     if claim is not None and claim.metric not in known and not claim.metric.startswith("train/"):
         LOG.warning("--expect: this run gives no %s; it gives %s", claim.metric, ", ".join(known))

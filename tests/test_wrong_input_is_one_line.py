@@ -66,12 +66,14 @@ def test_a_folder_that_cannot_be_written_is_said(train: Train, tmp_path: Path) -
 
 def test_a_full_disk_at_the_start_leaves_nothing(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
+    import os
     import shutil
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(os, "copy_file_range", full)
     code, error, _ = train(*TINY)
     assert code == 2 and "No space left on device" in error and not list((tmp_path / "exp").iterdir())
 
