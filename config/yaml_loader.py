@@ -93,17 +93,20 @@ def _flatten(node: MappingNode, prefix: str, source: str, pairs: dict[str, tuple
             pairs[key] = (_plain(value_node, where, [0]), where)
 
 
-def _plain(node: Node, where: str, count: list[int]) -> Any:
-    """Plain Python of a node; an alias that expands to more than MAX_NODES values is refused."""
+def _plain(node: Node, where: str, count: list[int], above: tuple[Node, ...] = ()) -> Any:
+    """Plain Python of a node; an alias that expands to more than MAX_NODES values, or to itself, is refused."""
     count[0] += 1
+    if any(node is other for other in above):
+        raise UserError(f"{where}: an alias that contains itself; this is no config")
     if count[0] > MAX_NODES:
         raise UserError(f"{where}: expands to more than {MAX_NODES} values; this is no config")
     if node.tag.startswith("!") or "python" in node.tag:
         raise UserError(f"{where}: the tag {node.tag} is not allowed; give a plain value")
     if isinstance(node, SequenceNode):
-        return [_plain(child, where, count) for child in node.value]
+        return [_plain(child, where, count, (*above, node)) for child in node.value]
     if isinstance(node, MappingNode):
-        return {str(_plain(k, where, count)): _plain(v, where, count) for k, v in node.value}
+        inside = (*above, node)
+        return {str(_plain(k, where, count, inside)): _plain(v, where, count, inside) for k, v in node.value}
     assert isinstance(node, ScalarNode)
     return _scalar(node, where)
 
