@@ -20,6 +20,8 @@ class RegressionEvaluator:
     """
 
     lower_is_better: frozenset[str] = frozenset({"mae", "rmse", "loss"})
+    averages = "mean"
+    target_kinds = ("value",)
 
     def __init__(self, *, device: torch.device, **_: Any) -> None:
         dtype = torch.float32 if device.type == "mps" else torch.float64
