@@ -115,7 +115,7 @@ def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evalu
     for key, name, part in (("LOSS.NAME", cfg.LOSS.NAME, loss), ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, evaluator)):
         if kind not in getattr(part, "target_kinds", (kind,)):
             raise UserError(f"{key} {name} is not for the targets of {train.name}: {has}; take {takes}")
-    if mixes(cfg) and not getattr(loss, "soft_targets", False):
+    if mixes(cfg) and kind != "value" and not getattr(loss, "soft_targets", False):
         raise UserError(
             f"INPUT.MIXUP_ALPHA and INPUT.CUTMIX_ALPHA give soft targets, which LOSS.NAME {cfg.LOSS.NAME} does not take; "
             "set both to 0 or take cross_entropy"
