@@ -108,8 +108,8 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
             raise UserError(f"DATASETS.{key}: {name} has no samples")
         parts.append(part)
     for other in parts[1:]:
-        if list(other.classes) != list(parts[0].classes):
-            raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes")
+        if list(other.classes) != list(parts[0].classes) or other.target_kind != parts[0].target_kind:
+            raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes or kinds of targets")
     return Joined(parts) if len(parts) > 1 else parts[0] if parts else None
 
 

@@ -15,7 +15,8 @@ class Mixing:
     """Mixes each image of a batch with another one of that batch, and their targets in the same shares.
 
     All draws are a function of (seed, epoch, window): every micro-batch and rank of a step gets the same choice, the
-    same share and the same patch. Partners come from within the micro-batch.
+    same share and the same patch. Partners come from within the micro-batch, so that nothing travels between ranks: of two
+    ranks or accumulated batches an image may get another partner than of one.
 
     Args:
         num_classes: C.

@@ -123,6 +123,15 @@ def test_mixing_hits_the_asked_share_of_steps() -> None:
     assert 0.24 < mixed / 1000 < 0.36  # partners may all be the images themselves, once in 24
 
 
+def test_without_mixing_and_in_evaluation_batches_say_no_position() -> None:
+    for alpha, split in (("0", "train"), ("1", "val"), ("1", "test")):
+        cfg = load_file(None, [("DATASETS.TRAIN", "synthetic"), ("INPUT.MIXUP_ALPHA", alpha)])
+        splits = build_splits(cfg)
+        batch = next(iter(make_data_loader(cfg, split, splits)))
+        prepare = build_prepare(cfg, splits, torch.device("cpu"), train=True)
+        assert "position" not in batch and torch.equal(prepare(batch)["target"], batch["target"])
+
+
 def test_multi_label_targets_are_mixed_in_the_same_shares() -> None:
     image, _ = constant_images(4)
     target = torch.tensor([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1], [1, 0, 0, 1]])
@@ -240,6 +249,14 @@ def test_cutout_fills_one_square_with_the_mean() -> None:
     assert max(areas) == 36 and min(areas) < 36  # cut off at the border, as in the paper
 
 
+@pytest.mark.parametrize("name", ["RandAugment", "TrivialAugment"])
+def test_a_mask_that_would_not_follow_is_an_error(name: str) -> None:
+    sample = {"image": torch.zeros(3, 8, 8, dtype=torch.uint8), "mask": torch.zeros(8, 8, dtype=torch.int64), "index": 0}
+    with pytest.raises(UserError, match="mask would not follow"):
+        make_transforms([name], {}, "key")[0](sample, numpy.random.default_rng(0))
+    assert "mask" in make_transforms(["ColorJitter"], {}, "key")[0](sample, numpy.random.default_rng(0))
+
+
 class FlipInvariant(nn.Module):
     """Sees only sums of pixels: no flip or turn changes anything."""
 
@@ -248,12 +265,12 @@ class FlipInvariant(nn.Module):
         return torch.stack([sums, 3 * sums.sin(), -2 * sums], dim=1)
 
 
-def averaged(model: nn.Module, views: list[str], averages: str, image: Tensor) -> Tensor:
+def averaged(model: nn.Module, views: list[str], averages: str, image: Tensor) -> Any:
     """The averaged outputs; the loss says nothing."""
 
     class Quiet(nn.Module):
-        def forward(self, outputs: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {"loss": outputs.sum()}
+        def forward(self, outputs: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"loss": torch.zeros(())}
 
     class Pair(nn.Module):
         def __init__(self) -> None:
@@ -261,7 +278,6 @@ def averaged(model: nn.Module, views: list[str], averages: str, image: Tensor) -
             self.model, self.loss = model, Quiet()
 
     outputs, _ = AveragedTask(Pair(), views, averages)({"image": image})  # type: ignore[arg-type]
-    assert isinstance(outputs, Tensor)
     return outputs
 
 
@@ -284,6 +300,21 @@ def test_views_average_probabilities() -> None:
     assert torch.allclose(averaged(model, views, "mean", image), outputs.mean(0), atol=1e-6)
     far = averaged(nn.Sequential(nn.Flatten(), nn.Linear(128, 3)), views, "sigmoid", image * 1e4)
     assert far.isfinite().all()
+
+
+class Named(nn.Module):
+    """Outputs by name."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"logits": image[:, :, 0, 0], "features": image}
+
+
+def test_views_average_the_entry_that_is_the_prediction() -> None:
+    image = torch.randn(4, 3, 6, 6)
+    outputs = averaged(Named(), ["hflip"], "softmax", image)
+    wanted = (image[:, :, 0, 0].softmax(1) + image[:, :, 0, -1].softmax(1)) / 2
+    assert torch.allclose(outputs["logits"].softmax(1), wanted, atol=1e-6)
+    assert torch.equal(outputs["features"], image)
 
 
 def test_views_give_the_same_digits_in_training_and_in_test_net(train: Train, tmp_path: Path) -> None:
