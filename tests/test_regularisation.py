@@ -198,6 +198,7 @@ def test_repeats_stand_in_one_step_in_an_epoch_of_the_old_length(length: int) ->
         for start in range(0, length - length % 3, 3):
             assert len(set(rows[start : start + 3].tolist())) == 1
     assert set(numpy.concatenate([order(epoch) for epoch in range(3)]).tolist()) == set(range(length))
+    assert (order(0) != order(3)).any()  # the next round is in another order
     in_order = repeated(lambda epoch: sequential([0] * length, 0, epoch), 3)
     assert set(numpy.concatenate([in_order(epoch) for epoch in (3, 4, 5)]).tolist()) == set(range(length))
 
