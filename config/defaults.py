@@ -38,6 +38,9 @@ _C.INPUT.PIXEL_MEAN = ()  # fractions of full scale, one a channel; (): the data
 _C.INPUT.PIXEL_STD = ()  # the same
 _C.INPUT.TRANSFORMS_TRAIN = ()  # names, or {Name: {argument: value}}, in order; see data/transforms
 _C.INPUT.TRANSFORMS_TEST = ()  # the same, for validation and test
+_C.INPUT.MIXUP_ALPHA = 0.0  # >= 0; Beta(alpha, alpha) draws how much of each image enters the mean of two; 0: off
+_C.INPUT.CUTMIX_ALPHA = 0.0  # >= 0; the same for the area of a patch from another image; with mixup: one of both a step
+_C.INPUT.MIX_PROB = 1.0  # 0 to 1; share of the steps that mixup or cutmix is applied to
 
 _C.DATASETS = Config()
 _C.DATASETS.TRAIN = ("mnist",)  # a name in data/datasets, or name:PLACE; a list is joined end to end
@@ -52,6 +55,7 @@ _C.DATALOADER = Config()
 _C.DATALOADER.LOADER = "auto"  # auto, memory (the whole set in RAM), processes (torch DataLoader)
 _C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes
 _C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced (classes equally often); a name in data/samplers.py
+_C.DATALOADER.REPEATS = 1  # >= 1 times that a sample stands in a step, each time augmented anew; an epoch keeps its length
 _C.DATALOADER.DROP_LAST = False  # leave out the short last batch of an epoch
 _C.DATALOADER.BAD_SAMPLES = "error"  # error, skip (left out, warned of, counted)
 _C.DATALOADER.TIMEOUT = 300  # >= 0 seconds that a worker may take for a batch; 0: for ever
@@ -92,7 +96,8 @@ _C.TEST = Config()
 _C.TEST.IMS_PER_BATCH = 256  # >= 1
 _C.TEST.WEIGHT = ""  # weights for tools/test_net.py without a run
 _C.TEST.AT_END = True  # test the best weights when training has ended
-_C.TEST.EVALUATOR = "classification"  # a name in engine/evaluators
+_C.TEST.EVALUATOR = "classification"  # classification, regression, multilabel; a name in engine/evaluators
+_C.TEST.AUGMENT = ()  # hflip, vflip, rot90, five_crop: views of an image whose predictions are averaged with its own
 _C.TEST.PRIMARY_METRIC = ""  # the score that selects; empty: the evaluator's first
 
 _C.DISTRIBUTED = Config()
@@ -119,6 +124,7 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "INPUT.MIN_SCALE_TRAIN": (">0", 10),
     "INPUT.MAX_SCALE_TRAIN": (">0", 10),
     "INPUT.PROB": (0, 1),
+    "INPUT.MIX_PROB": (0, 1),
     "LOSS.LABEL_SMOOTHING": (0, 1),
     "DATASETS.VAL_FRACTION": (0, 0.9),
     "SOLVER.BASE_LR": (">0", 1e6),
@@ -127,6 +133,7 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "SOLVER.WARMUP_FACTOR": (0, 1),
     "SOLVER.EMA_DECAY": (0, 1),
     "SOLVER.MAX_EPOCHS": (1, 10**9),
+    "DATALOADER.REPEATS": (1, 10**6),
     "SOLVER.IMS_PER_BATCH": (1, 10**9),
     "SOLVER.ACCUMULATE": (1, 10**6),
     "SOLVER.EVAL_PERIOD": (1, 10**9),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy
@@ -16,12 +18,15 @@ from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
 from data.loaders.plan import EvaluationPlan, Plan, TrainingPlan
 from data.loaders.processes import ProcessLoader
+from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.samplers import SAMPLERS
+from data.samplers import SAMPLERS, repeated
 from data.splits import stratified
 from data.transforms.build import make_transforms
 from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.data")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,12 @@ class Splits:
     def get(self, split: str) -> Dataset | None:
         """The data set called train, val or test."""
         return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+    def text_of(self, target: Any) -> str:
+        """A target or prediction for people: its class, classes parted by |, or the number."""
+        if self.train.target_kind == "value":
+            return str(target)
+        return "|".join(self.classes[int(n)] for n in (target if isinstance(target, tuple) else (target,)))
 
 
 def build_splits(cfg: Config) -> Splits:
@@ -70,6 +81,11 @@ def build_splits(cfg: Config) -> Splits:
     return splits
 
 
+def mixes(cfg: Config) -> bool:
+    """Whether training batches are mixed, so that their targets are soft."""
+    return cfg.INPUT.MIX_PROB > 0 and (cfg.INPUT.MIXUP_ALPHA > 0 or cfg.INPUT.CUTMIX_ALPHA > 0)
+
+
 def _limited(cfg: Config, part: Dataset | None) -> Dataset | None:
     """At most DATASETS.LIMIT samples, drawn: the first ones of a folder would all be of one class."""
     limit = cfg.DATASETS.LIMIT
@@ -92,8 +108,8 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
             raise UserError(f"DATASETS.{key}: {name} has no samples")
         parts.append(part)
     for other in parts[1:]:
-        if list(other.classes) != list(parts[0].classes):
-            raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes")
+        if list(other.classes) != list(parts[0].classes) or other.target_kind != parts[0].target_kind:
+            raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes or kinds of targets")
     return Joined(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
@@ -106,6 +122,11 @@ def _check(cfg: Config, splits: Splits) -> None:
         )
     for name in ("val", "test"):
         other = splits.get(name)
+        if other is not None and other.target_kind != splits.train.target_kind:
+            raise UserError(
+                f"DATASETS.{name.upper()}: a target of {other.name} is a {other.target_kind}, one of the training set a "
+                f"{splits.train.target_kind}; they must be of one kind"
+            )
         if other is not None and list(other.classes) != list(splits.train.classes):
             raise UserError(
                 f"DATASETS.{name.upper()}: {other.name} has the classes {list(other.classes)[:5]}, the training set "
@@ -119,7 +140,8 @@ def make_data_loader(
     """The loader of "train", "val" or "test"; `train` False reads the training split in order, untransformed.
 
     Raises:
-        UserError: the split does not exist, or a step's samples cannot be split as asked.
+        UserError: the split does not exist, a step's samples cannot be split as asked, or sampler or transforms do not
+            fit the data.
     """
     dataset = splits.get(split)
     if dataset is None:
@@ -129,7 +151,11 @@ def make_data_loader(
     fetcher = Fetcher(dataset, transforms, cfg.SEED, cfg.DATALOADER.BAD_SAMPLES == "skip")
     if not training:
         return _choose(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher)
-    return _choose(cfg, _training_plan(cfg, dataset, rank, world_size), fetcher)
+    if transforms:
+        _shape_of_first(fetcher)  # so that a transform that cannot take these images says so before there is a run
+    loader = _choose(cfg, _training_plan(cfg, dataset, rank, world_size), fetcher)
+    loader.says_position = mixes(cfg)
+    return loader
 
 
 def _training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> TrainingPlan:
@@ -142,29 +168,69 @@ def _training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) ->
         raise UserError(f"{dataset.name} has {len(dataset)} samples for {world_size} ranks; start fewer")
     if drop_last and len(dataset) < window:
         raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
-    return TrainingPlan(lambda epoch: sampler(targets, seed, epoch), len(dataset), window, parts, rank, world_size, drop_last)
+    order: Callable[[int], numpy.ndarray] = partial(sampler, targets, seed)
+    order(0)  # so that a sampler that cannot order these targets says so before there is a run
+    order = repeated(order, _repeats(cfg, window))
+    return TrainingPlan(order, len(dataset), window, parts, rank, world_size, drop_last)
 
 
-def build_prepare(cfg: Config, splits: Splits, device: torch.device) -> Prepare:
-    """What normalises batches on `device`, with INPUT.PIXEL_MEAN and PIXEL_STD or the training set's own."""
+def _repeats(cfg: Config, window: int) -> int:
+    repeats: int = cfg.DATALOADER.REPEATS
+    if window % repeats:
+        raise UserError(f"SOLVER.IMS_PER_BATCH {window} has to be a multiple of DATALOADER.REPEATS {repeats}")
+    if repeats > 1 and not cfg.INPUT.TRANSFORMS_TRAIN:
+        LOG.warning("DATALOADER.REPEATS %d without INPUT.TRANSFORMS_TRAIN: the copies of an image are equal", repeats)
+    return repeats
+
+
+def build_prepare(cfg: Config, splits: Splits, device: torch.device, *, train: bool = False) -> Prepare:
+    """What normalises batches on `device`, with INPUT.PIXEL_MEAN and PIXEL_STD or the training set's own.
+
+    With `train` it also mixes those of the training loader, where INPUT.MIXUP_ALPHA or CUTMIX_ALPHA say so.
+
+    Raises:
+        UserError: pixel values that do not fit, or mixing where targets are no classes.
+    """
     mean, std = _pixels(cfg, splits.train)
-    return Prepare(mean, std, device, size=image_size(cfg, splits), channels_last=cfg.MODEL.CHANNELS_LAST)
+    mixing = _mixing(cfg, splits) if train and mixes(cfg) else None
+    return Prepare(mean, std, device, size=image_size(cfg, splits), channels_last=cfg.MODEL.CHANNELS_LAST, mixing=mixing)
 
 
-def image_size(cfg: Config, splits: Splits) -> tuple[int, int]:
-    """(height, width) in pixels that the model sees in training, from the first sample as it comes out."""
-    size = _pair(cfg.INPUT.SIZE_TRAIN)
-    if size:
+def _mixing(cfg: Config, splits: Splits) -> Mixing:
+    if splits.train.target_kind == "value":
+        raise UserError(
+            f"INPUT.MIXUP_ALPHA and INPUT.CUTMIX_ALPHA mix classes, and the targets of {splits.train.name} are values; "
+            "set both to 0"
+        )
+    return Mixing(
+        splits.num_classes,
+        mixup_alpha=cfg.INPUT.MIXUP_ALPHA,
+        cutmix_alpha=cfg.INPUT.CUTMIX_ALPHA,
+        prob=cfg.INPUT.MIX_PROB,
+        seed=cfg.SEED,
+    )
+
+
+def image_size(cfg: Config, splits: Splits, *, training: bool = True) -> tuple[int, int]:
+    """(height, width) in pixels that the model sees in training (or evaluation), from the first sample as it comes out."""
+    size = _pair(cfg.INPUT.SIZE_TRAIN if training else cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN)
+    entries = cfg.INPUT.TRANSFORMS_TRAIN if training else cfg.INPUT.TRANSFORMS_TEST
+    if size and (training or not entries):
         return size
     arrays = splits.train.arrays()
-    if arrays is not None and not cfg.INPUT.TRANSFORMS_TRAIN:
+    if arrays is not None and not entries:
         return (arrays[0].shape[-2], arrays[0].shape[-1])
-    fetcher = Fetcher(splits.train, _transforms(cfg, splits.train, True), cfg.SEED, skip_bad=True)
-    for index in range(min(len(splits.train), 100)):
+    return _shape_of_first(Fetcher(splits.train, _transforms(cfg, splits.train, training), cfg.SEED, skip_bad=True))
+
+
+def _shape_of_first(fetcher: Fetcher) -> tuple[int, int]:
+    """(height, width) of the first sample that can be read, transformed."""
+    fetcher = Fetcher(fetcher.dataset, fetcher.transforms, fetcher.seed, skip_bad=True)
+    for index in range(min(len(fetcher.dataset), 100)):
         batch, _ = fetcher.fetch(0, (numpy.array([index]), numpy.array([index])))
         if batch is not None:
             return (batch["image"].shape[-2], batch["image"].shape[-1])
-    raise UserError(f"{splits.train.name}: none of its first images can be read")
+    raise UserError(f"{fetcher.dataset.name}: none of its first images can be read")
 
 
 def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:

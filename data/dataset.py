@@ -18,7 +18,9 @@ class Dataset:
     Attributes:
         name: as in the config.
         classes: names in the order of the targets; empty where the target is no class.
-        targets: one per sample, for splits and histograms without reading images.
+        targets: one per sample, for splits and histograms without reading images: the number of its class; a tuple of
+            numbers where a sample has any number of classes (multi-label), while `dataset[i]["target"]` is then a
+            float32 tensor with a 0 or 1 for each class; or a float (regression).
         channels: of an image (for tables: the number of columns).
         mean, std: of the pixels, fractions of full scale, one a channel; () leaves images at 0 to 1.
     """
@@ -32,6 +34,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def target_kind(self) -> str:
+        """What a target is: "class" (one of them), "labels" (any number of them) or "value" (a regression)."""
+        if not self.classes:
+            return "value"
+        return "labels" if len(self.targets) and isinstance(self.targets[0], tuple) else "class"
 
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
@@ -57,7 +66,7 @@ class ArrayDataset(Dataset):
 
     Args:
         images: N x C x H x W uint8, or N x ... float for what is no image.
-        targets: N.
+        targets: N class numbers (int64) or values (float32), or N x C with a 0 or 1 for each class (float32).
     """
 
     def __init__(
@@ -70,12 +79,13 @@ class ArrayDataset(Dataset):
         std: Sequence[float] = (),
     ) -> None:
         self.name, self.images, self.labels, self.classes = name, images.contiguous(), targets, list(classes)
-        self.targets = targets.tolist()
+        self.targets = labels_of(targets) if targets.ndim == 2 else targets.tolist()
         self.channels = images.shape[1]
         self.mean, self.std = mean, std
 
     def __getitem__(self, index: int) -> Sample:
-        return {"image": self.images[index], "target": self.targets[index], "index": index}
+        target = self.labels[index] if self.labels.ndim == 2 else self.targets[index]
+        return {"image": self.images[index], "target": target, "index": index}
 
     def arrays(self) -> tuple[Tensor, Tensor]:
         """The images and targets themselves."""
@@ -136,6 +146,20 @@ class Joined(Dataset):
         """The part's."""
         part, inner = self._homes[index]
         return part.path(inner)
+
+
+def labels_of(rows: Tensor) -> list[tuple[int, ...]]:
+    """N x C zeros and ones -> for each row the numbers of its ones, increasing."""
+    return [tuple(row.nonzero()[:, 0].tolist()) for row in rows]
+
+
+def class_counts(dataset: Dataset) -> list[int]:
+    """Samples of each class; of several classes a sample counts for each."""
+    counts = [0] * len(dataset.classes)
+    for target in dataset.targets if counts else ():
+        for number in target if isinstance(target, tuple) else (target,):
+            counts[number] += 1
+    return counts
 
 
 def summary(dataset: Dataset) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data.mixing import Mixing
+
 
 class Prepare:
     """Moves a batch and normalises its images: uint8 becomes (x / 255 - mean) / std as float32, floats are only moved.
@@ -15,6 +17,7 @@ class Prepare:
     Args:
         mean, std: fractions of full scale, one a channel; () leaves images at 0 to 1.
         size: pixels (height, width) of a test image, for whoever uses the model elsewhere; () where images vary.
+        mixing: mixes the samples of batches that say their position, which only a training loader's do.
     """
 
     def __init__(
@@ -25,8 +28,10 @@ class Prepare:
         *,
         size: Sequence[int] = (),
         channels_last: bool = False,
+        mixing: Mixing | None = None,
     ) -> None:
         self.mean, self.std, self.size, self.device = tuple(mean), tuple(std), tuple(size), device
+        self.mixing = mixing
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         shape = (1, -1, 1, 1)
         # (x / 255 - mean) / std in one multiplication and one addition
@@ -35,10 +40,15 @@ class Prepare:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        moved.pop("position", None)
+        position: tuple[int, int] | None = batch.get("position")
         image = moved["image"]
-        if image.dtype == torch.uint8:
+        is_picture = image.dtype == torch.uint8
+        if is_picture:
             image = image.to(torch.float32).mul_(self._scale).add_(self._shift)
-            moved["image"] = image.contiguous(memory_format=self._format)
+        if self.mixing is not None and position is not None:
+            image, moved["target"] = self.mixing(image, moved["target"], position)
+        moved["image"] = image.contiguous(memory_format=self._format) if is_picture else image
         return moved
 
     def describe(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-ORDER, SAMPLE = 1, 2  # what a stream of numbers is for
+ORDER, SAMPLE, BATCH = 1, 2, 3  # what a stream of numbers is for
 
 
 def generator(seed: int, purpose: int, epoch: int, position: int = 0) -> numpy.random.Generator:

@@ -6,21 +6,60 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
+
 
 def stratified(targets: Sequence[Any], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Indices (kept, held out), both increasing; the classes keep their shares where each has two samples or more.
 
-    At least one sample is kept and, for a fraction above 0, one is held out.
+    Where a sample has any number of classes (tuples), each class keeps its share: see `stratified_labels`. At least one
+    sample is kept and, for a fraction above 0, one is held out.
     """
-    from sklearn.model_selection import train_test_split  # slow to import
-
     count = round(len(targets) * fraction)
     if fraction <= 0 or len(targets) < 2:
         return list(range(len(targets))), []
     count = min(max(count, 1), len(targets) - 1)
+    if isinstance(targets[0], tuple):
+        return stratified_labels(targets, count, seed)
+    from sklearn.model_selection import train_test_split  # slow to import
+
     sizes = Counter(targets)
     possible = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(targets) - count)
     kept, held_out = train_test_split(
         range(len(targets)), test_size=count, random_state=seed, stratify=targets if possible else None
     )
     return sorted(kept), sorted(held_out)
+
+
+def stratified_labels(targets: Sequence[tuple[int, ...]], count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Indices (kept, held out), for samples with any number of classes: `count` are held out.
+
+    The rarest class is shared out first, because it leaves the least choice (Sechidis et al., On the stratification of
+    multi-label data, ECML 2011): of each class in turn, so many of its samples not yet placed are drawn that it has its
+    share, rounded. Samples without a class fill up the rest. A class with fewer than half a sample as its share has
+    none.
+    """
+    order = numpy.random.Generator(numpy.random.Philox(key=[seed, 0])).permutation(len(targets)).tolist()
+    members: dict[int, list[int]] = {}
+    for row in order:
+        for label in targets[row]:
+            members.setdefault(label, []).append(row)
+    wanted = {label: round(len(rows) * count / len(targets)) for label, rows in members.items()}
+    left = {label: len(rows) for label, rows in members.items()}  # samples not yet placed
+    held: set[int] = set()
+    kept: set[int] = set()
+    while left:
+        rarest = min(left, key=lambda label: (left[label], label))
+        del left[rarest]
+        rows = [row for row in members[rarest] if row not in held and row not in kept]
+        most = max(min(wanted[rarest], count - len(held)), 0)
+        held.update(rows[:most])
+        kept.update(rows[most:])
+        for number, row in enumerate(rows):
+            for label in targets[row]:
+                wanted[label] -= number < most
+                if label in left:
+                    left[label] -= 1
+    spare = sorted((row for row in order if row not in held), key=lambda row: row in kept)  # those without a class first
+    held.update(spare[: count - len(held)])
+    return [row for row in range(len(targets)) if row not in held], sorted(held)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from config import Config
 from data import Splits, build_prepare, make_data_loader
-from data.build import image_size
+from data.build import image_size, mixes
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.evaluators import EVALUATORS
@@ -25,6 +26,7 @@ from engine.inference import Evaluator, evaluate
 from engine.prepare import prepare_model
 from engine.task import Task
 from engine.trainer import AUTOCAST, Trainer
+from engine.views import AveragedTask, check_views
 from modeling import build_loss, build_model
 from solver import ModelEMA, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
@@ -58,12 +60,22 @@ def make_scorer(
     loader = make_data_loader(cfg, split, splits, **ranks, train=False)
     prepare = build_prepare(cfg, splits, device)
     autocast = AUTOCAST.get(cfg.SOLVER.PRECISION)
+    check_targets(cfg, splits, task.loss, evaluator)
+    judge = _with_views(cfg, task, splits, evaluator)
 
     def score(on_batch: Callable[..., Any] | None = None) -> dict[str, float]:
         loader.set_position(0, 0)
-        return evaluate(task, loader, prepare, evaluator, device=device, autocast=autocast, on_batch=on_batch)
+        return evaluate(judge, loader, prepare, evaluator, device=device, autocast=autocast, on_batch=on_batch)
 
     return score
+
+
+def _with_views(cfg: Config, task: Task, splits: Splits, evaluator: Evaluator) -> nn.Module:
+    """The task that is evaluated: over the views of TEST.AUGMENT, where there are some."""
+    if not cfg.TEST.AUGMENT:
+        return task
+    check_views(cfg.TEST.AUGMENT, evaluator, image_size(cfg, splits, training=False))
+    return AveragedTask(task, cfg.TEST.AUGMENT, getattr(evaluator, "averages", ""))
 
 
 def primary_metric(cfg: Config, scores: dict[str, float]) -> str:
@@ -88,13 +100,38 @@ def check_precision(cfg: Config, device: torch.device) -> None:
         raise UserError(f"SOLVER.PRECISION fp16 needs a CUDA device, this is {device}; take bf16 or fp32")
 
 
-def check_hooks(cfg: Config, splits: Splits, device: torch.device) -> None:
+def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evaluator) -> None:
+    """Loss and evaluator have to be for the data's kind of target, and for soft ones where batches are mixed.
+
+    Raises:
+        UserError: they are not.
+    """
+    kind, train = splits.train.target_kind, splits.train
+    has, takes = {
+        "class": ("one class a sample", "LOSS.NAME cross_entropy and TEST.EVALUATOR classification"),
+        "labels": ("any number of classes a sample", "LOSS.NAME binary and TEST.EVALUATOR multilabel"),
+        "value": ("values, no classes", "LOSS.NAME mse and TEST.EVALUATOR regression"),
+    }[kind]
+    for key, name, part in (("LOSS.NAME", cfg.LOSS.NAME, loss), ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, evaluator)):
+        if kind not in getattr(part, "target_kinds", (kind,)):
+            raise UserError(f"{key} {name} is not for the targets of {train.name}: {has}; take {takes}")
+    if mixes(cfg) and kind != "value" and not getattr(loss, "soft_targets", False):
+        raise UserError(
+            f"INPUT.MIXUP_ALPHA and INPUT.CUTMIX_ALPHA give soft targets, which LOSS.NAME {cfg.LOSS.NAME} does not take; "
+            "set both to 0 or take cross_entropy"
+        )
+
+
+def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -> None:
     """What `build_hooks` would find wrong, found before there is a run.
 
     Raises:
-        UserError: an unknown evaluator, score or hook, or early stopping without validation.
+        UserError: an unknown evaluator, score, view or hook, targets that do not fit, or early stopping without validation.
     """
-    primary_metric(cfg, build_evaluator(cfg, splits.num_classes, device).compute())
+    evaluator = build_evaluator(cfg, splits.num_classes, device)
+    primary_metric(cfg, evaluator.compute())
+    check_targets(cfg, splits, task.loss, evaluator)
+    _with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)
     if cfg.SOLVER.EARLY_STOP and splits.val is None:
@@ -110,7 +147,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     check_precision(cfg, device)
     if cfg.DISTRIBUTED.SYNC_BATCHNORM and device.type != "cuda":
         raise UserError(f"DISTRIBUTED.SYNC_BATCHNORM needs CUDA devices, this is {device}; torch has it for no other")
-    check_hooks(cfg, splits, device)
+    check_hooks(cfg, task, splits, device)
     solver = cfg.SOLVER
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     wrapped = prepare_model(
@@ -127,7 +164,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         make_optimizer(cfg, task),
         lambda step: solver.BASE_LR,
         loader,
-        build_prepare(cfg, splits, device),
+        build_prepare(cfg, splits, device, train=True),
         device=device,
         max_epochs=solver.MAX_EPOCHS,
         max_steps=solver.MAX_STEPS,

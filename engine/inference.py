@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.meters import ExactMeans
-from engine.task import Batch, Outputs, Task, total_loss
+from engine.task import Batch, Outputs, total_loss
 
 
 class Evaluator(Protocol):
@@ -24,7 +24,7 @@ class Evaluator(Protocol):
 
 @torch.no_grad()
 def evaluate(
-    task: Task,
+    task: nn.Module,
     loader: Iterable[Batch],
     prepare: Callable[[Batch], Batch],
     evaluator: Evaluator,
@@ -35,8 +35,8 @@ def evaluate(
 ) -> dict[str, float]:
     """The evaluator's scores, then "loss" and further losses, over all samples of `loader`.
 
-    The task is put into evaluation mode and back into the mode that it had. `on_batch(outputs, batch)` sees every
-    batch, for those who collect predictions.
+    `task(batch) -> (outputs, losses)` is a `Task` or what acts like one. It is put into evaluation mode and back into the
+    mode that it had. `on_batch(outputs, batch)` sees every batch, for those who collect predictions.
     """
     evaluator.reset()
     means = ExactMeans(device)

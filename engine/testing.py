@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +12,11 @@ from config import Config
 from data import Splits
 from engine import distributed
 from engine.build import build_evaluator, make_scorer
-from engine.evaluators.classification import ClassificationEvaluator, logits_of
-from engine.task import Batch, Outputs, Task
+from engine.evaluators.classification import ClassificationEvaluator
+from engine.evaluators.multilabel import MultilabelEvaluator
+from engine.predictions import Predictions
+from engine.task import Task
 from utils.files import write_atomic
-
-
-class Predictions:
-    """Collects, batch by batch, what predictions.csv says of each sample."""
-
-    def __init__(self, classification: bool) -> None:
-        self.classification = classification
-        self.rows: list[tuple[int, float, float, float]] = []
-
-    def add(self, outputs: Outputs, batch: Batch) -> None:
-        """index, target, prediction, confidence (the largest softmax probability; empty for regressions)."""
-        index, target = batch["index"].tolist(), batch["target"].tolist()
-        if self.classification:
-            confidence, prediction = logits_of(outputs).float().softmax(dim=1).max(dim=1)
-            self.rows += zip(index, target, prediction.tolist(), confidence.tolist(), strict=True)
-            return
-        value: Tensor = outputs["prediction"] if isinstance(outputs, dict) else outputs
-        self.rows += ((i, t, p, float("nan")) for i, t, p in zip(index, target, value.flatten().tolist(), strict=True))
-
-    def text(self, splits: Splits, split: str) -> str:
-        """The CSV, classes by name, in the order of the data set."""
-        dataset = splits.get(split)
-        assert dataset is not None
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "path", "target", "prediction", "confidence"])
-        for index, target, prediction, confidence in sorted(sum(distributed.gather(self.rows), [])):
-            names = [splits.classes[int(t)] if splits.classes else t for t in (target, prediction)]
-            writer.writerow([index, dataset.path(index), *names, f"{confidence:.6f}" if splits.classes else ""])
-        return file.getvalue()
 
 
 def run_test(
@@ -59,11 +29,11 @@ def run_test(
         weights: the name of the weights' file, for the record.
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
-    classification = isinstance(evaluator, ClassificationEvaluator)
-    predictions = Predictions(classification)
-    plain_target = classification or cfg.TEST.EVALUATOR == "regression"
+    # Of an evaluator that does not say what it is for, nobody knows what its outputs mean.
+    kinds = getattr(evaluator, "target_kinds", ())
+    predictions = Predictions(kinds[0]) if kinds else None
     scorer = make_scorer(cfg, task, splits, split, device, evaluator)
-    scores = scorer(predictions.add if plain_target else None)
+    scores = scorer(predictions.add if predictions else None)
     dataset = splits.get(split)
     assert dataset is not None
     result: dict[str, Any] = {
@@ -74,11 +44,11 @@ def run_test(
         "dataset": dataset.name,
         "weights": weights,
     }
-    confusion = None
-    if isinstance(evaluator, ClassificationEvaluator):
-        confusion = evaluator.confusion()  # over ranks, so on every rank
+    # These are over ranks, so on every rank.
+    confusion = evaluator.confusion() if isinstance(evaluator, ClassificationEvaluator) else None
+    if isinstance(evaluator, ClassificationEvaluator | MultilabelEvaluator):
         result["per_class"] = {"classes": splits.classes, **evaluator.per_class()}
-    text = predictions.text(splits, split) if plain_target else ""
+    text = predictions.text(splits, split) if predictions else ""
     if folder is not None and distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         if text:

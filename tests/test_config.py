@@ -252,7 +252,7 @@ def test_random_input_is_a_config_or_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["&a [*a]", "&a {b: *a}", "&a [[*a]]"])
 def test_an_alias_that_contains_itself_is_one_line(value: str) -> None:
     with pytest.raises(UserError, match="contains itself"):
-        load_file(None, [("DATASETS.TRAIN", value)])
+        config.load_file(None, [("DATASETS.TRAIN", value)])
 
 
 @pytest.mark.slow

@@ -165,3 +165,27 @@ def test_real_mnist_is_read(shared: Path, tmp_path: Path) -> None:
     splits = build_splits(load_file(None, [("DATASETS.TRAIN", "mnist"), ("DATASETS.ROOT", str(tmp_path))]))
     assert splits.val is not None and splits.test is not None
     assert (len(splits.train), len(splits.val), len(splits.test)) == (54_000, 6_000, 10_000)
+
+
+def test_svhn_is_read_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+    from scipy.io import savemat
+
+    pixels = numpy.random.default_rng(0).integers(0, 256, (32, 32, 3, 40), dtype=numpy.uint8)
+    digits = numpy.arange(1, 41)[:, None] % 10 + 1  # SVHN's 10 is the digit 0
+    for part in ("train", "test"):
+        savemat(tmp_path / f"{part}_32x32.mat", {"X": pixels, "y": digits.astype(numpy.uint8)})
+    words = [("DATASETS.TRAIN", "svhn"), ("DATASETS.ROOT", str(tmp_path))]
+
+    def offline(*_: object, **__: object) -> None:
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(torchvision.datasets.SVHN, "download", offline)
+    with pytest.raises(UserError, match="train_32x32.mat and test_32x32.mat.*DATASETS.ROOT"):
+        build_splits(load_file(None, words))
+    monkeypatch.setattr(torchvision.datasets.SVHN, "download", lambda self: None)
+    monkeypatch.setattr(torchvision.datasets.SVHN, "_check_integrity", lambda self: True)
+    splits = build_splits(load_file(None, words))
+    assert splits.test is not None and splits.classes == [str(n) for n in range(10)]
+    sample = splits.test[8]
+    assert sample["target"] == 0 and torch.equal(sample["image"], torch.from_numpy(pixels[..., 8]).permute(2, 0, 1))

@@ -6,7 +6,6 @@ python tools/analyze.py model --config-file configs/x.yml    layers, parameters,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,11 @@ def show_data(cfg: config.Config) -> int:
     from rich.table import Table
 
     from data import build_splits
+    from data.dataset import class_counts
 
     splits = build_splits(cfg)
     parts = {name: part for name in ("train", "val", "test") if (part := splits.get(name)) is not None}
-    counts = {name: Counter(part.targets) for name, part in parts.items()}
+    counts = {name: class_counts(part) for name, part in parts.items()}
     console = Console()
     table = Table("class", *parts, title=f"{splits.train.name}: samples", show_footer=False)
     for number, label in enumerate(splits.classes):
@@ -76,13 +76,13 @@ def draw_samples(cfg: config.Config, splits: Any, path: Path) -> Path:
     from data import make_data_loader
 
     batch = next(iter(make_data_loader(cfg, "train", splits)))
-    images, targets = batch["image"][:32], batch["target"][:32].tolist()
+    images, targets = batch["image"][:32], [splits.train.targets[index] for index in batch["index"][:32].tolist()]
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
         axes = figure.add_subplot(4, 8, number + 1)
         axes.imshow(image[0] if len(image) == 1 else image[:3].permute(1, 2, 0), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(splits.classes[target] if splits.classes else f"{target:.2f}", fontsize=8)
+        axes.set_title(splits.text_of(target) if splits.classes else f"{target:.2f}", fontsize=8)
         axes.set_axis_off()
     figure.savefig(path, dpi=120)
     return path

@@ -91,7 +91,7 @@ def show(result: dict[str, Any], folder: Path | None, as_json: bool) -> None:
     console.print(table)
     classes = result.get("per_class")
     if classes and len(classes["classes"]) <= 100:
-        columns = ("precision", "recall", "f1")
+        columns = [name for name in classes if name not in ("classes", "support")]
         table = Table("class", *columns, "samples")
         for i, name in enumerate(classes["classes"]):
             table.add_row(name, *(f"{classes[c][i]:.4f}" for c in columns), f"{classes['support'][i]:.0f}")

@@ -1,8 +1,10 @@
-"""`csv:PATH`: a table with the columns path,target (images), or numeric columns of which the last is the target."""
+"""`csv:PATH`: a table with the columns path,target or path,targets (images), or numbers of which the last is the target."""
 
 from __future__ import annotations
 
 import csv
+import logging
+import re
 from pathlib import Path
 
 import torch
@@ -12,12 +14,15 @@ from data.datasets import DATASETS
 from data.datasets.image_folder import ImageFiles
 from utils.errors import UserError
 
+LOG = logging.getLogger("fieldbook.data")
+
 
 @DATASETS.register("csv")
 def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
     """The file is the training part; name another one in DATASETS.TEST.
 
-    Image paths are relative to the CSV's folder. Numeric tables become samples of shape columns x 1 x 1 (float32) with
+    Image paths are relative to the CSV's folder. With the columns path,targets a cell holds any number of classes,
+    separated by | or ; (none: empty), and a target is C floats of 0 and 1: multi-label. Numeric tables become samples of shape columns x 1 x 1 (float32) with
     a float target: regression.
 
     Raises:
@@ -35,16 +40,39 @@ def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
     header, *body = rows
     if [name.strip() for name in header] == ["path", "target"]:
         return _images(file, body)
+    if [name.strip() for name in header] == ["path", "targets"]:
+        return _labelled_images(file, body)
     return _table(file, body, len(header))
 
 
 def _images(file: Path, body: list[list[str]]) -> Dataset:
+    files = _files(file, body, "target")
+    names = _names({target for _, target in body})
+    if any("|" in name for name in names):
+        LOG.warning("csv:%s: %r is taken as one class; name the column targets where | parts several", file, names[-1])
+    return ImageFiles(f"csv:{file}", files, [names.index(target) for _, target in body], names)
+
+
+def _labelled_images(file: Path, body: list[list[str]]) -> Dataset:
+    files = _files(file, body, "targets")
+    cells = [{name.strip() for name in re.split("[|;]", cell)} - {""} for _, cell in body]
+    names = _names(set().union(*cells))
+    if not names:
+        raise UserError(f"csv:{file}: no cell of the column targets names a class")
+    numbers = {name: number for number, name in enumerate(names)}
+    return ImageFiles(f"csv:{file}", files, [tuple(sorted(numbers[name] for name in cell)) for cell in cells], names)
+
+
+def _files(file: Path, body: list[list[str]], column: str) -> list[str]:
     short = next((n for n, row in enumerate(body, 2) if len(row) != 2), None)
     if short:
-        raise UserError(f"csv:{file}:{short}: expected path,target, got {body[short - 2]}")
-    names = sorted({target for _, target in body}, key=lambda t: (not t.isdigit(), int(t) if t.isdigit() else 0, t))
-    files = [str(file.parent / path) for path, _ in body]
-    return ImageFiles(f"csv:{file}", files, [names.index(target) for _, target in body], names)
+        raise UserError(f"csv:{file}:{short}: expected path,{column}, got {body[short - 2]}")
+    return [str(file.parent / path) for path, _ in body]
+
+
+def _names(found: set[str]) -> list[str]:
+    """Class names in order: numbers by value, then words by letter."""
+    return sorted(found, key=lambda t: (not t.isdigit(), int(t) if t.isdigit() else 0, t))
 
 
 def _table(file: Path, body: list[list[str]], columns: int) -> Dataset:
@@ -53,7 +81,7 @@ def _table(file: Path, body: list[list[str]], columns: int) -> Dataset:
         try:
             values.append([float(cell) for cell in row])
         except ValueError as error:
-            raise UserError(f"csv:{file}:{line}: {error}; a table without the columns path,target is all numbers") from error
+            raise UserError(f"csv:{file}:{line}: {error}; a table without the columns path,target(s) is all numbers") from error
         if len(row) != columns:
             raise UserError(f"csv:{file}:{line}: {len(row)} values where the header names {columns}")
     table = torch.tensor(values)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from data.dataset import Dataset, Sample
 from data.datasets import DATASETS
@@ -17,15 +21,22 @@ class ImageFiles(Dataset):
 
     Args:
         files: one path a sample.
-        targets: index into `classes`, one a sample.
+        targets: index into `classes`, one a sample; or a tuple of them, for any number of classes a sample.
     """
 
-    def __init__(self, name: str, files: list[str], targets: list[int], classes: list[str], channels: int = 3) -> None:
+    def __init__(
+        self, name: str, files: list[str], targets: Sequence[Any], classes: list[str], channels: int = 3
+    ) -> None:
         self.name, self.files, self.targets, self.classes, self.channels = name, files, targets, classes, channels
         self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
 
     def __getitem__(self, index: int) -> Sample:
-        return {"image": read_image(self.files[index], self.channels), "target": self.targets[index], "index": index}
+        target = self.targets[index]
+        if isinstance(target, tuple):
+            ones = torch.zeros(len(self.classes))
+            ones[list(target)] = 1
+            target = ones
+        return {"image": read_image(self.files[index], self.channels), "target": target, "index": index}
 
     def path(self, index: int) -> str:
         """The file."""

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR as torchvision reads them; downloaded into DATASETS.ROOT on first use."""
+"""MNIST, Fashion-MNIST, CIFAR and SVHN as torchvision reads them; downloaded into DATASETS.ROOT on first use."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _SETS: dict[str, tuple[str, list[float], list[float], str]] = {
     ),
     "cifar10": ("CIFAR10", [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], "cifar-10-python.tar.gz"),
     "cifar100": ("CIFAR100", [0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762], "cifar-100-python.tar.gz"),
+    "svhn": ("SVHN", [0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970], "train_32x32.mat and test_32x32.mat"),
 }
 
 
@@ -26,8 +27,9 @@ def _load(name: str, root: str, train: bool) -> Dataset:
     import torchvision  # slow to import
 
     kind, mean, std, files = _SETS[name]
+    part: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
     try:
-        raw: Any = getattr(torchvision.datasets, kind)(root, train=train, download=True)
+        raw: Any = getattr(torchvision.datasets, kind)(root, **part, download=True)
     except Exception as error:  # torchvision raises many kinds: URLError, RuntimeError, OSError, EOFError
         reason = " ".join(str(error).split())[:160]
         raise UserError(
@@ -35,6 +37,8 @@ def _load(name: str, root: str, train: bool) -> Dataset:
             "another folder with DATASETS.ROOT"
         ) from error
     pixels = torch.as_tensor(raw.data)
+    if name == "svhn":  # already N x C x H x W, and with attributes of other names
+        return ArrayDataset(name, pixels, torch.as_tensor(raw.labels).long(), [str(n) for n in range(10)], mean, std)
     images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     return ArrayDataset(name, images, torch.as_tensor(raw.targets).long(), raw.classes, mean, std)
 
@@ -61,3 +65,9 @@ def cifar10(place: str, root: str, train: bool, seed: int) -> Dataset:
 def cifar100(place: str, root: str, train: bool, seed: int) -> Dataset:
     """The same in a hundred classes (Krizhevsky, 2009)."""
     return _load("cifar100", root, train)
+
+
+@DATASETS.register("svhn")
+def svhn(place: str, root: str, train: bool, seed: int) -> Dataset:
+    """73,257 + 26,032 house numbers, colour, 32 x 32 pixels, the digit in the middle counts (Netzer et al., 2011)."""
+    return _load("svhn", root, train)

@@ -64,6 +64,8 @@ class Loader:
     Attributes:
         skipped: bad samples left out so far.
         num_samples: of an epoch, over all ranks.
+        says_position: whether each batch has a "position", (epoch, window of the epoch): equal for all micro-batches and
+            ranks of a step, for what is drawn once a step.
     """
 
     kind = "memory"
@@ -72,6 +74,7 @@ class Loader:
         self.plan, self.fetcher, self.why = plan, fetcher, why
         self.dataset = fetcher.dataset
         self.skipped = 0
+        self.says_position = False
         self._warned: set[str] = set()
         self._epoch = self._batch = 0
 
@@ -91,11 +94,12 @@ class Loader:
         epoch, first = self._epoch, self._batch
         self._batch = 0
         left_out = 0
-        for batch, complaints in self._fetch_all(epoch, self.plan.batches(epoch, first)):
+        for number, (batch, complaints) in enumerate(self._fetch_all(epoch, self.plan.batches(epoch, first)), first):
             left_out += len(complaints)
             self._complain(complaints, left_out)
             # A batch without samples is still one, else the positions after it would shift.
-            yield batch if batch is not None else {"index": torch.empty(0, dtype=torch.int64)}
+            batch = batch if batch is not None else {"index": torch.empty(0, dtype=torch.int64)}
+            yield {**batch, "position": (epoch, number // self.plan.parts)} if self.says_position else batch
 
     def describe(self) -> str:
         """Which loader this is and why, for the run card."""

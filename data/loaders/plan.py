@@ -12,10 +12,12 @@ Rows = tuple[numpy.ndarray, numpy.ndarray]  # sample indices, and their position
 
 
 class Plan(Protocol):
-    """The batches of one rank, in an epoch of `length` samples."""
+    """The batches of one rank, in an epoch of `length` samples; `parts` of them make one window (one step)."""
 
     @property
     def length(self) -> int: ...
+    @property
+    def parts(self) -> int: ...
     def __len__(self) -> int: ...
     @property
     def num_samples(self) -> int: ...
@@ -83,6 +85,11 @@ class EvaluationPlan:
     def __len__(self) -> int:
         """Batches of this rank."""
         return len(range(self.rank, -(-self.length // self.size), self.world_size))
+
+    @property
+    def parts(self) -> int:
+        """Batches that make one window: here they are the same."""
+        return 1
 
     @property
     def num_samples(self) -> int:

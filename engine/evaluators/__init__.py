@@ -1,4 +1,8 @@
-"""Evaluators by name: a file in this folder that registers one is all that is needed."""
+"""Evaluators by name: a file in this folder that registers one is all that is needed.
+
+An evaluator may say in `averages` how predictions over views are averaged (softmax, sigmoid, mean), for TEST.AUGMENT, and
+in `target_kinds` which kinds of `Dataset.target_kind` it is for: then predictions.csv is written too.
+"""
 
 from utils.registry import Registry
 

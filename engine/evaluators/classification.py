@@ -27,6 +27,8 @@ class ClassificationEvaluator:
     """
 
     lower_is_better: frozenset[str] = frozenset({"loss"})
+    averages = "softmax"
+    target_kinds = ("class",)
 
     def __init__(self, *, num_classes: int, device: torch.device, **_: Any) -> None:
         self.num_classes = num_classes

@@ -21,6 +21,8 @@ class RegressionEvaluator:
     """
 
     lower_is_better: frozenset[str] = frozenset({"mae", "rmse", "loss"})
+    averages = "mean"
+    target_kinds = ("value",)
 
     def __init__(self, *, device: torch.device, **_: Any) -> None:
         self._dtype = sum_dtype(device)

@@ -14,11 +14,11 @@ from utils.errors import UserError
 
 @LOSSES.register("cross_entropy")
 class CrossEntropy(nn.Module):
-    """Softmax cross entropy of class targets.
+    """Softmax cross entropy of class targets, hard (a class number) or soft (a share of each class).
 
     The loss is the *sum over samples divided by their number*, also with class weights (torch divides by the sum of the
     weights): only so do micro-batches and ranks, weighted by their sample counts, add up to the whole batch. Weights are
-    scaled to a mean of 1 over classes.
+    scaled to a mean of 1 over classes. A soft target counts as the mean of its hard ones, by their shares.
 
     Args:
         num_classes: C.
@@ -29,6 +29,8 @@ class CrossEntropy(nn.Module):
         UserError: the number of weights is not C.
     """
 
+    soft_targets = True
+    target_kinds = ("class",)
     weight: Tensor | None
 
     def __init__(self, num_classes: int, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()) -> None:
@@ -40,9 +42,11 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, outputs: Tensor | dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits B x C (or the entry "logits") against batch["target"], B. An empty batch has loss 0."""
+        """Logits B x C (or the entry "logits") against batch["target"], B or B x C. An empty batch has loss 0."""
         logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+        target = batch["target"]
+        target = target.to(torch.float32) if target.is_floating_point() else target
         total = functional.cross_entropy(
-            logits.float(), batch["target"], self.weight, reduction="sum", label_smoothing=self.label_smoothing
+            logits.float(), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
         )
         return {"loss": total / max(len(logits), 1)}
