@@ -22,7 +22,7 @@ from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
 from engine.hooks.tensorboard import TensorBoardHook
 from engine.inference import Evaluator, evaluate
-from engine.prepare import prepare_model
+from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_matmul_precision
 from engine.task import Task
 from engine.trainer import AUTOCAST, Trainer
 from modeling import build_loss, build_model
@@ -39,9 +39,10 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     channels = splits.train.channels
     if cfg.MODEL.IN_CHANNELS not in (0, channels):
         raise UserError(f"MODEL.IN_CHANNELS is {cfg.MODEL.IN_CHANNELS}, the images of {splits.train.name} have {channels}")
+    set_matmul_precision(cfg.MODEL.MATMUL_PRECISION)
     classes = splits.num_classes
     model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
-    return Task(model, build_loss(cfg, num_classes=classes))
+    return Task(model, build_loss(cfg, num_classes=classes), (cfg.MODEL.NAME, cfg.LOSS.NAME))
 
 
 def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Evaluator:
@@ -109,6 +110,8 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     """
     check_precision(cfg, device)
     check_hooks(cfg, splits, device)
+    if cfg.MODEL.COMPILE:
+        check_compiler(device)
     solver = cfg.SOLVER
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     wrapped = prepare_model(
@@ -134,6 +137,9 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         ema=ModelEMA(task.model, solver.EMA_DECAY) if solver.EMA_DECAY else None,
         nonfinite=solver.NONFINITE,
     )
+    reaches_the_tail = trainer.total_steps >= trainer.steps_per_epoch
+    one = torch.zeros(1, splits.train.channels, *image_size(cfg, splits), device=device)
+    check_batch_norm(task.model, one, loader.plan.sizes(reaches_the_tail), batch=solver.IMS_PER_BATCH)
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
     return trainer
 

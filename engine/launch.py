@@ -23,6 +23,7 @@ from engine.task import total_loss
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
+from solver import describe_lr, effective_lr
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.engine")
@@ -121,7 +122,6 @@ def device_name(device: torch.device) -> str:
 def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
     """The rows of the run card that only the engine knows."""
     solver, ranks = cfg.SOLVER, distributed.world_size()
-    per_rank = solver.IMS_PER_BATCH / ranks / solver.ACCUMULATE
     sizes = [f"{name} {len(part)}" for name in ("train", "val", "test") if (part := splits.get(name)) is not None]
     count = sum(p.numel() for p in trainer.task.model.parameters())
     warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
@@ -129,11 +129,28 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     return [
         ("data", f"{splits.train.name}: {', '.join(sizes)}; {len(splits.classes) or 'no'} classes; loader {loader.describe()}"),
         ("model", f"{cfg.MODEL.NAME}, {count:,} parameters, on {device_name(trainer.device)}, {solver.PRECISION}"),
-        ("batch", f"{per_rank:g} per rank x {ranks} ranks x {solver.ACCUMULATE} accumulated = {solver.IMS_PER_BATCH} a step"),
+        *batch_facts(solver.IMS_PER_BATCH, ranks, solver.ACCUMULATE),
         ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
-        ("rate", f"{solver.OPTIMIZER_NAME} at {solver.BASE_LR:g}, {solver.SCHEDULE}{warmup}; not scaled with the batch"),
+        ("rate", f"{solver.OPTIMIZER_NAME} at {effective_lr(cfg):g}, {solver.SCHEDULE}{warmup}; {describe_lr(cfg)}"),
         ("seed", f"{cfg.SEED} (splits {cfg.DATASETS.SPLIT_SEED})"),
     ]
+
+
+def batch_facts(batch: int, ranks: int, accumulate: int) -> list[tuple[str, str]]:
+    """The arithmetic of a step's samples, and a warning where they do not divide: right all the same, but uneven."""
+    pieces = ranks * accumulate
+    share = f"{batch // pieces}" if batch % pieces == 0 else f"{batch // pieces} or {batch // pieces + 1}"
+    rows = [("batch", f"{share} per rank x {ranks} ranks x {accumulate} accumulated = {batch} a step")]
+    if batch % pieces:
+        near = sorted({max(batch // pieces, 1) * pieces, (batch // pieces + 1) * pieces})
+        rows.append(
+            (
+                "batch",
+                f"WARNING {batch} samples do not divide by {pieces} (ranks x SOLVER.ACCUMULATE): each sample still counts "
+                f"the same, but batches are uneven; SOLVER.IMS_PER_BATCH {' or '.join(map(str, near))} would divide",
+            )
+        )
+    return rows
 
 
 def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None, guess: bool) -> None:

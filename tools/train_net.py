@@ -110,6 +110,7 @@ def train(
     cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, guess: bool = False, resumed: bool = False
 ) -> int:
     """Hooks, the loop, the test of the best weights, the last status."""
+    from engine.blame import blame, report
     from engine.build import build_hooks
     from engine.launch import finish, print_card
     from engine.resume import restore
@@ -127,8 +128,8 @@ def train(
         run.finish("failed", str(error))
         raise
     except BaseException as error:
-        run.finish("failed", f"{type(error).__name__}: {error}"[:500])
-        LOG.exception("the run failed")
+        run.finish("failed", blame(error)[:500])
+        LOG.exception("%s", report(error))
         return 1
     if trainer.stop_reason.startswith("signal"):
         run.finish("interrupted", trainer.stop_reason)

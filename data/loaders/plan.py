@@ -41,6 +41,14 @@ class Plan:
         order = self.order(epoch)
         return [self._batch(order, number) for number in range(first, len(self))]
 
+    def sizes(self, whole_epoch: bool = True) -> set[int]:
+        """How many samples a micro-batch of any rank may have; without `whole_epoch`, in the first window only."""
+        pieces = self.world_size * self.parts
+        windows = {min(self.window, self.length)}
+        if whole_epoch and not self.drop_last and self.length % self.window:
+            windows.add(self.length % self.window)
+        return {size * (p + 1) // pieces - size * p // pieces for size in windows for p in range(pieces)}
+
     def _batch(self, order: numpy.ndarray, number: int) -> Rows:
         window, part = divmod(number, self.parts)
         start = window * self.window
