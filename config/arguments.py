@@ -121,7 +121,11 @@ def _train_parser() -> argparse.ArgumentParser:
     _add_keys(parser, list(FLAG_KEYS))
     add(*_both("--print-config"), action="store_true", help="print the resolved config and end")
     add("--explain", metavar="KEY", default="", help="print a key's meaning, value and origin, and end")
-    add(*_both("--dry-run"), action="store_true", help="build everything, try one batch of each split, write nothing")
+    add(
+        *_both("--dry-run"),
+        action="store_true",
+        help="the preflight: data, learning, resume, scores, speed, end; writes nothing",
+    )
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,10 +17,12 @@ import config
 import tracking
 from config import Config
 from data import Splits, make_data_loader, summary
+from data.dataset import Part
 from engine import distributed
+from engine.build import build_evaluator, build_hooks, make_scorer
 from engine.checkpoint import load_checkpoint
+from engine.preflight import Preflight, Scorer
 from engine.prepare import choose_device
-from engine.task import total_loss
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
@@ -162,26 +165,34 @@ def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: 
     LOG.info("%s", "\n" + card)
 
 
-def try_batches(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
-    """One batch of each split through model and loss, and one backward pass."""
-    rows = []
-    for split in ("train", "val", "test"):
-        if splits.get(split) is None:
+def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path) -> Preflight:
+    """The checks of --dry-run on a trainer with all its hooks; what they write goes to `scratch`, a temporary folder."""
+    trainer.add_hooks(build_hooks(cfg, trainer, splits, tracking.QuietRun(scratch)))
+    rank, world_size = distributed.rank(), distributed.world_size()
+    data: dict[str, Any] = {"train": (trainer.loader, splits.train)}
+    scorers = {}
+    epochs, solver = trainer.max_epochs, cfg.SOLVER
+    evaluations = -(-epochs // solver.EVAL_PERIOD)
+    for split, times in (("val", evaluations), ("test", int(cfg.TEST.AT_END))):
+        part = splits.get(split)
+        if part is None:
             continue
-        batch = trainer.prepare(next(iter(make_data_loader(cfg, split, splits))))
-        trainer.task.train(split == "train")
-        _, losses = trainer.task(batch)
-        loss = total_loss(losses)
-        if split == "train":
-            loss.backward()
-        image = batch["image"]
-        rows.append(
-            (
-                split,
-                f"batch {list(image.shape)} {image.dtype}, from {image.min():.2f} to {image.max():.2f}; loss {loss.item():.4f}",
-            )
-        )
-    return rows
+        data[split] = (make_data_loader(cfg, split, splits, rank=rank, world_size=world_size), part)
+        count = min(2 * cfg.TEST.IMS_PER_BATCH * world_size, len(part))
+        few = dataclasses.replace(splits, **{split: Part(part, range(count))})
+        evaluator = build_evaluator(cfg, splits.num_classes, trainer.device)
+        score = make_scorer(cfg, trainer.task, few, split, trainer.device, evaluator)
+        scorers[split] = Scorer(score, count, len(part) / count, times)
+    numbered = epochs // solver.CHECKPOINT_PERIOD
+    return Preflight(
+        trainer,
+        data=data,
+        scorers=scorers,
+        scratch=scratch,
+        disk=Path(cfg.OUTPUT_DIR or "exp"),
+        files=2 + (min(solver.TOP_K + 1, numbered) if solver.TOP_K else numbered),
+        writes=epochs + numbered + evaluations,
+    )
 
 
 def load_best(path: Path, trainer_task: Any) -> None:

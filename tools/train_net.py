@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,13 +142,17 @@ def train(
 
 
 def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
-    """One batch of each split through model and loss, forward and backward; nothing is written."""
-    from engine.launch import card_facts, try_batches
+    """The preflight of engine/preflight.py: 0 if all is well, 1 if not; nothing is written."""
+    from engine import distributed
+    from engine.launch import build_preflight, card_facts
+    from engine.preflight_table import Finding, print_findings
 
-    for label, text in [*card_facts(cfg, splits, trainer), *try_batches(cfg, splits, trainer)]:
-        print(f"{label:>12}  {text}")
-    print("dry run: everything fits; nothing was written")
-    return 0
+    facts = [Finding(label, "", text) for label, text in card_facts(cfg, splits, trainer)]
+    with tempfile.TemporaryDirectory(prefix="fieldbook-dry-run-") as scratch:
+        findings = build_preflight(cfg, splits, trainer, Path(scratch)).run()
+    if distributed.is_main():
+        print_findings([*facts, *findings])
+    return int(any(distributed.gather(any(finding.verdict == "wrong" for finding in findings))))
 
 
 def ask_why() -> str:
