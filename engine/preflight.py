@@ -31,7 +31,7 @@ LOG = logging.getLogger("fieldbook.preflight")
 MOST_STEPS = 30  # on one batch, at each rate
 FALL = 0.2  # share of its first value that the loss of that batch has to lose
 FACTORS = (1.0, 0.1, 0.01, 10.0)  # of the run's peak rate, tried in this order until one makes the loss fall
-SECONDS = 18.0  # for all of these steps; a step that takes longer than that is not judged
+SECONDS = 15.0  # for all of these steps; a step that takes longer than that is not judged
 
 
 @dataclass
@@ -127,6 +127,8 @@ class Preflight:
             if falls(losses):
                 return [self._learnt(factor, tried)]
         remedy = "look at targets and loss; configs/debug/overfit_one_batch.yml shows it on a longer run"
+        if all("nan" in text or "inf" in text for text in tried):
+            remedy = "lower SOLVER.BASE_LR by orders of magnitude, or look for what is not finite in data, model and loss"
         said = f"the loss of one batch does not fall by {FALL:.0%}, at no rate: {'; '.join(tried)}"
         return [Finding("learns", "wrong", said, remedy)]
 
@@ -141,7 +143,7 @@ class Preflight:
             losses = self._losses(window)
         if losses and not math.isfinite(total(losses)):
             return [Finding("tail", "wrong", f"the loss of the epoch's last {count} samples is {total(losses)}")]
-        return [Finding("tail", "ok", f"the last step of an epoch fits too ({count} samples on this rank)")]
+        return [Finding("tail", "ok", f"the last step of an epoch fits too ({count} samples on rank {trainer.rank})")]
 
     def save_and_load(self) -> list[Finding]:
         """A step, a checkpoint through the writer of the run, another step, and back: all registered state is as it was."""
@@ -177,7 +179,7 @@ class Preflight:
         if bad:
             remedy = "look at the evaluator and the loss in evaluation mode"
             return [Finding(what, "wrong", f"not finite: {', '.join(bad)} ({shown})", remedy)]
-        return [Finding(what, "ok", f"untrained, {scorer.samples} samples: {shown}")]
+        return [Finding(what, "ok", f"before training, {scorer.samples} samples: {shown}")]
 
     def _overfit(self, window: list[Batch], rate: float, deadline: float) -> list[float]:
         """Losses of one batch over steps at a constant rate; the last one is not finite where it diverged."""
@@ -193,7 +195,7 @@ class Preflight:
                 if not named:
                     break
                 losses.append(total(named))
-                enough = len(losses) >= 8 and falls(losses)
+                enough = len(losses) >= 5 and falls(losses)
                 if not math.isfinite(losses[-1]) or distributed.broadcast(enough or time.monotonic() > deadline):
                     break
         finally:

@@ -47,7 +47,7 @@ class Costs:
         if not self.step or not self.data:
             return [Finding("speed", "note", "not measured: no step was taken")]
         data, steps = (count * distributed.world_size() / seconds for seconds in (self.data, self.step))
-        text = f"loader {data:,.0f} samples/s, step {steps:,.0f} samples/s ({self.step * 1e3:.3g} ms)"
+        text = f"loader {data:,.0f} samples/s, step {steps:,.0f} samples/s ({duration(self.step)} each)"
         if data >= steps:
             return [Finding("speed", "ok", f"{text}: the step is the bottleneck")]
         workers = workers_of(trainer)
