@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from data.dataset import Dataset
 from engine import distributed
 from engine.blame import blame, report
+from engine.borrow import borrowed, snapshot, step_losses, total, windows
 from engine.checkpoint import CheckpointWriter, load_checkpoint
 from engine.preflight_costs import Costs, weigh_memory
 from engine.preflight_data import histogram, look_at_batch
@@ -95,7 +95,7 @@ class Preflight:
             "end": lambda: self.costs.predict_end(self.trainer, self.writes),
         }
         findings: list[Finding] = []
-        with self._untouched():
+        with borrowed(self.trainer):
             for name, check in checks.items():
                 findings += self._guarded(name, check)
         return findings
@@ -112,12 +112,12 @@ class Preflight:
     def learn(self) -> list[Finding]:
         """The run's own step, again and again on its first samples: their loss has to fall by FALL."""
         peak = peak_rate(self.trainer.schedule, self.trainer.total_steps)
-        window, deadline = self._window(0), time.monotonic() + SECONDS
+        window, deadline = next(windows(self.trainer)), time.monotonic() + SECONDS
         tried: list[str] = []
         for factor in FACTORS:
             if tried and not distributed.broadcast(time.monotonic() < deadline):
                 break
-            with self._untouched():
+            with borrowed(self.trainer):
                 losses = self._overfit(window, factor * peak, deadline)
             if not losses:
                 return [Finding("learns", "note", "not judged: this trainer's step logs no loss")]
@@ -137,18 +137,18 @@ class Preflight:
         trainer = self.trainer
         if trainer.steps_per_epoch < 2 or trainer.total_steps < trainer.steps_per_epoch:
             return []
-        window = self._window(trainer.steps_per_epoch - 1)
+        window = next(windows(trainer, trainer.steps_per_epoch - 1))
         count = sum(len(batch["index"]) for batch in window)
-        with self._untouched():
-            losses = self._losses(window)
+        with borrowed(self.trainer):
+            losses = step_losses(trainer, window)
         if losses and not math.isfinite(total(losses)):
             return [Finding("tail", "wrong", f"the loss of the epoch's last {count} samples is {total(losses)}")]
         return [Finding("tail", "ok", f"the last step of an epoch fits too ({count} samples on rank {trainer.rank})")]
 
     def save_and_load(self) -> list[Finding]:
         """A step, a checkpoint through the writer of the run, another step, and back: all registered state is as it was."""
-        trainer, window = self.trainer, self._window(0)
-        with self._untouched():
+        trainer, window = self.trainer, next(windows(self.trainer))
+        with borrowed(self.trainer):
             trainer.train_step(window)
             saved = loaded = snapshot(trainer.state_dict())
             if distributed.is_main():
@@ -185,34 +185,18 @@ class Preflight:
         """Losses of one batch over steps at a constant rate; the last one is not finite where it diverged."""
         trainer = self.trainer
         losses: list[float] = []
-        schedule, trainer.schedule = trainer.schedule, lambda step: rate
-        try:
-            for _ in range(MOST_STEPS):
-                start = time.perf_counter()
-                named = self._losses(window)
-                if len(losses) >= 2:  # the first ones warm up
-                    self.costs.steps.append(time.perf_counter() - start)
-                if not named:
-                    break
-                losses.append(total(named))
-                enough = len(losses) >= 5 and falls(losses)
-                if not math.isfinite(losses[-1]) or distributed.broadcast(enough or time.monotonic() > deadline):
-                    break
-        finally:
-            trainer.schedule = schedule
+        for _ in range(MOST_STEPS):
+            start = time.perf_counter()
+            named = step_losses(trainer, window, rate)
+            if len(losses) >= 2:  # the first ones warm up
+                self.costs.steps.append(time.perf_counter() - start)
+            if not named:
+                break
+            losses.append(total(named))
+            enough = len(losses) >= 5 and falls(losses)
+            if not math.isfinite(losses[-1]) or distributed.broadcast(enough or time.monotonic() > deadline):
+                break
         return losses
-
-    def _losses(self, window: list[Batch]) -> dict[str, float]:
-        """The named losses of one step over all ranks; {"loss": nan} where it was refused for not being finite."""
-        trainer = self.trainer
-        trainer.meter.reset()
-        skipped = trainer.skipped_steps
-        try:
-            trainer.train_step(window)
-            named = trainer.read_losses()
-        except RunFailed:
-            return {"loss": math.nan}
-        return {"loss": math.nan} if trainer.skipped_steps > skipped else named
 
     def _learnt(self, factor: float, tried: list[str]) -> Finding:
         said = f"one batch overfitted: loss {tried[-1]}"
@@ -222,25 +206,6 @@ class Preflight:
         remedy = "a higher SOLVER.BASE_LR may do" if small else "lower SOLVER.BASE_LR, or give it SOLVER.WARMUP_ITERS"
         text = f"{said}, but at {factor:g} x the peak rate only ({'; '.join(tried[:-1])})"
         return Finding("learns", "note", text, f"{remedy}; `tools/analyze.py lr-find` looks for one")
-
-    def _window(self, number: int) -> list[Batch]:
-        """The batches of step `number` of the first epoch, on this rank."""
-        trainer = self.trainer
-        trainer.loader.set_position(0, number * trainer.accumulate)
-        batches = iter(trainer.loader)
-        window = [batch for _, batch in zip(range(trainer.accumulate), batches, strict=False)]
-        return [batch for batch in window if len(batch["index"])]
-
-    @contextmanager
-    def _untouched(self) -> Iterator[None]:
-        """Afterwards everything registered with the trainer is as it was."""
-        kept = snapshot(self.trainer.state_dict())
-        self.trainer.task.train()
-        try:
-            yield
-        finally:
-            self.trainer.optimizer.zero_grad(set_to_none=True)
-            self.trainer.load_state_dict(kept)
 
     def _guarded(self, name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
         try:
@@ -264,25 +229,9 @@ def falls(losses: list[float]) -> bool:
     return abs(first) < 1e-3 or statistics.mean(last) <= first - FALL * abs(first)
 
 
-def total(losses: Mapping[str, float]) -> float:
-    """The sum of what is trained on."""
-    return sum(value for name, value in losses.items() if name.startswith("loss"))
-
-
 def peak_rate(schedule: Callable[[int], float], total_steps: int) -> float:
     """The greatest rate of a run, from at most about 1000 of its steps."""
     return max(schedule(step) for step in range(0, max(total_steps, 1), max(total_steps // 1000, 1)))
-
-
-def snapshot(state: Any) -> Any:
-    """A copy that shares nothing, its tensors on the CPU, where they do not count as the run's own memory."""
-    if isinstance(state, Tensor):
-        return state.detach().cpu().clone()
-    if isinstance(state, dict):
-        return {key: snapshot(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(snapshot(value) for value in state)
-    return copy.deepcopy(state)
 
 
 def difference(a: Any, b: Any, path: str = "") -> str:

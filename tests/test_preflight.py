@@ -18,9 +18,10 @@ from torch import nn
 from data.dataset import ArrayDataset, Dataset
 from data.datasets import DATASETS
 from data.transforms import TRANSFORMS
+from engine.borrow import snapshot
 from engine.evaluators import EVALUATORS
 from engine.hooks import HOOKS, Hook
-from engine.preflight import difference, falls, snapshot
+from engine.preflight import difference, falls
 from engine.preflight_table import Finding, duration, print_findings
 from modeling.losses import LOSSES
 
