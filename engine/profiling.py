@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ def profile_steps(trainer: Trainer, *, steps: int = 10, warmup: int = 3, top: in
         top: how many operators.
         trace: where a Chrome trace goes (open it in ui.perfetto.dev or chrome://tracing); None for none.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler's library writes to the screen
     clock = _Clock(trainer.device)
     coming = windows(trainer)
     few = min(steps, 5)

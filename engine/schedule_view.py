@@ -39,6 +39,17 @@ class Outline:
                 named.setdefault(step, []).append(what)
         return [(step, ", ".join(what)) for step, what in sorted(named.items())]
 
+    def lines(self) -> list[tuple[float, str]]:
+        """(factor, groups that have it), greatest first; of more than five factors the greatest and the least."""
+        by_factor: dict[float, list[str]] = {}
+        for name, factor in self.factors.items():
+            by_factor.setdefault(factor, []).append(name)
+        found = []
+        for factor, names in sorted(by_factor.items(), reverse=True):
+            text = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            found.append((factor, text + (f" (x {factor:g})" if factor != 1 else "")))
+        return found if len(found) <= 5 else [found[0], found[-1]]
+
     def sampled(self, most: int = 2000) -> list[int]:
         """Steps from first to last, all of them or about `most`, those around each milestone among them."""
         last = self.total_steps - 1
@@ -46,18 +57,23 @@ class Outline:
         steps |= {s for m in self.milestones for s in (m - 1, m) if 0 <= s <= last}
         return sorted(steps)
 
+    def peak(self) -> float:
+        """The greatest rate."""
+        return max(map(self.schedule, self.sampled()))
+
     def unreached(self) -> list[int]:
         """Milestones that lie beyond the end."""
         return [step for step in self.milestones if step >= self.total_steps]
 
 
-def group_lines(param_groups: Sequence[dict[str, Any]]) -> list[str]:
-    """`bias: 12 parameters, rate x 2, weight decay 0` for each parameter group."""
+def group_lines(param_groups: Sequence[dict[str, Any]], peak: float) -> list[str]:
+    """`bias: 12 parameters, rate x 2 (at most 0.2), weight decay 0` for each parameter group."""
     lines = []
     for group in param_groups:
+        factor = group["lr_factor"]
         count = sum(p.numel() for p in group["params"])
         decay = f", weight decay {group['weight_decay']:g}" if "weight_decay" in group else ""
-        lines.append(f"{group['name']}: {count:,} parameters, rate x {group['lr_factor']:g}{decay}")
+        lines.append(f"{group['name']}: {count:,} parameters, rate x {factor:g} (at most {factor * peak:.4g}){decay}")
     return lines
 
 
@@ -65,14 +81,10 @@ def draw_schedule(outline: Outline, path: Path, title: str) -> Path:
     """Rate over steps (below) and epochs (above), a line for each factor; warm-up shaded, milestones dotted."""
     figure, axes = new_axes(title, "optimizer step", "learning rate")
     steps = outline.sampled()
-    by_factor: dict[float, list[str]] = {}
-    for name, factor in outline.factors.items():
-        by_factor.setdefault(factor, []).append(name)
-    rates = [outline.schedule(step) for step in steps]
-    for color, (factor, names) in zip(LINES * len(by_factor), sorted(by_factor.items(), reverse=True), strict=False):
-        label = f"{', '.join(names)}" + (f" (x {factor:g})" if factor != 1 else "")
+    rates, lines = [outline.schedule(step) for step in steps], outline.lines()
+    for color, (factor, label) in zip(LINES, lines, strict=False):
         axes.plot(steps, [factor * rate for rate in rates], color=color, linewidth=2.5, label=label)
-    top = max(rates) * max([*by_factor, 1e-12])
+    top = max(max(rates) * lines[0][0], 1e-12)
     axes.set_ylim(0, 1.16 * top)
     axes.set_xlim(0, max(outline.total_steps - 1, 1))
     if outline.warmup:
@@ -90,6 +102,6 @@ def draw_schedule(outline: Outline, path: Path, title: str) -> Path:
     above.set_xlabel("epoch", fontsize=12, color=INK)
     above.tick_params(labelsize=11, colors=INK)
     above.spines["top"].set_color(GREY)
-    if len(by_factor) > 1:
-        axes.legend(frameon=False, fontsize=11, labelcolor=INK, loc="center right")
+    if len(lines) > 1:
+        axes.legend(facecolor="white", framealpha=0.9, edgecolor="white", fontsize=11, labelcolor=INK)
     return save(figure, path)

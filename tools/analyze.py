@@ -51,10 +51,11 @@ def picture(cfg: config.Config, args: argparse.Namespace, ending: str) -> Path:
 
 def find_lr(cfg: config.Config, args: argparse.Namespace) -> int:
     """The range test; what it suggests is a SOLVER.BASE_LR, before any scaling with the batch."""
+    from train_net import build
+
     from engine.lr_finder import draw_range_test, range_test
     from engine.prepare import choose_device
     from solver import effective_lr
-    from train_net import build
 
     path = picture(cfg, args, "lr_find")
     cfg, _, trainer = build(cfg, choose_device(cfg.MODEL.DEVICE))
@@ -74,11 +75,11 @@ def show_schedule(cfg: config.Config, args: argparse.Namespace) -> int:
     """The rate at the steps that tell, per parameter group where factors differ; and the picture."""
     from rich.console import Console
     from rich.table import Table
+    from train_net import build
 
     from engine.prepare import choose_device
     from engine.schedule_view import Outline, draw_schedule, group_lines
     from solver import describe_lr
-    from train_net import build
 
     path = picture(cfg, args, "schedule")
     cfg, _, trainer = build(cfg, choose_device(cfg.MODEL.DEVICE))
@@ -86,21 +87,16 @@ def show_schedule(cfg: config.Config, args: argparse.Namespace) -> int:
     factors = {group["name"]: group["lr_factor"] for group in groups}
     milestones = solver.STEPS if solver.SCHEDULE == "multi_step" else ()
     outline = Outline(trainer.schedule, trainer.total_steps, trainer.steps_per_epoch, solver.WARMUP_ITERS, milestones, factors)
-    others = {name: factor for name, factor in factors.items() if factor != 1}
-    table = Table("step", "epoch", "", "rate", *others, title=f"{solver.OPTIMIZER_NAME}, {solver.SCHEDULE}; {describe_lr(cfg)}")
-    for column in (0, 1, *range(3, 4 + len(others))):
+    table = Table("step", "epoch", "", "rate", title=f"{solver.OPTIMIZER_NAME}, {solver.SCHEDULE}; {describe_lr(cfg)}")
+    for column in (0, 1, 3):
         table.columns[column].justify = "right"
     for step, what in outline.telling_steps():
-        rate = outline.schedule(step)
-        shown = (f"{factor * rate:.4g}" for factor in (1.0, *others.values()))
-        table.add_row(f"{step:,}", f"{step / outline.steps_per_epoch:.1f}", what, *shown)
+        table.add_row(f"{step:,}", f"{step / outline.steps_per_epoch:.1f}", what, f"{outline.schedule(step):.4g}")
     console = Console()
     console.print(table)
-    console.print("\n".join(group_lines(groups)), highlight=False)
-    if outline.unreached():
-        console.print(
-            f"WARNING SOLVER.STEPS {outline.unreached()} are never reached: the run ends after {outline.total_steps} steps"
-        )
+    console.print("\n".join(group_lines(groups, outline.peak())), highlight=False)
+    if late := outline.unreached():
+        console.print(f"WARNING SOLVER.STEPS {late}: never reached, the run ends after {outline.total_steps}", highlight=False)
     title = f"{cfg.NAME or 'run'}: {solver.SCHEDULE}"
     console.print(f"picture: {draw_schedule(outline, path, title)}", soft_wrap=True, highlight=False)
     return 0
@@ -110,11 +106,11 @@ def show_profile(cfg: config.Config, args: argparse.Namespace) -> int:
     """Shares of a step by phase and by operator; a Chrome trace where --file says."""
     from rich.console import Console
     from rich.table import Table
+    from train_net import build
 
     from engine.preflight_table import duration
     from engine.prepare import choose_device
     from engine.profiling import profile_steps
-    from train_net import build
 
     trace = Path(args.file) if args.file else None
     if trace is not None and trace.suffix != ".json":
