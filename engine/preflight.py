@@ -30,7 +30,7 @@ LOG = logging.getLogger("fieldbook.preflight")
 
 MOST_STEPS = 30  # on one batch, at each rate
 FALL = 0.2  # share of its first value that the loss of that batch has to lose
-FACTORS = (1.0, 0.1, 0.01, 10.0)  # of the run's peak rate, tried in this order until one makes the loss fall
+FACTORS = (1.0, 0.1, 0.01, 10.0, 100.0)  # of the run's peak rate, tried in this order until one makes the loss fall
 SECONDS = 15.0  # for all of these steps; a step that takes longer than that is not judged
 
 
@@ -122,6 +122,8 @@ class Preflight:
             if not losses:
                 return [Finding("learns", "note", "not judged: this trainer's step logs no loss")]
             if len(losses) < 3 and math.isfinite(losses[-1]):
+                if tried:
+                    break
                 return [Finding("learns", "note", f"not judged: {len(losses)} steps took {SECONDS:g} s")]
             tried.append(f"{losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps at rate {factor * peak:.3g}")
             if falls(losses):
@@ -129,7 +131,7 @@ class Preflight:
         remedy = "look at targets and loss; configs/debug/overfit_one_batch.yml shows it on a longer run"
         if all("nan" in text or "inf" in text for text in tried):
             remedy = "lower SOLVER.BASE_LR by orders of magnitude, or look for what is not finite in data, model and loss"
-        said = f"the loss of one batch does not fall by {FALL:.0%}, at no rate: {'; '.join(tried)}"
+        said = f"the loss of one batch does not fall by {FALL:.0%} at any of these rates: {'; '.join(tried)}"
         return [Finding("learns", "wrong", said, remedy)]
 
     def try_tail(self) -> list[Finding]:
@@ -169,10 +171,14 @@ class Preflight:
     def evaluate(self, split: str) -> list[Finding]:
         """The evaluator on a few batches, with averaged weights where the run evaluates those."""
         scorer, trainer = self.scorers[split], self.trainer
-        start = time.perf_counter()
         with trainer.ema.swap() if trainer.ema is not None else nullcontext():
-            scores = scorer.score()
-        self.costs.evaluation += (time.perf_counter() - start) * scorer.share * scorer.times
+            for _ in range(2):
+                start = time.perf_counter()
+                scores = scorer.score()
+                seconds = time.perf_counter() - start
+                if distributed.broadcast(seconds > 2.0):
+                    break  # else the first time is mostly that of starting up
+        self.costs.evaluation += seconds * scorer.share * scorer.times
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         bad = [name for name, value in scores.items() if not math.isfinite(value)]
         what = f"{split} scores"

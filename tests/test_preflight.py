@@ -118,7 +118,7 @@ def finding(out: str, row: str) -> str:
 @pytest.mark.parametrize(
     ("row", "words", "said"),
     [
-        ("learns", ["LOSS.NAME", "preflight_stuck"], "WRONG the loss of one batch does not fall by 20%"),
+        ("learns", ["LOSS.NAME", "preflight_stuck"], "WRONG the loss of one batch does not fall by 20% at any"),
         ("learns", ["LOSS.NAME", "preflight_raises"], "in forward: ValueError: this loss is broken"),
         ("val scores", ["TEST.EVALUATOR", "preflight_nan"], "WRONG not finite: odd"),
         ("resumes", ["HOOKS", "[preflight_forgetful]"], "WRONG save -> load changes forgetful.count"),
