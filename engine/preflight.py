@@ -218,11 +218,11 @@ class Preflight:
             return check()
         except UserError:
             raise
-        except RunFailed as error:
-            return [Finding(name, "wrong", str(error))]
         except Exception as error:
             if distributed.world_size() > 1:
                 raise  # the other ranks wait in the middle of this check
+            if isinstance(error, RunFailed):
+                return [Finding(name, "wrong", str(error))]
             LOG.exception("%s", report(error))
             return [Finding(name, "wrong", blame(error), "the traceback stands above the table")]
 

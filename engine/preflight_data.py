@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from numbers import Real
 from typing import Any
 
 import torch
@@ -17,19 +18,23 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def look_at_batch(split: str, raw: Batch, prepared: Batch, dataset: Dataset) -> list[Finding]:
     """Shapes, types and ranges before and after normalising; what is not finite, out of range or constant."""
-    before, after = raw["image"], prepared["image"]
+    before, after = raw.get("image"), prepared.get("image")
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor) or not before.numel():
+        shown = ", ".join(f"{name} {describe(value)}" for name, value in raw.items())
+        return [Finding(split, "note", f"its batch has no image that could be looked at: {shown}")]
     others = [f"{name} {describe(value)}" for name, value in raw.items() if name not in ("image", "index")]
-    image = before.float()
+    dtype, after = describe(after, False), after.float()
+    mean, std = float(after.mean()), float(after.std(correction=0))
     seen = (
-        f"image {describe(before)} from {image.min():.4g} to {image.max():.4g}; normalised {describe(after, False)} from "
-        f"{after.min():.2f} to {after.max():.2f}, mean {after.mean():.2f}, std {after.std(correction=0):.2f}"
+        f"image {describe(before)} from {before.min():.4g} to {before.max():.4g}; normalised {dtype} from "
+        f"{after.min():.2f} to {after.max():.2f}, mean {mean:.2f}, std {std:.2f}"
     )
     findings = [Finding(split, "ok", f"{seen}; {', '.join(others)}" if others else seen)]
     if not torch.isfinite(after).all():
         bad = [i for i, part in enumerate(after) if not torch.isfinite(part).all()]
         remedy = "mend or remove them, or set INPUT.PIXEL_STD without a 0"
         findings.append(Finding(split, "wrong", f"values that are not finite in {_named(raw, bad, dataset)}", remedy))
-    elif before.dtype == torch.uint8 and (abs(float(after.mean())) > 3 or not 0.05 < float(after.std(correction=0)) < 5):
+    elif before.dtype == torch.uint8 and (abs(mean) > 3 or not 0.05 < std < 5):
         remedy = "`tools/analyze.py data` prints the mean and std for INPUT.PIXEL_MEAN and INPUT.PIXEL_STD"
         findings.append(Finding(split, "note", "normalised values are far from mean 0 and std 1", remedy))
     constant = [i for i, part in enumerate(before) if part.numel() == 0 or part.numel() > 1 and bool(part.min() == part.max())]
@@ -42,7 +47,7 @@ def look_at_batch(split: str, raw: Batch, prepared: Batch, dataset: Dataset) -> 
 def histogram(split: str, dataset: Dataset) -> list[Finding]:
     """How the targets of a whole split are spread; nothing where they are neither classes nor numbers."""
     targets = list(dataset.targets)
-    if not targets or not all(isinstance(t, int | float) for t in targets):
+    if not targets or not all(isinstance(t, Real) for t in targets):
         return []
     if not dataset.classes:
         values = torch.tensor(targets, dtype=torch.float64)

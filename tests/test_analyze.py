@@ -166,3 +166,10 @@ def test_pictures_show_the_suggestion(tmp_path: Path) -> None:
     test = range_test(trainer_of(), steps=40, low=1e-3, high=10.0)
     assert draw_range_test(test, tmp_path / "a" / "lr.png", "tiny").stat().st_size > 10_000
     assert all(map(math.isfinite, test.smoothed))
+
+
+def test_data_and_model_are_shown(analyze: Train, tmp_path: Path) -> None:
+    code, error, out = analyze("data", *TINY, "--file", str(tmp_path / "grid.png"))
+    assert code == 0 and "class_3" in out and (tmp_path / "grid.png").read_bytes()[:4] == PNG, error
+    code, error, out = analyze("model", *TINY)
+    assert code == 0 and "FLOPs" in out and not list((tmp_path / "here").iterdir()), error

@@ -245,3 +245,23 @@ def test_a_big_recipe_takes_less_than_a_minute(tmp_path: Path) -> None:
     done = command("tools/train_net.py", *words, "--device", "cpu", "--dry-run", "--output-dir", str(tmp_path / "exp"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - start < 60
+
+
+def test_batches_of_any_kind_are_described() -> None:
+    import numpy
+
+    from engine.preflight_data import histogram, look_at_batch
+
+    class Any_(Dataset):
+        name, classes, targets = "any", ["a", "b"], list(numpy.arange(4) % 2)
+
+    data, index = Any_(), torch.arange(4)
+    tokens = {"image": torch.arange(8).view(4, 2), "target": torch.tensor([0, 1, 5, 1]), "index": index}
+    found = look_at_batch("train", tokens, tokens, data)
+    assert "image 4x2 int64 from 0 to 7" in found[0].seen
+    assert found[-1].verdict == "wrong" and "target 5 of any[2] is none of 2 classes" in found[-1].seen
+    assert "2 classes, 2 each" in histogram("train", data)[0].seen
+    broken = {"image": torch.full((4, 1, 2, 2), torch.inf), "index": index}
+    assert "not finite in any[0], any[1], any[2] and 1 more" in look_at_batch("train", broken, broken, data)[1].seen
+    other = {"words": ["a"] * 4, "index": index}
+    assert look_at_batch("train", other, other, data)[0].verdict == "note"
