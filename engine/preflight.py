@@ -76,6 +76,7 @@ class Preflight:
         self.trainer, self.data, self.scorers = trainer, data, scorers
         self.scratch, self.disk, self.files, self.writes = scratch, disk, files, writes
         self.costs = Costs()
+        self._said: set[str] = set()
 
     def run(self) -> list[Finding]:
         """All checks in order. What a check raises is its finding; of several ranks, it ends them all.
@@ -223,8 +224,12 @@ class Preflight:
                 raise  # the other ranks wait in the middle of this check
             if isinstance(error, RunFailed):
                 return [Finding(name, "wrong", str(error))]
+            said = blame(error)
+            if said in self._said:
+                return [Finding(name, "wrong", f"the same: {said.partition(': ')[0]}")]
+            self._said.add(said)
             LOG.exception("%s", report(error))
-            return [Finding(name, "wrong", blame(error), "the traceback stands above the table")]
+            return [Finding(name, "wrong", said, "the traceback stands above the table")]
 
 
 def falls(losses: list[float]) -> bool:

@@ -146,6 +146,13 @@ def test_what_is_odd_is_a_note(row: str, words: list[str], said: str, train: Tra
     assert said in text and "note" in text, out
 
 
+def test_one_mistake_gives_one_traceback(train: Train) -> None:
+    code, error, out = train(*TINY, "LOSS.NAME", "preflight_raises", "--dry-run")
+    assert code == 1 and error.count("Traceback (most recent call last)") == 1, error
+    assert "tests/test_preflight.py:" in error and "loss   preflight_raises (Raises)" in error
+    assert finding(out, "resumes").startswith("WRONG the same: tests/test_preflight.py:"), out
+
+
 def test_a_disk_that_is_too_small_is_wrong(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 10))
