@@ -27,6 +27,13 @@ FLAG_KEYS = {
     "--device": "MODEL.DEVICE",
     "--output-dir": "OUTPUT_DIR",
 }
+ANALYSES = {
+    "data": "counts, classes, mean and std of the pixels, a picture of augmented samples",
+    "model": "layers, parameters, FLOPs",
+    "lr-find": "the learning-rate range test, with its picture and a suggestion",
+    "schedule": "the learning rate of the whole run as a picture, and of each parameter group",
+    "profile": "where a step's time goes; with --file FILE.json a Chrome trace as well",
+}
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
@@ -38,14 +45,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
-    """Reads the command line of `tools/train_net.py` (tool "train") or `tools/test_net.py` ("test").
+    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test") or `analyze.py` ("analyze").
 
     The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win.
 
     Raises:
         UserError: an unknown flag, a key without a value, a word that is neither.
     """
-    parser = _train_parser() if tool == "train" else _test_parser()
+    parser = {"train": _train_parser, "test": _test_parser, "analyze": _analyze_parser}[tool]()
     flags, pairs, words = _separate(parser, list(argv))
     args = parser.parse_args([*flags, *(["--", *words] if words else [])])
     args.overrides = [
@@ -121,7 +128,11 @@ def _train_parser() -> argparse.ArgumentParser:
     _add_keys(parser, list(FLAG_KEYS))
     add(*_both("--print-config"), action="store_true", help="print the resolved config and end")
     add("--explain", metavar="KEY", default="", help="print a key's meaning, value and origin, and end")
-    add(*_both("--dry-run"), action="store_true", help="build everything, try one batch of each split, write nothing")
+    add(
+        *_both("--dry-run"),
+        action="store_true",
+        help="the preflight: data, learning, resume, scores, speed, end; writes nothing",
+    )
     return parser
 
 
@@ -138,4 +149,23 @@ def _test_parser() -> argparse.ArgumentParser:
     add(*_both("--config-file"), metavar="FILE", help="a recipe, for weights that belong to no run")
     add("--json", action="store_true", help="print the scores as JSON to stdout and nothing else")
     _add_keys(parser, ["--device", "--output-dir"])
+    return parser
+
+
+def _analyze_parser() -> argparse.ArgumentParser:
+    commands = "\n".join(f"  {name:<10} {text}" for name, text in ANALYSES.items())
+    parser = _Parser(
+        prog="analyze.py",
+        usage="analyze.py COMMAND [--config-file FILE] [--file FILE] [--steps N] [KEY VALUE ...]",
+        description=f"Look at data, model and solver before training; no run is made or touched.\n\ncommands:\n{commands}",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("command", metavar="COMMAND", choices=list(ANALYSES), help="one of those above")
+    add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
+    add("--file", metavar="FILE", default="", help="where the picture (or the trace) goes; default: the working directory")
+    add("--steps", metavar="N", type=int, default=0, help="optimizer steps of lr-find (default 150) and profile (default 10)")
+    _add_keys(parser, list(FLAG_KEYS))
     return parser

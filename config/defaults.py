@@ -20,6 +20,7 @@ _C.MODEL.HIDDEN = (128,)  # widths of the hidden layers of `mlp`
 _C.MODEL.WEIGHTS = ""  # start from these weights: a file, a run, or best:METRIC
 _C.MODEL.WEIGHTS_ALLOW = ()  # patterns (fnmatch) of weights that may be missing, unexpected or of another shape
 _C.MODEL.CHANNELS_LAST = False  # memory format of images and convolutions
+_C.MODEL.MATMUL_PRECISION = ""  # highest, high, medium: of float32 matrix products (TF32, bf16); empty: as torch has it
 _C.MODEL.COMPILE = False  # torch.compile the model and its loss
 
 _C.LOSS = Config()
@@ -66,6 +67,8 @@ _C.SOLVER.OPTIMIZER_ARGS = {}  # further arguments of that class, such as {neste
 _C.SOLVER.MAX_EPOCHS = 10  # >= 1
 _C.SOLVER.MAX_STEPS = 0  # >= 0 optimizer steps at most; 0: MAX_EPOCHS alone decides
 _C.SOLVER.BASE_LR = 0.01  # > 0
+_C.SOLVER.LR_SCALING = ""  # linear, sqrt: BASE_LR x (IMS_PER_BATCH / LR_SCALING_BATCH), or its root; empty: as it is
+_C.SOLVER.LR_SCALING_BATCH = 0  # >= 0 samples per optimizer step that BASE_LR was tuned for, for LR_SCALING
 _C.SOLVER.BIAS_LR_FACTOR = 1.0  # >= 0; the rate of biases over BASE_LR
 _C.SOLVER.MOMENTUM = 0.9  # 0 to 1; where the optimizer has it
 _C.SOLVER.WEIGHT_DECAY = 0.0005  # >= 0
@@ -113,6 +116,8 @@ FREE_MAPPINGS = {"SOLVER.OPTIMIZER_ARGS"}  # keys whose inner names are not ours
 CHOICES = {
     "DATALOADER.LOADER": ("auto", "memory", "processes"),
     "DATALOADER.BAD_SAMPLES": ("error", "skip"),
+    "MODEL.MATMUL_PRECISION": ("", "highest", "high", "medium"),
+    "SOLVER.LR_SCALING": ("", "linear", "sqrt"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.PRECISION": ("fp32", "bf16", "fp16"),
     "SOLVER.NONFINITE": ("stop", "skip"),

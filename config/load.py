@@ -160,7 +160,7 @@ def _fit(key: str, value: Any, default: Any, where: str, text: str | None) -> An
         if not isinstance(value, str):
             raise wrong(f"text (in quotes, if {value!r} is meant)")
         if key in CHOICES and value not in CHOICES[key]:
-            raise wrong(f"one of {', '.join(CHOICES[key])}")
+            raise wrong("one of " + ", ".join(choice or '"" (off)' for choice in CHOICES[key]))
         return value
     return _number(key, value, default, wrong)
 

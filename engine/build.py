@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+import tracking
 from config import Config
 from data import Splits, build_prepare, make_data_loader
 from data.build import image_size, mixes
+from data.dataset import Part
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.evaluators import EVALUATORS
@@ -23,7 +27,8 @@ from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
 from engine.hooks.tensorboard import TensorBoardHook
 from engine.inference import Evaluator, evaluate
-from engine.prepare import prepare_model
+from engine.preflight import Preflight, Scorer
+from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_matmul_precision
 from engine.task import Task
 from engine.trainer import AUTOCAST, Trainer
 from engine.views import AveragedTask, check_views
@@ -41,9 +46,10 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     channels = splits.train.channels
     if cfg.MODEL.IN_CHANNELS not in (0, channels):
         raise UserError(f"MODEL.IN_CHANNELS is {cfg.MODEL.IN_CHANNELS}, the images of {splits.train.name} have {channels}")
+    set_matmul_precision(cfg.MODEL.MATMUL_PRECISION)
     classes = splits.num_classes
     model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
-    return Task(model, build_loss(cfg, num_classes=classes))
+    return Task(model, build_loss(cfg, num_classes=classes), (cfg.MODEL.NAME, cfg.LOSS.NAME))
 
 
 def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Evaluator:
@@ -148,6 +154,8 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     if cfg.DISTRIBUTED.SYNC_BATCHNORM and device.type != "cuda":
         raise UserError(f"DISTRIBUTED.SYNC_BATCHNORM needs CUDA devices, this is {device}; torch has it for no other")
     check_hooks(cfg, task, splits, device)
+    if cfg.MODEL.COMPILE:
+        check_compiler(device)
     solver = cfg.SOLVER
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     wrapped = prepare_model(
@@ -176,6 +184,10 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         ema=ModelEMA(task.model, solver.EMA_DECAY) if solver.EMA_DECAY else None,
         nonfinite=solver.NONFINITE,
     )
+    reaches_the_tail = trainer.total_steps >= trainer.steps_per_epoch
+    one = torch.zeros(1, splits.train.channels, *image_size(cfg, splits), device=device)
+    plan: Any = loader.plan
+    check_batch_norm(task.model, one, plan.sizes(reaches_the_tail), batch=solver.IMS_PER_BATCH)
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
     return trainer
 
@@ -223,3 +235,33 @@ def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:
         "classes": splits.classes,
         "preprocessing": prepare.describe(),
     }
+
+
+def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path) -> Preflight:
+    """The checks of --dry-run on a trainer with all its hooks; what they write goes to `scratch`, a temporary folder."""
+    trainer.add_hooks(build_hooks(cfg, trainer, splits, tracking.QuietRun(scratch)))
+    rank, world_size = distributed.rank(), distributed.world_size()
+    data: dict[str, Any] = {"train": (trainer.loader, splits.train)}
+    scorers = {}
+    epochs, solver = trainer.max_epochs, cfg.SOLVER
+    evaluations = -(-epochs // solver.EVAL_PERIOD)
+    for split, times in (("val", evaluations), ("test", int(cfg.TEST.AT_END))):
+        part = splits.get(split)
+        if part is None:
+            continue
+        data[split] = (make_data_loader(cfg, split, splits, rank=rank, world_size=world_size), part)
+        count = min(2 * cfg.TEST.IMS_PER_BATCH * world_size, len(part))
+        few = dataclasses.replace(splits, **{split: Part(part, range(count))})
+        evaluator = build_evaluator(cfg, splits.num_classes, trainer.device)
+        score = make_scorer(cfg, trainer.task, few, split, trainer.device, evaluator)
+        scorers[split] = Scorer(score, count, len(part) / count, times)
+    numbered = epochs // solver.CHECKPOINT_PERIOD
+    return Preflight(
+        trainer,
+        data=data,
+        scorers=scorers,
+        scratch=scratch,
+        disk=Path(cfg.OUTPUT_DIR or "exp"),
+        files=2 + (min(solver.TOP_K + 1, numbered) if solver.TOP_K else numbered),
+        writes=epochs + numbered + evaluations,
+    )

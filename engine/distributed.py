@@ -6,13 +6,17 @@ Ranks come from torchrun's environment (RANK, LOCAL_RANK, WORLD_SIZE); nothing e
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from utils.errors import RunFailed, UserError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -92,3 +96,21 @@ def is_echo(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or any(
         word in str(error) for word in ("gloo", "Gloo", "Connection closed by peer")
     )
+
+
+def on_main(act: Callable[[], T]) -> T:
+    """What `act` gives on rank 0, on every rank; what it raises there, all raise, so that none waits for the others."""
+    result: Any = None
+    error: Exception | None = None
+    if is_main():
+        try:
+            result = act()
+        except Exception as problem:
+            error = problem
+    words = f"{error}" if isinstance(error, UserError) else f"on rank 0: {type(error).__name__}: {error}"
+    result, words, mistake = broadcast((result, words if error else "", isinstance(error, UserError)))
+    if error is not None:
+        raise error
+    if words:
+        raise UserError(words) if mistake else RunFailed(words)
+    return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,16 +14,16 @@ from torch import nn
 import config
 import tracking
 from config import Config
-from data import Splits, make_data_loader, summary
+from data import Splits, summary
 from engine import distributed
+from engine.blame import blame, report
 from engine.build import build_evaluator
+from engine.card import device_name
 from engine.checkpoint import load_checkpoint
 from engine.prepare import choose_device
-from engine.task import total_loss
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
-from tracking.judging.claim import parse as parse_claim
 from utils.errors import RunFailed, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
@@ -60,7 +59,7 @@ def choose_parent(cfg: Config, name: str, explicit: str) -> tuple[tracking.Recor
         UserError: --parent names no run.
     """
     folder = Path(cfg.OUTPUT_DIR or "exp")
-    return on_main(lambda: tracking.choose_parent(folder, name, cfg.flat(), explicit))
+    return distributed.on_main(lambda: tracking.choose_parent(folder, name, cfg.flat(), explicit))
 
 
 def make_facts(
@@ -121,85 +120,8 @@ def _run_of(make: Callable[[], tracking.Run]) -> Any:
         runs.append(make())
         return str(runs[0].path)
 
-    path = on_main(made)
+    path = distributed.on_main(made)
     return runs[0] if runs else tracking.QuietRun(Path(path))
-
-
-def on_main(act: Callable[[], T]) -> T:
-    """What `act` gives on rank 0, on every rank; what it raises there, all raise, so that none waits for the others."""
-    result: Any = None
-    error: Exception | None = None
-    if distributed.is_main():
-        try:
-            result = act()
-        except Exception as problem:
-            error = problem
-    words = f"{error}" if isinstance(error, UserError) else f"on rank 0: {type(error).__name__}: {error}"
-    result, words, mistake = distributed.broadcast((result, words if error else "", isinstance(error, UserError)))
-    if error is not None:
-        raise error
-    if words:
-        raise UserError(words) if mistake else RunFailed(words)
-    return result
-
-
-def device_name(device: torch.device) -> str:
-    """cuda:0 (NVIDIA ...), cpu, mps."""
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
-
-
-def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
-    """The rows of the run card that only the engine knows."""
-    solver, ranks = cfg.SOLVER, distributed.world_size()
-    per_rank = solver.IMS_PER_BATCH / ranks / solver.ACCUMULATE
-    sizes = [f"{name} {len(part)}" for name in ("train", "val", "test") if (part := splits.get(name)) is not None]
-    count = sum(p.numel() for p in trainer.task.model.parameters())
-    warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
-    loader: Any = trainer.loader
-    return [
-        ("data", f"{splits.train.name}: {', '.join(sizes)}; {len(splits.classes) or 'no'} classes; loader {loader.describe()}"),
-        ("model", f"{cfg.MODEL.NAME}, {count:,} parameters, on {device_name(trainer.device)}, {solver.PRECISION}"),
-        ("batch", f"{per_rank:g} per rank x {ranks} ranks x {solver.ACCUMULATE} accumulated = {solver.IMS_PER_BATCH} a step"),
-        ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
-        ("rate", f"{solver.OPTIMIZER_NAME} at {solver.BASE_LR:g}, {solver.SCHEDULE}{warmup}; not scaled with the batch"),
-        ("seed", f"{cfg.SEED} (splits {cfg.DATASETS.SPLIT_SEED})"),
-    ]
-
-
-def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None) -> None:
-    """The run card, to the screen and into log.txt; a warning where the claim is about a score that the run does not give."""
-    scores = [*build_evaluator(cfg, splits.num_classes, trainer.device).compute(), "loss"]  # over ranks, so on every rank
-    if not distributed.is_main():
-        return
-    width = max(min(shutil.get_terminal_size((100, 24)).columns, 120), 60)
-    card = tracking.run_card(run, parent, card_facts(cfg, splits, trainer), width)
-    LOG.info("%s", "\n" + card)
-    claim = parse_claim(tracking.read_record(run.path).run["expect"])
-    known = [f"{split}/{score}" for split in ("val", "test") if splits.get(split) is not None for score in scores]
-    if claim is not None and claim.metric not in known and not claim.metric.startswith("train/"):
-        LOG.warning("--expect: this run gives no %s; it gives %s", claim.metric, ", ".join(known))
-
-
-def try_batches(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
-    """One batch of each split through model and loss, and one backward pass."""
-    rows = []
-    for split in ("train", "val", "test"):
-        if splits.get(split) is None:
-            continue
-        batch = trainer.prepare(next(iter(make_data_loader(cfg, split, splits))))
-        trainer.task.train(split == "train")
-        _, losses = trainer.task(batch)
-        loss = total_loss(losses)
-        if split == "train":
-            loss.backward()
-        image = batch["image"]
-        rows.append(
-            (
-                split,
-                f"batch {list(image.shape)} {image.dtype}, from {image.min():.2f} to {image.max():.2f}; loss {loss.item():.4f}",
-            )
-        )
-    return rows
 
 
 def load_best(path: Path, trainer_task: Any) -> None:
@@ -246,8 +168,8 @@ def record_failure(run: Any, error: BaseException) -> int:
         reason, code = str(error), error.exit_code
         LOG.error("%s", reason)
     else:
-        reason = f"{type(error).__name__}: {error}"[:500]
-        LOG.exception("the run failed: %s", reason)
+        reason = blame(error)[:500]
+        LOG.exception("%s", report(error))
     run.finish("failed", reason)
     return code
 

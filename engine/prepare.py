@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import os
+from collections.abc import Collection
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine import distributed
 from engine.task import Task
 from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.engine")
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,6 +39,75 @@ def choose_device(name: str) -> torch.device:
             "take --device auto or --device cpu"
         )
     return _local(device)
+
+
+def set_matmul_precision(name: str) -> None:
+    """How exact float32 matrix products have to be, for the whole process; "" leaves torch's own setting.
+
+    "high" and "medium" let them run in TF32 or bf16 where the hardware has it: faster, with fewer digits.
+    """
+    if name:
+        torch.set_float32_matmul_precision(name)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles something tiny: only trying tells whether a compiler, its headers and (on CUDA) Triton are there.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # torch raises many kinds
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        needed = "Triton" if device.type == "cuda" else "a C++ compiler (such as g++; CXX names another)"
+        raise UserError(
+            f"MODEL.COMPILE: torch.compile does not work here ({said[0][:200]}); install {needed}, or set MODEL.COMPILE false"
+        ) from error
+
+
+def check_batch_norm(model: nn.Module, sample: Tensor, sizes: Collection[int], *, batch: int) -> None:
+    """Batch normalisation cannot train on one value a channel: said before the run, not at the end of its first epoch.
+
+    What a layer sees depends on the model (one image has many pixels, one vector has none to spare), so a copy is tried.
+
+    Args:
+        sample: one image, 1 x C x H x W, on the model's device.
+        sizes: of the training micro-batches, over all ranks.
+        batch: SOLVER.IMS_PER_BATCH, for the message.
+
+    Raises:
+        UserError: some training batch has one sample and a layer would refuse it.
+    """
+    norms = {m: name for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    if 1 not in sizes or not norms or any(isinstance(m, nn.SyncBatchNorm) for m in norms):
+        return  # synchronised layers see the samples of all ranks
+    refused = _refuses_one(model, sample)
+    if refused:
+        which = "each training batch has" if set(sizes) <= {0, 1} else "one training batch of an epoch (its tail) has"
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {batch}: {which} one sample per rank and micro-batch, of which batch normalisation "
+            f"({refused}) cannot train; set DATALOADER.DROP_LAST true, or change SOLVER.IMS_PER_BATCH or SOLVER.ACCUMULATE"
+        )
+    if set(sizes) <= {0, 1}:
+        LOG.warning("batch normalisation sees one sample at a time: its statistics are those of a single image")
+
+
+def _refuses_one(model: nn.Module, sample: Tensor) -> str:
+    """The name of the layer that refuses a single sample in training; "" where none does."""
+    seen: list[str] = []
+    with torch.random.fork_rng(devices=[sample.device] if sample.device.type == "cuda" else []), torch.no_grad():
+        try:
+            copied = copy.deepcopy(model).train()
+            for name, module in copied.named_modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.register_forward_pre_hook(lambda _, __, name=name: seen.append(name))
+            copied(sample)
+        except ValueError as error:
+            return seen[-1] if seen and "more than 1 value per channel" in str(error) else ""
+        except Exception:  # whatever else a model says of such an image is not this check's matter
+            return ""
+    return ""
 
 
 def _local(device: torch.device) -> torch.device:

@@ -18,12 +18,14 @@ class Task(nn.Module):
         model: `model(image: B x C x H x W) -> Tensor | dict[str, Tensor]`.
         loss: `loss(outputs, batch) -> dict[str, Tensor]`, each a mean over samples; entries whose name begins with
             "loss" are summed and trained on, all are logged.
+        names: what the config calls the two, for messages.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, names: tuple[str, str] = ("", "")) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.names = names
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""

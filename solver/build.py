@@ -9,10 +9,27 @@ import torch
 from torch import nn
 
 from config import Config
+from solver.lr_scaling import arithmetic, scale_factor
 from solver.optimizer import build_optimizer
 from solver.param_groups import make_groups
 from solver.schedules import SCHEDULES
 from utils.errors import UserError
+
+
+def effective_lr(cfg: Config) -> float:
+    """The peak rate: SOLVER.BASE_LR, scaled with the batch where SOLVER.LR_SCALING says so. The config stays as it is.
+
+    Raises:
+        UserError: SOLVER.LR_SCALING without SOLVER.LR_SCALING_BATCH.
+    """
+    solver = cfg.SOLVER
+    return solver.BASE_LR * scale_factor(solver.LR_SCALING, solver.IMS_PER_BATCH, solver.LR_SCALING_BATCH)
+
+
+def describe_lr(cfg: Config) -> str:
+    """How the peak rate comes about, for the run card: `0.1 x 256/64 = 0.4 (linear in the batch)`."""
+    solver = cfg.SOLVER
+    return arithmetic(solver.LR_SCALING, solver.BASE_LR, solver.IMS_PER_BATCH, solver.LR_SCALING_BATCH)
 
 
 def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
@@ -31,7 +48,7 @@ def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
         patterns=solver.PARAM_GROUPS,
     )
     return build_optimizer(
-        solver.OPTIMIZER_NAME, groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, arguments=solver.OPTIMIZER_ARGS
+        solver.OPTIMIZER_NAME, groups, lr=effective_lr(cfg), momentum=solver.MOMENTUM, arguments=solver.OPTIMIZER_ARGS
     )
 
 
@@ -44,7 +61,10 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
     solver = cfg.SOLVER
     warmup = solver.WARMUP_ITERS
     if warmup >= max(total_steps, 1) > 0 and warmup > 0:
-        raise UserError(f"SOLVER.WARMUP_ITERS {warmup} is not shorter than the run of {total_steps} steps")
+        raise UserError(
+            f"SOLVER.WARMUP_ITERS {warmup} is not shorter than the run of {total_steps} steps; lower it, or raise "
+            "SOLVER.MAX_EPOCHS"
+        )
     factory = SCHEDULES.get(solver.SCHEDULE)
     facts = {
         "total_steps": max(total_steps, 1),
@@ -55,7 +75,7 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
     }
     names = inspect.signature(factory).parameters
     schedule = factory(**{name: value for name, value in facts.items() if name in names})
-    base, linear, start = solver.BASE_LR, solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
+    base, linear, start = effective_lr(cfg), solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
     if not warmup or "warmup_steps" in names:
         return lambda step: base * schedule(step)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,4 +43,9 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
         code = 0
     except KeyboardInterrupt:
         code = 130
+    except Exception as error:
+        from engine.blame import report
+
+        print(f"error: {report(error)}\n{''.join(traceback.format_exception(error))}", file=sys.stderr)
+        code = 1
     sys.exit(code)

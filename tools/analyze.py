@@ -1,11 +1,16 @@
-"""Look at data and model before training.
+"""Look at data, model and solver before training; no run is made or touched.
 
-python tools/analyze.py data --config-file configs/x.yml     counts, classes, mean and std, a grid of samples
-python tools/analyze.py model --config-file configs/x.yml    layers, parameters, FLOPs
+python tools/analyze.py data --config-file configs/x.yml      counts, classes, mean and std, a grid of samples
+python tools/analyze.py model --config-file configs/x.yml     layers, parameters, FLOPs
+python tools/analyze.py lr-find --config-file configs/x.yml   the learning-rate range test: a picture and a suggestion
+python tools/analyze.py schedule --config-file configs/x.yml  the learning rate of the whole run, as a picture
+python tools/analyze.py profile --config-file configs/x.yml   where a step's time goes
 """
 
 from __future__ import annotations
 
+import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,15 +24,115 @@ from utils.logger import setup_logger
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command named first."""
-    commands = {"data": show_data, "model": show_model}
-    if not argv or argv[0] not in commands:
-        known = ", ".join(commands)
-        raise UserError(f"analyze.py COMMAND --config-file FILE [KEY VALUE ...], with COMMAND one of {known}")
+    args = config.parse_arguments(argv, tool="analyze")
     setup_logger()
-    return commands[argv[0]](config.load(config.parse_arguments(list(argv[1:]))))
+    commands = {
+        "data": show_data,
+        "model": show_model,
+        "lr-find": find_lr,
+        "schedule": show_schedule,
+        "profile": show_profile,
+    }
+    if args.steps < 0 or args.steps and args.command not in ("lr-find", "profile"):
+        raise UserError("--steps is a number of at least 1, for lr-find and profile")
+    if args.file and args.command == "model":
+        raise UserError("model draws nothing: --file is for the other commands")
+    return commands[args.command](config.load(args), args)
 
 
-def show_data(cfg: config.Config) -> int:
+def picture(cfg: config.Config, args: argparse.Namespace, ending: str) -> Path:
+    """--file, or a name in the working directory."""
+    path = Path(args.file or f"{cfg.NAME or 'run'}_{ending}.png")
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--file {path}: a picture is a .png, .pdf or .svg file")
+    return path
+
+
+def find_lr(cfg: config.Config, args: argparse.Namespace) -> int:
+    """The range test; what it suggests is a SOLVER.BASE_LR, before any scaling with the batch."""
+    from train_net import build
+
+    from engine.lr_finder import draw_range_test, range_test
+    from engine.prepare import choose_device
+    from solver import effective_lr
+
+    path = picture(cfg, args, "lr_find")
+    cfg, _, trainer = build(cfg, choose_device(cfg.MODEL.DEVICE))
+    test = range_test(trainer, steps=args.steps or 150)
+    base = float(f"{test.suggestion * cfg.SOLVER.BASE_LR / effective_lr(cfg):.2g}")
+    end = f"the loss exploded at {test.rates[-1]:.2g}" if test.exploded else f"the test ended at {test.rates[-1]:.2g}"
+    print(f"the loss falls fastest at {test.suggestion:.2g}, is least at {test.lowest:.2g}; {end} (step {len(test.rates)})")
+    print(f"picture: {draw_range_test(test, path, f'{cfg.NAME or cfg.MODEL.NAME}: range test, {cfg.SOLVER.OPTIMIZER_NAME}')}")
+    print(f"suggested: SOLVER.BASE_LR {base:g} (now {cfg.SOLVER.BASE_LR:g})")
+    words = ["--config-file", args.config_file] if args.config_file else []
+    words += [word for o in args.overrides if o.key != "SOLVER.BASE_LR" for word in (o.key, o.text)]
+    print(shlex.join(["python", "tools/train_net.py", *words, "SOLVER.BASE_LR", f"{base:g}"]))
+    return 0
+
+
+def show_schedule(cfg: config.Config, args: argparse.Namespace) -> int:
+    """The rate at the steps that tell, per parameter group where factors differ; and the picture."""
+    from rich.console import Console
+    from rich.table import Table
+    from train_net import build
+
+    from engine.prepare import choose_device
+    from engine.schedule_view import Outline, draw_schedule, group_lines
+    from solver import describe_lr
+
+    path = picture(cfg, args, "schedule")
+    cfg, _, trainer = build(cfg, choose_device(cfg.MODEL.DEVICE))
+    solver, groups = cfg.SOLVER, trainer.optimizer.param_groups
+    factors = {group["name"]: group["lr_factor"] for group in groups}
+    milestones = solver.STEPS if solver.SCHEDULE == "multi_step" else ()
+    outline = Outline(trainer.schedule, trainer.total_steps, trainer.steps_per_epoch, solver.WARMUP_ITERS, milestones, factors)
+    table = Table("step", "epoch", "", "rate", title=f"{solver.OPTIMIZER_NAME}, {solver.SCHEDULE}; {describe_lr(cfg)}")
+    for column in (0, 1, 3):
+        table.columns[column].justify = "right"
+    for step, what in outline.telling_steps():
+        table.add_row(f"{step:,}", f"{step / outline.steps_per_epoch:.1f}", what, f"{outline.schedule(step):.4g}")
+    console = Console()
+    console.print(table)
+    console.print("\n".join(group_lines(groups, outline.peak())), highlight=False)
+    if late := outline.unreached():
+        console.print(f"WARNING SOLVER.STEPS {late}: never reached, the run ends after {outline.total_steps}", highlight=False)
+    title = f"{cfg.NAME or 'run'}: {solver.SCHEDULE}"
+    console.print(f"picture: {draw_schedule(outline, path, title)}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def show_profile(cfg: config.Config, args: argparse.Namespace) -> int:
+    """Shares of a step by phase and by operator; a Chrome trace where --file says."""
+    from rich.console import Console
+    from rich.table import Table
+    from train_net import build
+
+    from engine.preflight_table import duration
+    from engine.prepare import choose_device
+    from engine.profiling import profile_steps
+
+    trace = Path(args.file) if args.file else None
+    if trace is not None and trace.suffix != ".json":
+        raise UserError(f"--file {trace}: a Chrome trace is a .json file")
+    cfg, _, trainer = build(cfg, choose_device(cfg.MODEL.DEVICE))
+    result = profile_steps(trainer, steps=args.steps or 10, trace=trace)
+    console = Console()
+    title = f"a step of {cfg.SOLVER.IMS_PER_BATCH} samples: {duration(result.step)} (mean of {result.steps})"
+    table = Table("phase", "time", "share", "", title=title)
+    for name, seconds in result.phases.items():
+        share = seconds / result.step
+        table.add_row(name, duration(seconds), f"{share:.0%}", "\u2588" * round(30 * share))
+    console.print(table)
+    table = Table("operator (its own time)", "calls a step", "time a step", "share", title="under torch's profiler")
+    for row in result.operators:
+        table.add_row(row.name[:60], f"{row.calls:g}", duration(row.seconds), f"{row.share:.0%}")
+    console.print(table)
+    if trace is not None:
+        console.print(f"trace: {trace}; open it in chrome://tracing or ui.perfetto.dev", soft_wrap=True, highlight=False)
+    return 0
+
+
+def show_data(cfg: config.Config, args: argparse.Namespace) -> int:
     """Counts, class histogram, pixel statistics; a picture of augmented samples in the working directory."""
     from rich.console import Console
     from rich.table import Table
@@ -49,7 +154,7 @@ def show_data(cfg: config.Config) -> int:
     shown = [", ".join(f"{value:.4f}" for value in values) for values in (mean, std)]
     console.print(f"pixels of {seen} training samples: mean ({shown[0]}), std ({shown[1]}), fractions of full scale")
     console.print(f"normalised with: mean {tuple(splits.train.mean)}, std {tuple(splits.train.std)}")
-    path = draw_samples(cfg, splits, Path(f"{cfg.NAME or 'data'}_samples.png"))
+    path = draw_samples(cfg, splits, picture(cfg, args, "samples"))
     console.print(f"augmented training samples: {path}")
     return 0
 
@@ -88,7 +193,7 @@ def draw_samples(cfg: config.Config, splits: Any, path: Path) -> Path:
     return path
 
 
-def show_model(cfg: config.Config) -> int:
+def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     """Each layer with its output and parameters; the sum, and the FLOPs of one sample by torch's own counter."""
     import torch
     from rich.console import Console

@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
 def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, resumed: bool = False) -> int:
     """Hooks, the loop, the test of the best weights, the last status."""
     from engine.build import build_hooks
-    from engine.launch import finish, print_card, record_failure
+    from engine.card import print_card
+    from engine.launch import finish, record_failure
     from engine.resume import restore
 
     add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
@@ -129,13 +131,18 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
 
 
 def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
-    """One batch of each split through model and loss, forward and backward; nothing is written."""
-    from engine.launch import card_facts, try_batches
+    """The preflight of engine/preflight.py: 0 if all is well, 1 if not; nothing is written."""
+    from engine import distributed
+    from engine.build import build_preflight
+    from engine.card import card_facts
+    from engine.preflight_table import Finding, print_findings
 
-    for label, text in [*card_facts(cfg, splits, trainer), *try_batches(cfg, splits, trainer)]:
-        print(f"{label:>12}  {text}")
-    print("dry run: everything fits; nothing was written")
-    return 0
+    facts = [Finding(label, "", text) for label, text in card_facts(cfg, splits, trainer)]
+    with tempfile.TemporaryDirectory(prefix="fieldbook-dry-run-") as scratch:
+        findings = build_preflight(cfg, splits, trainer, Path(scratch)).run()
+    if distributed.is_main():
+        print_findings([*facts, *findings])
+    return int(any(distributed.gather(any(finding.verdict == "wrong" for finding in findings))))
 
 
 def ask_why() -> str:

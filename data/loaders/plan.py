@@ -59,15 +59,26 @@ class TrainingPlan:
         order = self.order(epoch)
         return [self._batch(order, number) for number in range(first, len(self))]
 
+    def sizes(self, whole_epoch: bool = True) -> set[int]:
+        """How many samples a micro-batch of any rank may have; without `whole_epoch`, in the first window only."""
+        windows = {min(self.window, self.length)}
+        if whole_epoch and not self.drop_last and self.length % self.window:
+            windows.add(self.length % self.window)
+        pieces = range(self.world_size * self.parts)
+        return {high - low for size in windows for low, high in (self._piece(size, number) for number in pieces)}
+
     def _batch(self, order: numpy.ndarray, number: int) -> Rows:
         window, part = divmod(number, self.parts)
         start = window * self.window
         size = min(self.window, self.length - start)
+        low, high = self._piece(size, self.rank * self.parts + part)
+        positions = numpy.arange(start + low, start + high)
+        return order[positions], positions
+
+    def _piece(self, size: int, number: int) -> tuple[int, int]:
+        """Where micro-batch `number` of a window of `size` samples begins and ends: the first ones get one more."""
         pieces = self.world_size * self.parts
-        piece = self.rank * self.parts + part
-        low, high = start - (-size * piece // pieces), start - (-size * (piece + 1) // pieces)
-        positions = numpy.arange(low, high)
-        return order[low:high], positions
+        return -(-size * number // pieces), -(-size * (number + 1) // pieces)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class ProcessLoader(Loader):
                 yield batch, complaints
         except RuntimeError as error:
             text = " ".join(str(error).split())
-            if "DataLoader" not in text:
+            if "DataLoader" not in text or "Original Traceback" in text:  # raised by the data set's own code
                 raise
             raise RunFailed(
                 f"a data worker failed: {text[:300]}; too little memory or /dev/shm, or a sample that hangs: try "

@@ -1,0 +1,71 @@
+"""A trainer borrowed for a test: steps without a run, and afterwards everything is as it was."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from engine.task import Batch
+from engine.trainer import Trainer
+from utils.errors import RunFailed
+
+
+@contextmanager
+def borrowed(trainer: Trainer) -> Iterator[None]:
+    """Within, the trainer may take steps; afterwards its schedule and all that is registered with it are put back."""
+    kept, schedule = snapshot(trainer.state_dict()), trainer.schedule
+    trainer.task.train()
+    try:
+        yield
+    finally:
+        trainer.schedule = schedule
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer.load_state_dict(kept)
+
+
+def windows(trainer: Trainer, first: int = 0) -> Iterator[list[Batch]]:
+    """The batches of step `first` of the first epoch on this rank, then of each further one, epoch after epoch."""
+    epoch = 0
+    while True:
+        trainer.loader.set_position(epoch, first * trainer.accumulate)
+        batches = iter(trainer.loader)
+        for _ in range(first, trainer.steps_per_epoch):
+            window = [batch for _, batch in zip(range(trainer.accumulate), batches, strict=False)]
+            yield [batch for batch in window if len(batch["index"])]
+        epoch, first = epoch + 1, 0
+
+
+def step_losses(trainer: Trainer, window: list[Batch], rate: float | None = None) -> dict[str, float]:
+    """Takes a step, at `rate` or at the schedule's; its named losses over all ranks, {"loss": nan} where it was refused
+    because they are not finite."""
+    if rate is not None:
+        trainer.schedule = lambda step: rate
+    trainer.meter.reset()
+    skipped = trainer.skipped_steps
+    try:
+        trainer.train_step(window)
+        named = trainer.read_losses()
+    except RunFailed:
+        return {"loss": math.nan}
+    return {"loss": math.nan} if trainer.skipped_steps > skipped else named
+
+
+def total(losses: Mapping[str, float]) -> float:
+    """The sum of what is trained on."""
+    return sum(value for name, value in losses.items() if name.startswith("loss"))
+
+
+def snapshot(state: Any) -> Any:
+    """A copy that shares nothing, its tensors on the CPU, where they do not count as the run's own memory."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu().clone()
+    if isinstance(state, dict):
+        return {key: snapshot(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(snapshot(value) for value in state)
+    return copy.deepcopy(state)

@@ -1,0 +1,73 @@
+"""The engine's rows of the run card: data, model, batch arithmetic, steps, rate, seed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import Any
+
+import torch
+
+import tracking
+from config import Config
+from data import Splits
+from engine import distributed
+from engine.build import build_evaluator
+from engine.trainer import Trainer
+from solver import describe_lr, effective_lr
+from tracking.judging.claim import parse as parse_claim
+
+LOG = logging.getLogger("fieldbook.engine")
+
+
+def device_name(device: torch.device) -> str:
+    """cuda:0 (NVIDIA ...), cpu, mps."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
+    """The rows of the run card that only the engine knows."""
+    solver, ranks = cfg.SOLVER, distributed.world_size()
+    sizes = [f"{name} {len(part)}" for name in ("train", "val", "test") if (part := splits.get(name)) is not None]
+    count = sum(p.numel() for p in trainer.task.model.parameters())
+    warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
+    loader: Any = trainer.loader
+    return [
+        ("data", f"{splits.train.name}: {', '.join(sizes)}; {len(splits.classes) or 'no'} classes; loader {loader.describe()}"),
+        ("model", f"{cfg.MODEL.NAME}, {count:,} parameters, on {device_name(trainer.device)}, {solver.PRECISION}"),
+        *batch_facts(solver.IMS_PER_BATCH, ranks, solver.ACCUMULATE),
+        ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
+        ("rate", f"{solver.OPTIMIZER_NAME} at {effective_lr(cfg):g}, {solver.SCHEDULE}{warmup}; {describe_lr(cfg)}"),
+        ("seed", f"{cfg.SEED} (splits {cfg.DATASETS.SPLIT_SEED})"),
+    ]
+
+
+def batch_facts(batch: int, ranks: int, accumulate: int) -> list[tuple[str, str]]:
+    """The arithmetic of a step's samples, and a warning where they do not divide: right all the same, but uneven."""
+    pieces = ranks * accumulate
+    share = f"{batch // pieces}" if batch % pieces == 0 else f"{batch // pieces} or {batch // pieces + 1}"
+    rows = [("batch", f"{share} per rank x {ranks} ranks x {accumulate} accumulated = {batch} a step")]
+    if batch % pieces:
+        near = sorted({max(batch // pieces, 1) * pieces, (batch // pieces + 1) * pieces})
+        rows.append(
+            (
+                "batch",
+                f"WARNING {batch} samples do not divide by {pieces} (ranks x SOLVER.ACCUMULATE): each sample still counts "
+                f"the same, but batches are uneven; SOLVER.IMS_PER_BATCH {' or '.join(map(str, near))} would divide",
+            )
+        )
+    return rows
+
+
+def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None) -> None:
+    """The run card, to the screen and into log.txt; a warning where the claim is about a score that the run does not give."""
+    scores = [*build_evaluator(cfg, splits.num_classes, trainer.device).compute(), "loss"]  # over ranks, so on every rank
+    if not distributed.is_main():
+        return
+    width = max(min(shutil.get_terminal_size((100, 24)).columns, 120), 60)
+    card = tracking.run_card(run, parent, card_facts(cfg, splits, trainer), width)
+    LOG.info("%s", "\n" + card)
+    claim = parse_claim(tracking.read_record(run.path).run["expect"])
+    known = [f"{split}/{score}" for split in ("val", "test") if splits.get(split) is not None for score in scores]
+    if claim is not None and claim.metric not in known and not claim.metric.startswith("train/"):
+        LOG.warning("--expect: this run gives no %s; it gives %s", claim.metric, ", ".join(known))
