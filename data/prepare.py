@@ -14,6 +14,7 @@ class Prepare:
 
     Args:
         mean, std: fractions of full scale, one a channel; () leaves images at 0 to 1.
+        repeat: how often the one channel of a grey image is laid side by side, for networks that take RGB; 1: not at all.
         size: pixels (height, width) of a test image, for whoever uses the model elsewhere; () where images vary.
     """
 
@@ -23,10 +24,12 @@ class Prepare:
         std: Sequence[float],
         device: torch.device,
         *,
+        repeat: int = 1,
         size: Sequence[int] = (),
         channels_last: bool = False,
     ) -> None:
         self.mean, self.std, self.size, self.device = tuple(mean), tuple(std), tuple(size), device
+        self.repeat = repeat
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         shape = (1, -1, 1, 1)
         # (x / 255 - mean) / std in one multiplication and one addition
@@ -37,10 +40,13 @@ class Prepare:
         moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
         image = moved["image"]
         if image.dtype == torch.uint8:
-            image = image.to(torch.float32).mul_(self._scale).add_(self._shift)
+            image = image.to(torch.float32)
+            if self.repeat > 1:
+                image = image.repeat(1, self.repeat, 1, 1)
+            image = image.mul_(self._scale).add_(self._shift)
             moved["image"] = image.contiguous(memory_format=self._format)
         return moved
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a checkpoint: what has to be done to an image before the model sees it."""
-        return {"mean": list(self.mean), "std": list(self.std), "size": list(self.size), "scale": 255}
+        return {"mean": list(self.mean), "std": list(self.std), "size": list(self.size), "scale": 255, "repeat": self.repeat}

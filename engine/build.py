@@ -9,7 +9,7 @@ import torch
 
 from config import Config
 from data import Splits, build_prepare, make_data_loader
-from data.build import image_size
+from data.build import channels_seen, image_size
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.evaluators import EVALUATORS
@@ -36,11 +36,10 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     Raises:
         UserError: names or sizes that do not fit.
     """
-    channels = splits.train.channels
-    if cfg.MODEL.IN_CHANNELS not in (0, channels):
-        raise UserError(f"MODEL.IN_CHANNELS is {cfg.MODEL.IN_CHANNELS}, the images of {splits.train.name} have {channels}")
     classes = splits.num_classes
-    model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
+    model = build_model(
+        cfg, in_channels=channels_seen(cfg, splits.train), num_classes=classes, image_size=image_size(cfg, splits)
+    )
     return Task(model, build_loss(cfg, num_classes=classes))
 
 

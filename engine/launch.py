@@ -15,7 +15,7 @@ from torch import nn
 import config
 import tracking
 from config import Config
-from data import Splits, make_data_loader, summary
+from data import Splits, channels_seen, make_data_loader, summary
 from engine import distributed
 from engine.checkpoint import load_checkpoint
 from engine.prepare import choose_device
@@ -126,8 +126,11 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     count = sum(p.numel() for p in trainer.task.model.parameters())
     warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
     loader: Any = trainer.loader
+    channels = channels_seen(cfg, splits.train)
+    grey = f"; grey, repeated to {channels} channels" if channels != splits.train.channels else ""
+    classes = f"{len(splits.classes) or 'no'} classes{grey}"
     return [
-        ("data", f"{splits.train.name}: {', '.join(sizes)}; {len(splits.classes) or 'no'} classes; loader {loader.describe()}"),
+        ("data", f"{splits.train.name}: {', '.join(sizes)}; {classes}; loader {loader.describe()}"),
         ("model", f"{cfg.MODEL.NAME}, {count:,} parameters, on {device_name(trainer.device)}, {solver.PRECISION}"),
         ("batch", f"{per_rank:g} per rank x {ranks} ranks x {solver.ACCUMULATE} accumulated = {solver.IMS_PER_BATCH} a step"),
         ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
