@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,21 +13,25 @@ from data import Splits, build_prepare, make_data_loader
 from data.build import channels_seen, image_size
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
+from engine.distillation.build import add_teacher
 from engine.evaluators import EVALUATORS
 from engine.hooks import HOOKS, Hook
 from engine.hooks.checkpoints import CheckpointHook
 from engine.hooks.early_stop import EarlyStopHook
 from engine.hooks.evaluation import EvaluationHook
 from engine.hooks.logging import LoggingHook
+from engine.hooks.plateau import PlateauHook
 from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
+from engine.hooks.swa import SWAHook
 from engine.hooks.tensorboard import TensorBoardHook
+from engine.hooks.thaw import ThawHook
 from engine.inference import Evaluator, evaluate
 from engine.prepare import prepare_model
 from engine.task import Task
 from engine.trainer import AUTOCAST, Trainer
-from modeling import build_loss, build_model
-from solver import ModelEMA, make_lr_scheduler, make_optimizer
+from modeling import Freezing, build_loss, build_model, layer_depths
+from solver import ModelSWA, make_average, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
 
 
@@ -91,26 +96,34 @@ def check_hooks(cfg: Config, splits: Splits, device: torch.device) -> None:
     """What `build_hooks` would find wrong, found before there is a run.
 
     Raises:
-        UserError: an unknown evaluator, score or hook, or early stopping without validation.
+        UserError: an unknown evaluator, score or hook, or one that listens to a validation that there is not.
     """
     primary_metric(cfg, build_evaluator(cfg, splits.num_classes, device).compute())
     for name in cfg.HOOKS:
         HOOKS.get(name)
-    if cfg.SOLVER.EARLY_STOP and splits.val is None:
-        raise UserError("SOLVER.EARLY_STOP needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
+    for key, listens in (("EARLY_STOP", cfg.SOLVER.EARLY_STOP), ("SCHEDULE plateau", cfg.SOLVER.SCHEDULE == "plateau")):
+        if listens and splits.val is None:
+            raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
 
 
 def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device) -> Trainer:
-    """A trainer without hooks: they need a run (`build_hooks`), and what is wrong is to be said before there is one.
+    """A trainer without the hooks that need a run (`build_hooks`): what is wrong is to be said before there is one.
 
     Raises:
         UserError: whatever of data, solver and device does not fit.
     """
     check_precision(cfg, device)
     check_hooks(cfg, splits, device)
-    solver = cfg.SOLVER
+    solver, ema = cfg.SOLVER, make_average(cfg, task.to(device).model)
+    prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device), device)
+    freezing = Freezing(task.model, cfg.MODEL.FREEZE, task.filled) if cfg.MODEL.FREEZE else None
+    optimizer = make_tuned_optimizer(cfg, task)  # of frozen weights too: it leaves alone what has no gradient
+    if freezing is not None:
+        freezing.apply()
+        task.still = freezing.norms
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
-    wrapped = prepare_model(
+    wrap = partial(
+        prepare_model,
         task,
         device,
         channels_last=cfg.MODEL.CHANNELS_LAST,
@@ -119,26 +132,42 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     )
     trainer = Trainer(
         task,
-        make_optimizer(cfg, task),
+        optimizer,
         lambda step: solver.BASE_LR,
         loader,
-        build_prepare(cfg, splits, device),
+        prepare,
         device=device,
         max_epochs=solver.MAX_EPOCHS,
         max_steps=solver.MAX_STEPS,
-        wrapped=wrapped,
+        wrapped=wrap(),
         accumulate=solver.ACCUMULATE,
         precision=solver.PRECISION,
         clip_norm=solver.CLIP_NORM,
-        ema=ModelEMA(task.model, solver.EMA_DECAY) if solver.EMA_DECAY else None,
+        ema=ema,
         nonfinite=solver.NONFINITE,
     )
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
+    if freezing is not None and cfg.MODEL.FREEZE_EPOCHS:
+        trainer.add_hooks([ThawHook(freezing, cfg.MODEL.FREEZE_EPOCHS, wrap)])
+    if isinstance(ema, ModelSWA):
+        trainer.add_hooks([SWAHook(ema, solver.SWA_EPOCHS)])
     return trainer
 
 
+def make_tuned_optimizer(cfg: Config, task: Task) -> torch.optim.Optimizer:
+    """The optimizer, with lower rates for the layers near the image and others for new ones, where that is asked for.
+
+    Raises:
+        UserError: keys of the solver that do not fit each other or the model.
+    """
+    if cfg.SOLVER.LAYER_DECAY == 1 and cfg.SOLVER.NEW_LR_FACTOR == 1:
+        return make_optimizer(cfg, task)
+    depths = {f"model.{name}": depth for name, depth in layer_depths(task.model).items()}
+    return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled})
+
+
 def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:
-    """The hooks in their order: numbers, validation, early stop, checkpoints, signals, then the user's own."""
+    """The hooks in their order: numbers, validation, plateau, early stop, checkpoints, signals, then the user's own."""
     device, solver = trainer.device, cfg.SOLVER
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     evaluation = None
@@ -164,11 +193,28 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     if main:
         hooks += [TensorBoardHook(run.events_dir), ProgressHook()]
     hooks += [evaluation] if evaluation is not None else []
+    if solver.SCHEDULE == "plateau" and evaluation is not None:
+        hooks.append(make_plateau(cfg, trainer, evaluation))
     if solver.EARLY_STOP and evaluation is not None:
         hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
     # After everything that changes state at an epoch's end, so that what is saved knows of it.
     hooks += [checkpoints, SignalHook(checkpoints)]
     return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
+
+
+def make_plateau(cfg: Config, trainer: Trainer, evaluation: EvaluationHook) -> PlateauHook:
+    """The hook that lowers the rate; from now on the trainer asks it for the rate of a step."""
+    solver = cfg.SOLVER
+    hook = PlateauHook(
+        evaluation,
+        trainer.schedule,
+        gamma=solver.GAMMA,
+        patience=solver.PLATEAU_PATIENCE,
+        threshold=solver.PLATEAU_THRESHOLD,
+        least=solver.PLATEAU_MIN_LR / solver.BASE_LR,
+    )
+    trainer.schedule = hook.rate
+    return hook
 
 
 def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:

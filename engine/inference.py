@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from engine.meters import MeanMeter
-from engine.task import Batch, Outputs, Task, total_loss
+from engine.task import Batch, Outputs, Task, with_total
 
 
 class Evaluator(Protocol):
@@ -49,15 +48,10 @@ def evaluate(
             batch = prepare(raw)
             with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 outputs, losses = task(batch)
-            meter.add(_with_total(losses), len(batch["index"]))
+            meter.add(with_total(losses), len(batch["index"]))
             evaluator.update(outputs, batch)
             if on_batch is not None:
                 on_batch(outputs, batch)
     finally:
         task.train(was_training)
     return {**evaluator.compute(), **meter.read()}
-
-
-def _with_total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Named losses with their sum as "loss", where the parts have other names."""
-    return losses if "loss" in losses else {"loss": total_loss(losses), **losses}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import config
 import tracking
@@ -19,7 +18,7 @@ from data import Splits, channels_seen, make_data_loader, summary
 from engine import distributed
 from engine.checkpoint import load_checkpoint
 from engine.prepare import choose_device
-from engine.task import total_loss
+from engine.task import Task, total_loss
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
@@ -42,11 +41,26 @@ def find_weights(text: str, folder: Path) -> Path:
     return path
 
 
-def load_start_weights(cfg: Config, model: nn.Module) -> None:
-    """MODEL.WEIGHTS into a fresh model, with a line on what matched."""
+def name_runs(cfg: Config) -> dict[str, str]:
+    """Keys that name other runs -> those runs' ids: what `last` means today it will not mean when this run goes on.
+
+    Raises:
+        UserError: a run does not exist.
+    """
+    folder, named = Path(cfg.OUTPUT_DIR or "exp"), {}
+    for key in ("MODEL.WEIGHTS", "DISTILL.TEACHER"):
+        text = cfg.flat()[key]
+        if text and not Path(text).exists():
+            named[key] = tracking.find_run(folder, text).name
+    return named
+
+
+def load_start_weights(cfg: Config, task: Task) -> None:
+    """MODEL.WEIGHTS into the fresh model of a task, with a line on what matched; the task notes what was filled."""
     if cfg.MODEL.WEIGHTS:
         path = find_weights(cfg.MODEL.WEIGHTS, Path(cfg.OUTPUT_DIR or "exp"))
-        report = load_weights(model, load_state_file(path), cfg.MODEL.WEIGHTS_ALLOW)
+        report = load_weights(task.model, load_state_file(path), cfg.MODEL.WEIGHTS_ALLOW)
+        task.filled = frozenset(report.matched)
         LOG.info("weights from %s: %s", path, report.text())
 
 
@@ -123,7 +137,11 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     solver, ranks = cfg.SOLVER, distributed.world_size()
     per_rank = solver.IMS_PER_BATCH / ranks / solver.ACCUMULATE
     sizes = [f"{name} {len(part)}" for name in ("train", "val", "test") if (part := splits.get(name)) is not None]
-    count = sum(p.numel() for p in trainer.task.model.parameters())
+    count = f"{sum(p.numel() for p in trainer.task.model.parameters()):,} parameters"
+    frozen = sum(p.numel() for p in trainer.task.model.parameters() if not p.requires_grad)
+    if frozen:
+        epochs = cfg.MODEL.FREEZE_EPOCHS
+        count += f" ({frozen:,} frozen{f' for {epochs} epochs' if epochs else ''})"
     warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
     loader: Any = trainer.loader
     channels = channels_seen(cfg, splits.train)
@@ -131,7 +149,7 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     classes = f"{len(splits.classes) or 'no'} classes{grey}"
     return [
         ("data", f"{splits.train.name}: {', '.join(sizes)}; {classes}; loader {loader.describe()}"),
-        ("model", f"{cfg.MODEL.NAME}, {count:,} parameters, on {device_name(trainer.device)}, {solver.PRECISION}"),
+        ("model", f"{cfg.MODEL.NAME}, {count}, on {device_name(trainer.device)}, {solver.PRECISION}"),
         ("batch", f"{per_rank:g} per rank x {ranks} ranks x {solver.ACCUMULATE} accumulated = {solver.IMS_PER_BATCH} a step"),
         ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
         ("rate", f"{solver.OPTIMIZER_NAME} at {solver.BASE_LR:g}, {solver.SCHEDULE}{warmup}; not scaled with the batch"),

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
 
 from config import Config
+from solver.ema import ModelEMA
 from solver.optimizer import build_optimizer
 from solver.param_groups import make_groups
+from solver.rate_factors import rate_factors
 from solver.schedules import SCHEDULES
+from solver.swa import ModelSWA
 from utils.errors import UserError
 
 
-def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(
+    cfg: Config, root: nn.Module, *, depths: Mapping[str, int] | None = None, filled: Collection[str] = ()
+) -> torch.optim.Optimizer:
     """The optimizer of all trainable parameters below `root` (a task, so that those of a loss are among them).
+
+    Args:
+        depths: name -> depth of those parameters that layer-wise decay and NEW_LR_FACTOR are for (the model's).
+        filled: names of those that MODEL.WEIGHTS filled.
 
     Raises:
         UserError: name, arguments or parameter groups that do not fit.
     """
     solver = cfg.SOLVER
+    factors = rate_factors(
+        depths or {}, filled, layer_decay=solver.LAYER_DECAY, new_factor=solver.NEW_LR_FACTOR if depths else 1.0
+    )
     groups = make_groups(
         root,
         weight_decay=solver.WEIGHT_DECAY,
@@ -29,10 +41,23 @@ def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         patterns=solver.PARAM_GROUPS,
+        rate_factors=factors,
     )
     return build_optimizer(
         solver.OPTIMIZER_NAME, groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, arguments=solver.OPTIMIZER_ARGS
     )
+
+
+def make_average(cfg: Config, model: nn.Module) -> ModelEMA | ModelSWA | None:
+    """The average of weights that is evaluated and kept as best, instead of the weights themselves; None without one.
+
+    Raises:
+        UserError: two of them are asked for.
+    """
+    decay, epochs = cfg.SOLVER.EMA_DECAY, cfg.SOLVER.SWA_EPOCHS
+    if decay and epochs:
+        raise UserError("SOLVER.EMA_DECAY and SOLVER.SWA_EPOCHS are two averages of the weights; set one of them to 0")
+    return ModelSWA(model) if epochs else ModelEMA(model, decay) if decay else None
 
 
 def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float]:
@@ -52,6 +77,7 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
         "warmup_factor": solver.WARMUP_FACTOR,
         "milestones": solver.STEPS,
         "gamma": solver.GAMMA,
+        "power": solver.POWER,
     }
     names = inspect.signature(factory).parameters
     schedule = factory(**{name: value for name, value in facts.items() if name in names})

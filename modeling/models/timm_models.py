@@ -47,4 +47,4 @@ def timm_model(name: str, in_channels: int, num_classes: int, image_size: tuple[
 
 
 def _no_drop_path(name: str) -> str:
-    return f"timm/{name} has no stochastic depth; timm's resnet*, convnext*, vit_*, swin_* and efficientnet* are among those with it"
+    return f"timm/{name} has no stochastic depth; timm's resnet*, convnext*, vit_*, swin_*, efficientnet* have it"
