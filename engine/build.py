@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -117,9 +117,11 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     solver, ema = cfg.SOLVER, make_average(cfg, task.to(device).model)
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device), device)
     freezing = Freezing(task.model, cfg.MODEL.FREEZE, task.filled) if cfg.MODEL.FREEZE else None
-    optimizer = make_tuned_optimizer(cfg, task)  # of frozen weights too: it leaves alone what has no gradient
-    if freezing is not None:
+    if freezing is not None and not cfg.MODEL.FREEZE_EPOCHS:
         freezing.apply()
+    optimizer = make_tuned_optimizer(cfg, task, freezing.names if freezing is not None else ())
+    if freezing is not None:
+        freezing.apply()  # what is frozen for a while has its place in the optimizer, which leaves alone what has no gradient
         task.still = freezing.norms
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     wrap = partial(
@@ -154,16 +156,20 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
-def make_tuned_optimizer(cfg: Config, task: Task) -> torch.optim.Optimizer:
+def make_tuned_optimizer(cfg: Config, task: Task, apart: Collection[str]) -> torch.optim.Optimizer:
     """The optimizer, with lower rates for the layers near the image and others for new ones, where that is asked for.
+
+    Args:
+        apart: names of the model's parameters that begin to train later.
 
     Raises:
         UserError: keys of the solver that do not fit each other or the model.
     """
+    later = {f"model.{name}" for name in apart}
     if cfg.SOLVER.LAYER_DECAY == 1 and cfg.SOLVER.NEW_LR_FACTOR == 1:
-        return make_optimizer(cfg, task)
+        return make_optimizer(cfg, task, apart=later)
     depths = {f"model.{name}": depth for name, depth in layer_depths(task.model).items()}
-    return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled})
+    return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled}, apart=later)
 
 
 def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:

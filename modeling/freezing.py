@@ -20,6 +20,7 @@ class Freezing:
         filled: names of the weights that MODEL.WEIGHTS filled.
 
     Attributes:
+        names: of the frozen parameters.
         norms: names of the batch normalisations whose weights are all frozen: they are to keep their statistics as well,
             which is up to whoever puts the model into training mode.
 
@@ -35,7 +36,8 @@ class Freezing:
             if not parameters.keys() & set(found):
                 raise UserError(f"MODEL.FREEZE: {_nothing(pattern, list(parameters))}")
             frozen |= set(found)
-        self._parameters = [p for name, p in parameters.items() if name in frozen and p.requires_grad]
+        self.names = frozenset(name for name, p in parameters.items() if name in frozen and p.requires_grad)
+        self._parameters = [parameters[name] for name in sorted(self.names)]
         if len(self._parameters) == sum(p.requires_grad for p in parameters.values()):
             raise UserError(f"MODEL.FREEZE {list(patterns)} leaves nothing of the model to train")
         self.norms = tuple(

@@ -19,13 +19,19 @@ from utils.errors import UserError
 
 
 def make_optimizer(
-    cfg: Config, root: nn.Module, *, depths: Mapping[str, int] | None = None, filled: Collection[str] = ()
+    cfg: Config,
+    root: nn.Module,
+    *,
+    depths: Mapping[str, int] | None = None,
+    filled: Collection[str] = (),
+    apart: Collection[str] = (),
 ) -> torch.optim.Optimizer:
     """The optimizer of all trainable parameters below `root` (a task, so that those of a loss are among them).
 
     Args:
         depths: name -> depth of those parameters that layer-wise decay and NEW_LR_FACTOR are for (the model's).
         filled: names of those that MODEL.WEIGHTS filled.
+        apart: names of those that begin to train later.
 
     Raises:
         UserError: name, arguments or parameter groups that do not fit.
@@ -42,6 +48,7 @@ def make_optimizer(
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         patterns=solver.PARAM_GROUPS,
         rate_factors=factors,
+        apart=apart,
     )
     return build_optimizer(
         solver.OPTIMIZER_NAME, groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, arguments=solver.OPTIMIZER_ARGS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -22,6 +22,7 @@ def make_groups(
     bias_lr_factor: float,
     patterns: Sequence[Sequence[Any]] = (),
     rate_factors: Mapping[str, float] | None = None,
+    apart: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Groups of the trainable parameters of `root` with "params", "lr_factor", "weight_decay" and "name".
 
@@ -29,6 +30,8 @@ def make_groups(
         patterns: (pattern, rate factor, weight decay); fnmatch on the parameter's name, the first match wins, and its
             factor is final.
         rate_factors: name -> further factor of the rate; 1 for all others.
+        apart: names of parameters that begin to train later: they share groups among themselves alone, because torch's
+            fused optimizers cannot take steps with a group of which a part was never stepped.
 
     Raises:
         UserError: a pattern is malformed or matches no parameter; nothing is trainable.
@@ -36,7 +39,7 @@ def make_groups(
     for pattern in patterns:
         if len(pattern) != 3 or not isinstance(pattern[0], str) or not all(isinstance(v, int | float) for v in pattern[1:]):
             raise UserError(f"SOLVER.PARAM_GROUPS: expected [pattern, rate factor, weight decay], got {list(pattern)}")
-    groups: dict[tuple[float, float], tuple[list[str], list[nn.Parameter]]] = {}
+    groups: dict[tuple[float, float, bool], tuple[list[str], list[nn.Parameter]]] = {}
     used: set[str] = set()
     seen: set[int] = set()
     for module_name, module in root.named_modules():
@@ -44,17 +47,18 @@ def make_groups(
             if not parameter.requires_grad or id(parameter) in seen:
                 continue  # frozen, or shared with a module before
             seen.add(id(parameter))
+            later = name in apart
             more = rate_factors.get(name, 1.0) if rate_factors else 1.0
             own = next((p for p in patterns if fnmatch(name, p[0])), None)
             if own is not None:
                 used.add(own[0])
-                kind, key = own[0], (float(own[1]), float(own[2]))
+                kind, key = own[0], (float(own[1]), float(own[2]), later)
             elif name.rpartition(".")[2] == "bias":
-                kind, key = "bias", (bias_lr_factor * more, weight_decay_bias)
+                kind, key = "bias", (bias_lr_factor * more, weight_decay_bias, later)
             elif isinstance(module, _NORMS):
-                kind, key = "norm", (more, weight_decay_norm)
+                kind, key = "norm", (more, weight_decay_norm, later)
             else:
-                kind, key = "weight", (more, weight_decay)
+                kind, key = "weight", (more, weight_decay, later)
             kinds, parameters = groups.setdefault(key, ([], []))
             parameters.append(parameter)
             if kind not in kinds:
@@ -66,5 +70,5 @@ def make_groups(
         raise UserError("the model and the loss have no trainable parameter")
     return [
         {"params": parameters, "lr_factor": factor, "weight_decay": decay, "name": "+".join(kinds)}
-        for (factor, decay), (kinds, parameters) in groups.items()
+        for (factor, decay, _), (kinds, parameters) in groups.items()
     ]
