@@ -40,7 +40,10 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., 
     def within(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=True, context_fn=contexts, **kwargs)
+        # torch.compile turns what the forward pass changes into outputs of it: there nothing is counted twice, and contexts
+        # of Python's are refused.
+        more: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=True, **more, **kwargs)
 
     return within
 

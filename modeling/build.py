@@ -63,8 +63,9 @@ def build_loss(cfg: Config, *, num_classes: int) -> nn.Module:
         "num_classes": num_classes,
         "label_smoothing": cfg.LOSS.LABEL_SMOOTHING,
         "class_weights": cfg.LOSS.CLASS_WEIGHTS,
-        "focal_gamma": cfg.LOSS.FOCAL_GAMMA,
     }
+    if "focal_gamma" in names:  # read only where it means something: what was set for nothing is reported
+        facts["focal_gamma"] = cfg.LOSS.FOCAL_GAMMA
     return _call(factory, facts)
 
 

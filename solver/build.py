@@ -84,9 +84,10 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
         "warmup_factor": solver.WARMUP_FACTOR,
         "milestones": solver.STEPS,
         "gamma": solver.GAMMA,
-        "power": solver.POWER,
     }
     names = inspect.signature(factory).parameters
+    if "power" in names:  # read only where it means something: what was set for nothing is reported
+        facts["power"] = solver.POWER
     schedule = factory(**{name: value for name, value in facts.items() if name in names})
     base, linear, start = solver.BASE_LR, solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
     if not warmup or "warmup_steps" in names:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from test_ranks_agree import launch, weights
 from torch import nn
 
 from config import load_file
@@ -52,6 +55,32 @@ def test_checkpointing_changes_no_bit(name: str, drop_path: float) -> None:
     assert plain.keys() == saved.keys()
     for key, value in plain.items():
         assert torch.equal(value, saved[key]), key
+
+
+def test_it_changes_no_bit_in_bf16_either() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain, saved = trained("resnet20", False, 0.3), trained("resnet20", True, 0.3)
+    assert all(torch.equal(value, saved[key]) for key, value in plain.items())
+
+
+@pytest.mark.slow
+def test_it_changes_no_bit_on_two_ranks_either(tmp_path: Path) -> None:
+    words = ["MODEL.NAME", "example_model", "MODEL.DROP_PATH", "0.3", "SOLVER.MAX_EPOCHS", "1", "SOLVER.ACCUMULATE", "2"]
+    plain = weights(launch(tmp_path / "plain", *words, ranks=2))
+    saved = weights(launch(tmp_path / "saved", *words, "MODEL.ACTIVATION_CHECKPOINTING", "true", ranks=2))
+    assert all(torch.equal(value, saved[key]) for key, value in plain.items())
+
+
+@pytest.mark.slow
+def test_compiled_models_count_each_batch_once_as_well() -> None:
+    states = []
+    for checkpointing in (False, True):
+        model = build("example_model", checkpointing, 0.0)
+        model.compile(backend="aot_eager")
+        for _ in range(2):
+            model(torch.ones(4, 3, 8, 8)).square().mean().backward()
+        states.append(model.state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_activations_within_blocks_are_not_kept() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, newest
+from conftest import TINY, newest, read_json
 from test_ranks_agree import TOLERANCE, launch, weights
 from torch import nn
 
@@ -75,10 +75,13 @@ def test_the_first_stage_ends_after_its_epochs(base: Path, train: Train, tmp_pat
 def test_ranks_agree_in_both_stages(tmp_path: Path) -> None:
     # an mlp: batch normalisation would see its rank's samples alone
     words = [*TINY, "MODEL.HIDDEN", "[16, 16]", "MODEL.FREEZE", "[1.*, 3.weight]", "MODEL.FREEZE_EPOCHS", "1"]
-    words += ["SOLVER.LAYER_DECAY", "0.5"]
+    words += ["SOLVER.SCHEDULE", "plateau", "SOLVER.PLATEAU_PATIENCE", "1", "SOLVER.PLATEAU_THRESHOLD", "9"]
+    words += ["SOLVER.LAYER_DECAY", "0.5", "SOLVER.SWA_EPOCHS", "2"]
+    words += ["DISTILL.TEACHER", str(launch(tmp_path / "teacher", "MODEL.NAME", "softmax"))]
     one, two = launch(tmp_path / "one", *words), launch(tmp_path / "two", *words, ranks=2)
     for name, value in weights(one).items():
         assert torch.allclose(value, weights(two)[name], atol=TOLERANCE, rtol=0), name
+    assert read_json(two / "test.json")["metrics"]["test/top1"] == read_json(one / "test.json")["metrics"]["test/top1"]
     first = torch.load(two / "weights" / "epoch_0001.pt", weights_only=True)["model"]
     assert not torch.equal(first["1.weight"], weights(two)["1.weight"])
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config import load_file
-from modeling import build_loss, build_model, load_weights
+from modeling import build_loss, build_model, load_state_file, load_weights
 from utils.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
@@ -108,6 +108,19 @@ def test_rgb_weights_summed_for_grey_images_give_what_repeated_images_give(name:
     assert torch.allclose(grey(image), rgb(image.expand(-1, 3, -1, -1)), atol=1e-4)
 
 
+def test_weights_come_in_safetensors_files(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    given, model = model_of("resnet20"), model_of("resnet20")
+    safetensors.save_file(given.state_dict(), tmp_path / "model.safetensors")
+    load_weights(model, load_state_file(tmp_path / "model.safetensors"))
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in model.state_dict().items())
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    with pytest.raises(UserError, match="no weights that can be read"):
+        load_state_file(tmp_path / "broken.safetensors")
+    with pytest.raises(UserError, match="no such weights file"):
+        load_state_file(tmp_path / "nowhere.safetensors")
+
+
 def test_other_numbers_of_channels_are_errors() -> None:
     with pytest.raises(UserError, match="1 reshaped"):
         load_weights(model_of("resnet20", channels=2), model_of("resnet20", channels=3).state_dict())
@@ -121,7 +134,8 @@ GREY = [*TINY, "MODEL.NAME", "resnet20", "SOLVER.MAX_EPOCHS", "1"]
 def test_grey_images_train_and_test_with_rgb_networks(train: Train, tmp_path: Path) -> None:
     import test_net
 
-    code, log, _ = train(*GREY, "MODEL.IN_CHANNELS", "3", "INPUT.PIXEL_MEAN", "[0.4, 0.5, 0.6]", "NAME", "rgb")
+    rgb_keys = ["MODEL.IN_CHANNELS", "3", "INPUT.PIXEL_MEAN", "[0.4, 0.5, 0.6]", "INPUT.TRANSFORMS_TRAIN", "[RandomErasing]"]
+    code, log, _ = train(*GREY, *rgb_keys, "NAME", "rgb")
     assert code == 0 and "grey, repeated to 3 channels" in log, log
     rgb = newest(tmp_path / "exp")
     best = torch.load(rgb / "weights" / "best.pt", weights_only=True)
