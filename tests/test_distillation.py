@@ -100,6 +100,13 @@ def test_a_teacher_that_does_not_fit_is_said(words: list[str], said: str, teache
     assert len(list((tmp_path / "exp").glob("student*"))) == 0
 
 
+def test_a_teacher_of_other_code_is_said(teacher: Path, train: Train) -> None:
+    config = teacher / "config.yml"
+    config.write_text(config.read_text().replace("NAME: example_model", "NAME: resnet20"))
+    code, error, _ = train(*STUDENT)
+    assert code == 2 and "its weights do not fit resnet20" in error and "Traceback" not in error, error
+
+
 def test_a_teacher_of_one_size_says_which_images_it_cannot_take(train: Train, tmp_path: Path) -> None:
     assert train(*TINY, "NAME", "teacher")[0] == 0  # an mlp: 8 x 8 pixels and no other
     code, error, _ = train(*STUDENT, "INPUT.SIZE_TRAIN", "12")

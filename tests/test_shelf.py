@@ -45,6 +45,18 @@ def test_timm_models_take_the_data_as_it_is(name: str, channels: int) -> None:
     assert model(torch.zeros(2, channels, 32, 32)).shape == (2, 7)
 
 
+def test_a_timm_model_trains_and_tests_by_its_name(train: Train, tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    import test_net
+
+    keys = ["MODEL.NAME", "timm/test_resnet", "MODEL.DROP_PATH", "0.1", "MODEL.ACTIVATION_CHECKPOINTING", "true"]
+    code, log, _ = train(*TINY, *keys, "SOLVER.MAX_EPOCHS", "1", "SOLVER.LAYER_DECAY", "0.8")
+    assert code == 0, log
+    run = newest(tmp_path / "exp")
+    before = read_json(run / "test.json")["metrics"]
+    assert train(run.name, main=test_net.main)[0] == 0 and read_json(run / "test.json")["metrics"] == before
+
+
 def test_what_timm_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
     with pytest.raises(UserError, match="did you mean convnext_tiny"):

@@ -61,5 +61,8 @@ def _load(cfg: Config, splits: Splits, seen: dict[str, Any], device: torch.devic
     size = tuple(known["size"]) or image_size(cfg, splits)
     with torch.random.fork_rng(devices=[]):  # the student's draws are what they would be alone
         model = build_model(own, in_channels=channels, num_classes=len(splits.classes), image_size=size)
-    model.load_state_dict(content["model"])
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise UserError(f"DISTILL.TEACHER {name}: its weights do not fit {own.MODEL.NAME} of this code: {error}") from error
     return Teacher(model, channels=channels, seen=(seen["mean"], seen["std"]), own=(known["mean"], known["std"]), device=device)
