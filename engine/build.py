@@ -114,15 +114,9 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     """
     check_precision(cfg, device)
     check_hooks(cfg, splits, device)
-    solver, ema = cfg.SOLVER, make_average(cfg, task.to(device).model)
+    solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device), device)
-    freezing = Freezing(task.model, cfg.MODEL.FREEZE, task.filled) if cfg.MODEL.FREEZE else None
-    if freezing is not None and not cfg.MODEL.FREEZE_EPOCHS:
-        freezing.apply()
-    optimizer = make_tuned_optimizer(cfg, task, freezing.names if freezing is not None else ())
-    if freezing is not None:
-        freezing.apply()  # what is frozen for a while has its place in the optimizer, which leaves alone what has no gradient
-        task.still = freezing.norms
+    optimizer, freezing = freeze_and_optimize(cfg, task.to(device))
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     wrap = partial(
         prepare_model,
@@ -132,6 +126,8 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         compile=cfg.MODEL.COMPILE,
         strategy=cfg.DISTRIBUTED.STRATEGY,
     )
+    wrapped = wrap()
+    ema = make_average(cfg, task.model)
     trainer = Trainer(
         task,
         optimizer,
@@ -141,7 +137,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         device=device,
         max_epochs=solver.MAX_EPOCHS,
         max_steps=solver.MAX_STEPS,
-        wrapped=wrap(),
+        wrapped=wrapped,
         accumulate=solver.ACCUMULATE,
         precision=solver.PRECISION,
         clip_norm=solver.CLIP_NORM,
@@ -156,20 +152,39 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
-def make_tuned_optimizer(cfg: Config, task: Task, apart: Collection[str]) -> torch.optim.Optimizer:
+def freeze_and_optimize(cfg: Config, task: Task) -> tuple[torch.optim.Optimizer, Freezing | None]:
+    """Freezes what MODEL.FREEZE names; the optimizer of the rest, and of what is frozen for a while only.
+
+    An optimizer leaves alone what has no gradient, so that a part can begin to train later.
+
+    Raises:
+        UserError: a pattern that matches nothing, or keys of the solver that do not fit each other or the model.
+    """
+    if not cfg.MODEL.FREEZE:
+        return make_tuned_optimizer(cfg, task, ()), None
+    freezing = Freezing(task.model, cfg.MODEL.FREEZE, task.filled)
+    if not cfg.MODEL.FREEZE_EPOCHS:
+        freezing.apply()
+    optimizer = make_tuned_optimizer(cfg, task, freezing.names)
+    freezing.apply()
+    task.still = freezing.norms
+    return optimizer, freezing
+
+
+def make_tuned_optimizer(cfg: Config, task: Task, later: Collection[str]) -> torch.optim.Optimizer:
     """The optimizer, with lower rates for the layers near the image and others for new ones, where that is asked for.
 
     Args:
-        apart: names of the model's parameters that begin to train later.
+        later: names of the model's parameters that begin to train later.
 
     Raises:
         UserError: keys of the solver that do not fit each other or the model.
     """
-    later = {f"model.{name}" for name in apart}
+    apart = {f"model.{name}" for name in later}
     if cfg.SOLVER.LAYER_DECAY == 1 and cfg.SOLVER.NEW_LR_FACTOR == 1:
-        return make_optimizer(cfg, task, apart=later)
+        return make_optimizer(cfg, task, apart=apart)
     depths = {f"model.{name}": depth for name, depth in layer_depths(task.model).items()}
-    return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled}, apart=later)
+    return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled}, apart=apart)
 
 
 def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:

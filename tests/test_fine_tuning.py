@@ -62,7 +62,7 @@ def test_what_is_not_frozen_moves_with_its_statistics(base: Path, train: Train, 
 
 def test_the_first_stage_ends_after_its_epochs(base: Path, train: Train, tmp_path: Path) -> None:
     code, log, _ = train(*NET, *START, "MODEL.FREEZE", "[loaded]", "MODEL.FREEZE_EPOCHS", "2")
-    assert code == 0 and "frozen for 2 epochs" in log and "epoch 3: " in log, log
+    assert code == 0 and "(296,160 frozen" in log and "epoch 3: " in log, log
     run, before = newest(tmp_path / "exp"), best_of(base)
     second, third = (torch.load(run / "weights" / f"epoch_000{n}.pt", weights_only=True)["model"] for n in (2, 3))
     assert torch.equal(before["stem.0.weight"], second["stem.0.weight"])
