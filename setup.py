@@ -8,7 +8,7 @@ setup(
         for room, parts in {
             "config": [""],
             "data": ["", ".datasets", ".loaders", ".transforms"],
-            "engine": ["", ".evaluators", ".hooks"],
+            "engine": ["", ".distillation", ".evaluators", ".hooks"],
             "layers": [""],
             "modeling": ["", ".losses", ".models"],
             "solver": ["", ".schedules"],

@@ -12,21 +12,26 @@ _C.DETERMINISTIC = False  # ask torch for deterministic kernels (bit-equal repea
 _C.OUTPUT_DIR = ""  # the folder *of runs*; empty: exp
 
 _C.MODEL = Config()
-_C.MODEL.NAME = "example_model"  # a name in modeling/models, or torchvision/<name>
+_C.MODEL.NAME = "example_model"  # a name in modeling/models, or torchvision/<name>, or timm/<name>
 _C.MODEL.DEVICE = "auto"  # auto (cuda, mps, cpu: whichever is there), cpu, cuda, cuda:1, mps
 _C.MODEL.NUM_CLASSES = 0  # >= 0; 0: from the data set; any other number must fit it
-_C.MODEL.IN_CHANNELS = 0  # >= 0; channels of an image; 0: from the data set
+_C.MODEL.IN_CHANNELS = 0  # >= 0; channels of an image; 0: from the data set; 3 on grey images repeats their channel
 _C.MODEL.HIDDEN = (128,)  # widths of the hidden layers of `mlp`
+_C.MODEL.DROP_PATH = 0.0  # 0 to < 1; stochastic depth, the rate of the deepest block; 0: as the model has it (mostly none)
 _C.MODEL.WEIGHTS = ""  # start from these weights: a file, a run, or best:METRIC
 _C.MODEL.WEIGHTS_ALLOW = ()  # patterns (fnmatch) of weights that may be missing, unexpected or of another shape
+_C.MODEL.FREEZE = ()  # patterns (fnmatch) of the model's weights that stay as they are; loaded: all that MODEL.WEIGHTS filled
+_C.MODEL.FREEZE_EPOCHS = 0  # >= 0 epochs after which MODEL.FREEZE ends; 0: never
 _C.MODEL.CHANNELS_LAST = False  # memory format of images and convolutions
 _C.MODEL.MATMUL_PRECISION = ""  # highest, high, medium: of float32 matrix products (TF32, bf16); empty: as torch has it
 _C.MODEL.COMPILE = False  # torch.compile the model and its loss
+_C.MODEL.ACTIVATION_CHECKPOINTING = False  # keep no activations within blocks, compute them again: less memory, more time
 
 _C.LOSS = Config()
 _C.LOSS.NAME = "cross_entropy"  # a name in modeling/losses
 _C.LOSS.LABEL_SMOOTHING = 0.0  # 0 to 1; share of the target spread over all classes
 _C.LOSS.CLASS_WEIGHTS = ()  # one weight a class, or () for equal weights
+_C.LOSS.FOCAL_GAMMA = 2.0  # >= 0; focal: how much less the samples weigh that are right already; 0: cross entropy
 
 _C.INPUT = Config()
 _C.INPUT.SIZE_TRAIN = ()  # pixels, [height, width] or one number for both; (): as the data set has it
@@ -75,9 +80,15 @@ _C.SOLVER.WEIGHT_DECAY = 0.0005  # >= 0
 _C.SOLVER.WEIGHT_DECAY_BIAS = 0.0  # >= 0
 _C.SOLVER.WEIGHT_DECAY_NORM = 0.0  # >= 0; of the weights of normalisation layers
 _C.SOLVER.PARAM_GROUPS = ()  # [pattern (fnmatch of the name), factor of the rate, weight decay] lists; the first match wins
-_C.SOLVER.SCHEDULE = "constant"  # constant, multi_step, cosine, one_cycle; a name in solver/schedules
-_C.SOLVER.GAMMA = 0.1  # > 0; multi_step: factor at each of STEPS
+_C.SOLVER.NEW_LR_FACTOR = 1.0  # >= 0; the rate of layers that MODEL.WEIGHTS did not fill over BASE_LR
+_C.SOLVER.LAYER_DECAY = 1.0  # > 0 to 1; the rate of a block over that of the block after it; 1: all the same
+_C.SOLVER.SCHEDULE = "constant"  # constant, multi_step, cosine, one_cycle, polynomial, exponential, plateau
+_C.SOLVER.GAMMA = 0.1  # > 0; multi_step, plateau: factor of each fall; exponential: of the whole run
 _C.SOLVER.STEPS = ()  # optimizer steps, increasing; where set and SCHEDULE is not, the schedule is multi_step
+_C.SOLVER.POWER = 1.0  # > 0; polynomial: (1 - step / steps) to this power
+_C.SOLVER.PLATEAU_PATIENCE = 5  # >= 1 validations in a row without a better score, before the rate falls
+_C.SOLVER.PLATEAU_THRESHOLD = 0.0  # >= 0; by how much a score must be better, in its own unit
+_C.SOLVER.PLATEAU_MIN_LR = 0.0  # >= 0; the rate falls no lower
 _C.SOLVER.WARMUP_FACTOR = 0.3333333333333333  # 0 to 1; share of the rate at step 0
 _C.SOLVER.WARMUP_ITERS = 0  # >= 0 optimizer steps of warm-up
 _C.SOLVER.WARMUP_METHOD = "linear"  # linear, constant
@@ -87,6 +98,7 @@ _C.SOLVER.PRECISION = "fp32"  # fp32, bf16, fp16 (CUDA only)
 _C.SOLVER.CLIP_NORM = 0.0  # >= 0; greatest norm of the gradient; 0: no clipping
 _C.SOLVER.CLIP_VALUE = 0.0  # >= 0; greatest size of each value of the gradient; 0: no clipping
 _C.SOLVER.EMA_DECAY = 0.0  # 0 to 1; moving average of the weights, which is what gets evaluated; 0: off
+_C.SOLVER.SWA_EPOCHS = 0  # >= 0 last epochs whose weights are averaged (SWA), which is what gets evaluated; 0: off
 _C.SOLVER.NONFINITE = "stop"  # stop, skip: what a NaN or infinite loss does
 _C.SOLVER.EVAL_PERIOD = 1  # >= 1 epochs between validations
 _C.SOLVER.EARLY_STOP = 0  # >= 0 validations without a better score that end the run; 0: off
@@ -108,6 +120,11 @@ _C.DISTRIBUTED.STRATEGY = "ddp"  # ddp; under torchrun only
 _C.DISTRIBUTED.SYNC_BATCHNORM = False  # batch normalisation over the samples of all ranks (CUDA only)
 _C.DISTRIBUTED.FIND_UNUSED = False  # allow parameters that a step's loss does not reach (slower)
 _C.DISTRIBUTED.TIMEOUT = 600  # > 0 seconds that ranks wait for one that hangs
+
+_C.DISTILL = Config()
+_C.DISTILL.TEACHER = ""  # learn from this run's best weights as well: a run, or best:METRIC; empty: off
+_C.DISTILL.WEIGHT = 0.5  # 0 to 1; share of the teacher's part in the loss
+_C.DISTILL.TEMPERATURE = 4.0  # > 0; softens both outputs before they are compared
 
 _C.HOOKS = ()  # further hooks by name, in order; see engine/hooks
 
@@ -131,6 +148,12 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "INPUT.PROB": (0, 1),
     "INPUT.MIX_PROB": (0, 1),
     "LOSS.LABEL_SMOOTHING": (0, 1),
+    "MODEL.DROP_PATH": (0, 0.999),
+    "DISTILL.WEIGHT": (0, 1),
+    "DISTILL.TEMPERATURE": (">0", 1e3),
+    "SOLVER.LAYER_DECAY": (">0", 1),
+    "SOLVER.POWER": (">0", 100),
+    "SOLVER.PLATEAU_PATIENCE": (1, 10**9),
     "DATASETS.VAL_FRACTION": (0, 0.9),
     "SOLVER.BASE_LR": (">0", 1e6),
     "SOLVER.MOMENTUM": (0, 1),

@@ -1,6 +1,6 @@
 """From files to batches. `cfg` is read in build.py only."""
 
-from data.build import Splits, build_prepare, build_splits, make_data_loader
+from data.build import Splits, build_prepare, build_splits, channels_seen, make_data_loader
 from data.dataset import Dataset, summary
 
-__all__ = ["Dataset", "Splits", "build_prepare", "build_splits", "make_data_loader", "summary"]
+__all__ = ["Dataset", "Splits", "build_prepare", "build_splits", "channels_seen", "make_data_loader", "summary"]

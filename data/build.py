@@ -186,14 +186,35 @@ def _repeats(cfg: Config, window: int) -> int:
 def build_prepare(cfg: Config, splits: Splits, device: torch.device, *, train: bool = False) -> Prepare:
     """What normalises batches on `device`, with INPUT.PIXEL_MEAN and PIXEL_STD or the training set's own.
 
-    With `train` it also mixes those of the training loader, where INPUT.MIXUP_ALPHA or CUTMIX_ALPHA say so.
+    Grey images are repeated to three channels where MODEL.IN_CHANNELS is 3. With `train` it also mixes the batches of the
+    training loader, where INPUT.MIXUP_ALPHA or CUTMIX_ALPHA say so.
 
     Raises:
-        UserError: pixel values that do not fit, or mixing where targets are no classes.
+        UserError: pixel values or channels that do not fit, or mixing where targets are no classes.
     """
     mean, std = _pixels(cfg, splits.train)
-    mixing = _mixing(cfg, splits) if train and mixes(cfg) else None
-    return Prepare(mean, std, device, size=image_size(cfg, splits), channels_last=cfg.MODEL.CHANNELS_LAST, mixing=mixing)
+    return Prepare(
+        mean,
+        std,
+        device,
+        repeat=channels_seen(cfg, splits.train) // splits.train.channels,
+        size=image_size(cfg, splits),
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        mixing=_mixing(cfg, splits) if train and mixes(cfg) else None,
+    )
+
+
+def channels_seen(cfg: Config, train: Dataset) -> int:
+    """How many channels the model sees: the images' own, or 3 for grey ones where MODEL.IN_CHANNELS says so.
+
+    Raises:
+        UserError: MODEL.IN_CHANNELS is any other number.
+    """
+    wanted, channels = cfg.MODEL.IN_CHANNELS or train.channels, train.channels
+    if wanted != channels and (wanted, channels) != (3, 1):
+        hint = "leave it 0 to take theirs" + ", or 3 to repeat grey images" * (channels == 1)
+        raise UserError(f"MODEL.IN_CHANNELS is {wanted}, the images of {train.name} have {channels}; {hint}")
+    return int(wanted)
 
 
 def _mixing(cfg: Config, splits: Splits) -> Mixing:
@@ -247,13 +268,18 @@ def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
 def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:
     mean, std = cfg.INPUT.PIXEL_MEAN or train.mean, cfg.INPUT.PIXEL_STD or train.std
     for key, values in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
-        if len(values) not in (0, 1, train.channels):
+        if len(values) not in (0, 1, train.channels, channels_seen(cfg, train)):
             raise UserError(f"INPUT.{key} has {len(values)} values, the images of {train.name} have {train.channels} channels")
     return mean, std
 
 
 def _pair(size: Sequence[int]) -> tuple[int, int] | tuple[()]:
     return () if not size or tuple(size) == (0,) else (size[0], size[-1])
+
+
+def _fill(mean: Sequence[float], channels: int) -> tuple[float, ...]:
+    """The mean pixel of an image as it is stored: grey ones are repeated only after the transforms."""
+    return tuple(mean) if len(mean) in (0, 1, channels) else (sum(mean) / len(mean),)
 
 
 def _transforms(cfg: Config, train: Dataset, training: bool) -> list[Any]:
@@ -265,7 +291,7 @@ def _transforms(cfg: Config, train: Dataset, training: bool) -> list[Any]:
         "scale": (cfg.INPUT.MIN_SCALE_TRAIN, cfg.INPUT.MAX_SCALE_TRAIN),
         "prob": cfg.INPUT.PROB,
         "padding": cfg.INPUT.PADDING,
-        "mean": tuple(_pixels(cfg, train)[0]),
+        "mean": _fill(_pixels(cfg, train)[0], train.channels),
     }
     if not entries and size:
         arrays = train.arrays()

@@ -16,6 +16,7 @@ class Prepare:
 
     Args:
         mean, std: fractions of full scale, one a channel; () leaves images at 0 to 1.
+        repeat: how often the one channel of a grey image is laid side by side, for networks that take RGB; 1: not at all.
         size: pixels (height, width) of a test image, for whoever uses the model elsewhere; () where images vary.
         mixing: mixes the samples of batches that say their position, which only a training loader's do.
     """
@@ -26,12 +27,13 @@ class Prepare:
         std: Sequence[float],
         device: torch.device,
         *,
+        repeat: int = 1,
         size: Sequence[int] = (),
         channels_last: bool = False,
         mixing: Mixing | None = None,
     ) -> None:
         self.mean, self.std, self.size, self.device = tuple(mean), tuple(std), tuple(size), device
-        self.mixing = mixing
+        self.mixing, self.repeat = mixing, repeat
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         shape = (1, -1, 1, 1)
         # (x / 255 - mean) / std in one multiplication and one addition
@@ -45,7 +47,10 @@ class Prepare:
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:
-            image = image.to(torch.float32).mul_(self._scale).add_(self._shift)
+            image = image.to(torch.float32)
+            if self.repeat > 1:
+                image = image.repeat(1, self.repeat, 1, 1)
+            image = image.mul_(self._scale).add_(self._shift)
         if self.mixing is not None and position is not None:
             image, moved["target"] = self.mixing(image, moved["target"], position)
         moved["image"] = image.contiguous(memory_format=self._format) if is_picture else image
@@ -53,4 +58,4 @@ class Prepare:
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a checkpoint: what has to be done to an image before the model sees it."""
-        return {"mean": list(self.mean), "std": list(self.std), "size": list(self.size), "scale": 255}
+        return {"mean": list(self.mean), "std": list(self.std), "size": list(self.size), "scale": 255, "repeat": self.repeat}

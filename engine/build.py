@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,31 @@ from torch import nn
 import tracking
 from config import Config
 from data import Splits, build_prepare, make_data_loader
-from data.build import image_size, mixes
+from data.build import channels_seen, image_size, mixes
 from data.dataset import Part
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
+from engine.distillation.build import add_teacher
 from engine.evaluators import EVALUATORS
 from engine.hooks import HOOKS, Hook
 from engine.hooks.checkpoints import CheckpointHook
 from engine.hooks.early_stop import EarlyStopHook
 from engine.hooks.evaluation import EvaluationHook
 from engine.hooks.logging import LoggingHook
+from engine.hooks.plateau import PlateauHook
 from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
+from engine.hooks.swa import SWAHook
 from engine.hooks.tensorboard import TensorBoardHook
+from engine.hooks.thaw import ThawHook
 from engine.inference import Evaluator, evaluate
 from engine.preflight import Preflight, Scorer
 from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_matmul_precision
 from engine.task import Task
 from engine.trainer import AUTOCAST, Trainer
 from engine.views import AveragedTask, check_views
-from modeling import build_loss, build_model
-from solver import ModelEMA, make_lr_scheduler, make_optimizer
+from modeling import Freezing, build_loss, build_model, layer_depths
+from solver import ModelSWA, make_average, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
 
 
@@ -43,11 +48,8 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     Raises:
         UserError: names or sizes that do not fit.
     """
-    channels = splits.train.channels
-    if cfg.MODEL.IN_CHANNELS not in (0, channels):
-        raise UserError(f"MODEL.IN_CHANNELS is {cfg.MODEL.IN_CHANNELS}, the images of {splits.train.name} have {channels}")
     set_matmul_precision(cfg.MODEL.MATMUL_PRECISION)
-    classes = splits.num_classes
+    channels, classes = channels_seen(cfg, splits.train), splits.num_classes
     model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
     return Task(model, build_loss(cfg, num_classes=classes), (cfg.MODEL.NAME, cfg.LOSS.NAME))
 
@@ -132,7 +134,8 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     """What `build_hooks` would find wrong, found before there is a run.
 
     Raises:
-        UserError: an unknown evaluator, score, view or hook, targets that do not fit, or early stopping without validation.
+        UserError: an unknown evaluator, score, view or hook, targets that do not fit, or something that listens to a
+            validation that there is not.
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     primary_metric(cfg, evaluator.compute())
@@ -140,12 +143,13 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     _with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)
-    if cfg.SOLVER.EARLY_STOP and splits.val is None:
-        raise UserError("SOLVER.EARLY_STOP needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
+    for key, listens in (("EARLY_STOP", cfg.SOLVER.EARLY_STOP), ("SCHEDULE plateau", cfg.SOLVER.SCHEDULE == "plateau")):
+        if listens and splits.val is None:
+            raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
 
 
 def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device) -> Trainer:
-    """A trainer without hooks: they need a run (`build_hooks`), and what is wrong is to be said before there is one.
+    """A trainer without the hooks that need a run (`build_hooks`): what is wrong is to be said before there is one.
 
     Raises:
         UserError: whatever of data, solver and device does not fit.
@@ -157,8 +161,11 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     if cfg.MODEL.COMPILE:
         check_compiler(device)
     solver = cfg.SOLVER
+    prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
+    optimizer, freezing = freeze_and_optimize(cfg, task.to(device))
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
-    wrapped = prepare_model(
+    wrap = partial(
+        prepare_model,
         task,
         device,
         channels_last=cfg.MODEL.CHANNELS_LAST,
@@ -167,12 +174,14 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         sync_batchnorm=cfg.DISTRIBUTED.SYNC_BATCHNORM,
         find_unused=cfg.DISTRIBUTED.FIND_UNUSED,
     )
+    wrapped = wrap()
+    ema = make_average(cfg, task.model)
     trainer = Trainer(
         task,
-        make_optimizer(cfg, task),
+        optimizer,
         lambda step: solver.BASE_LR,
         loader,
-        build_prepare(cfg, splits, device, train=True),
+        prepare,
         device=device,
         max_epochs=solver.MAX_EPOCHS,
         max_steps=solver.MAX_STEPS,
@@ -181,19 +190,58 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         precision=solver.PRECISION,
         clip_norm=solver.CLIP_NORM,
         clip_value=solver.CLIP_VALUE,
-        ema=ModelEMA(task.model, solver.EMA_DECAY) if solver.EMA_DECAY else None,
+        ema=ema,
         nonfinite=solver.NONFINITE,
     )
     reaches_the_tail = trainer.total_steps >= trainer.steps_per_epoch
-    one = torch.zeros(1, splits.train.channels, *image_size(cfg, splits), device=device)
+    one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)
     plan: Any = loader.plan
     check_batch_norm(task.model, one, plan.sizes(reaches_the_tail), batch=solver.IMS_PER_BATCH)
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
+    if freezing is not None and cfg.MODEL.FREEZE_EPOCHS:
+        trainer.add_hooks([ThawHook(freezing, cfg.MODEL.FREEZE_EPOCHS, wrap)])
+    if isinstance(ema, ModelSWA):
+        trainer.add_hooks([SWAHook(ema, solver.SWA_EPOCHS)])
     return trainer
 
 
+def freeze_and_optimize(cfg: Config, task: Task) -> tuple[torch.optim.Optimizer, Freezing | None]:
+    """Freezes what MODEL.FREEZE names; the optimizer of the rest, and of what is frozen for a while only.
+
+    An optimizer leaves alone what has no gradient, so that a part can begin to train later.
+
+    Raises:
+        UserError: a pattern that matches nothing, or keys of the solver that do not fit each other or the model.
+    """
+    if not cfg.MODEL.FREEZE:
+        return make_tuned_optimizer(cfg, task, ()), None
+    freezing = Freezing(task.model, cfg.MODEL.FREEZE, task.filled)
+    if not cfg.MODEL.FREEZE_EPOCHS:
+        freezing.apply()
+    optimizer = make_tuned_optimizer(cfg, task, freezing.names)
+    freezing.apply()
+    task.still = freezing.norms
+    return optimizer, freezing
+
+
+def make_tuned_optimizer(cfg: Config, task: Task, later: Collection[str]) -> torch.optim.Optimizer:
+    """The optimizer, with lower rates for the layers near the image and others for new ones, where that is asked for.
+
+    Args:
+        later: names of the model's parameters that begin to train later.
+
+    Raises:
+        UserError: keys of the solver that do not fit each other or the model.
+    """
+    apart = {f"model.{name}" for name in later}
+    if cfg.SOLVER.LAYER_DECAY == 1 and cfg.SOLVER.NEW_LR_FACTOR == 1:
+        return make_optimizer(cfg, task, apart=apart)
+    depths = {f"model.{name}": depth for name, depth in layer_depths(task.model).items()}
+    return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled}, apart=apart)
+
+
 def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:
-    """The hooks in their order: numbers, validation, early stop, checkpoints, signals, then the user's own."""
+    """The hooks in their order: numbers, validation, plateau, early stop, checkpoints, signals, then the user's own."""
     device, solver = trainer.device, cfg.SOLVER
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     evaluation = None
@@ -219,11 +267,28 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     if main:
         hooks += [TensorBoardHook(run.events_dir), ProgressHook()]
     hooks += [evaluation] if evaluation is not None else []
+    if solver.SCHEDULE == "plateau" and evaluation is not None:
+        hooks.append(make_plateau(cfg, trainer, evaluation))
     if solver.EARLY_STOP and evaluation is not None:
         hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
     # After everything that changes state at an epoch's end, so that what is saved knows of it.
     hooks += [checkpoints, SignalHook(checkpoints)]
     return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
+
+
+def make_plateau(cfg: Config, trainer: Trainer, evaluation: EvaluationHook) -> PlateauHook:
+    """The hook that lowers the rate; from now on the trainer asks it for the rate of a step."""
+    solver = cfg.SOLVER
+    hook = PlateauHook(
+        evaluation,
+        trainer.schedule,
+        gamma=solver.GAMMA,
+        patience=solver.PLATEAU_PATIENCE,
+        threshold=solver.PLATEAU_THRESHOLD,
+        least=solver.PLATEAU_MIN_LR / solver.BASE_LR,
+    )
+    trainer.schedule = hook.rate
+    return hook
 
 
 def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:

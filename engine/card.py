@@ -10,7 +10,7 @@ import torch
 
 import tracking
 from config import Config
-from data import Splits
+from data import Splits, channels_seen
 from engine import distributed
 from engine.build import build_evaluator
 from engine.trainer import Trainer
@@ -29,12 +29,19 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     """The rows of the run card that only the engine knows."""
     solver, ranks = cfg.SOLVER, distributed.world_size()
     sizes = [f"{name} {len(part)}" for name in ("train", "val", "test") if (part := splits.get(name)) is not None]
-    count = sum(p.numel() for p in trainer.task.model.parameters())
+    count = f"{sum(p.numel() for p in trainer.task.model.parameters()):,} parameters"
+    frozen = sum(p.numel() for p in trainer.task.model.parameters() if not p.requires_grad)
+    if frozen:
+        epochs = cfg.MODEL.FREEZE_EPOCHS
+        count += f" ({frozen:,} frozen{f' for {epochs} epochs' if epochs else ''})"
     warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
     loader: Any = trainer.loader
+    channels = channels_seen(cfg, splits.train)
+    grey = f"; grey, repeated to {channels} channels" if channels != splits.train.channels else ""
+    classes = f"{len(splits.classes) or 'no'} classes{grey}"
     return [
-        ("data", f"{splits.train.name}: {', '.join(sizes)}; {len(splits.classes) or 'no'} classes; loader {loader.describe()}"),
-        ("model", f"{cfg.MODEL.NAME}, {count:,} parameters, on {device_name(trainer.device)}, {solver.PRECISION}"),
+        ("data", f"{splits.train.name}: {', '.join(sizes)}; {classes}; loader {loader.describe()}"),
+        ("model", f"{cfg.MODEL.NAME}, {count}, on {device_name(trainer.device)}, {solver.PRECISION}"),
         *batch_facts(solver.IMS_PER_BATCH, ranks, solver.ACCUMULATE),
         ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
         ("rate", f"{solver.OPTIMIZER_NAME} at {effective_lr(cfg):g}, {solver.SCHEDULE}{warmup}; {describe_lr(cfg)}"),

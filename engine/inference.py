@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.meters import ExactMeans
-from engine.task import Batch, Outputs, total_loss
+from engine.task import Batch, Outputs, with_total
 
 
 class Evaluator(Protocol):
@@ -49,15 +49,10 @@ def evaluate(
             batch = prepare(raw)
             with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 outputs, losses = task(batch)
-            means.add(_with_total(losses), len(batch["index"]))
+            means.add(with_total(losses), len(batch["index"]))
             evaluator.update(outputs, batch)
             if on_batch is not None:
                 on_batch(outputs, batch)
     finally:
         task.train(was_training)
     return {**evaluator.compute(), **means.read()}
-
-
-def _with_total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Named losses with their sum as "loss", where the parts have other names."""
-    return losses if "loss" in losses else {"loss": total_loss(losses), **losses}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 import config
 import tracking
@@ -21,6 +20,7 @@ from engine.build import build_evaluator
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
 from engine.prepare import choose_device
+from engine.task import Task
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
@@ -44,11 +44,26 @@ def find_weights(text: str, folder: Path) -> Path:
     return path
 
 
-def load_start_weights(cfg: Config, model: nn.Module) -> None:
-    """MODEL.WEIGHTS into a fresh model, with a line on what matched."""
+def name_runs(cfg: Config) -> dict[str, str]:
+    """Keys that name other runs -> those runs' ids: what `last` means today it will not mean when this run goes on.
+
+    Raises:
+        UserError: a run does not exist.
+    """
+    folder, named = Path(cfg.OUTPUT_DIR or "exp"), {}
+    for key in ("MODEL.WEIGHTS", "DISTILL.TEACHER"):
+        text = cfg.flat()[key]
+        if text and not Path(text).exists():
+            named[key] = tracking.find_run(folder, text).name
+    return named
+
+
+def load_start_weights(cfg: Config, task: Task) -> None:
+    """MODEL.WEIGHTS into the fresh model of a task, with a line on what matched; the task notes what was filled."""
     if cfg.MODEL.WEIGHTS:
         path = find_weights(cfg.MODEL.WEIGHTS, Path(cfg.OUTPUT_DIR or "exp"))
-        report = load_weights(model, load_state_file(path), cfg.MODEL.WEIGHTS_ALLOW)
+        report = load_weights(task.model, load_state_file(path), cfg.MODEL.WEIGHTS_ALLOW)
+        task.filled = frozenset(report.matched)
         LOG.info("weights from %s: %s", path, report.text())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,11 @@ class Task(nn.Module):
         loss: `loss(outputs, batch) -> dict[str, Tensor]`, each a mean over samples; entries whose name begins with
             "loss" are summed and trained on, all are logged.
         names: what the config calls the two, for messages.
+
+    Attributes:
+        filled: names of the model's weights that MODEL.WEIGHTS filled.
+        still: names of the model's modules that stay in evaluation mode: frozen batch normalisation keeps its statistics.
+        distillation: in training, makes of the losses, the outputs and batch["teacher"] the losses that are trained on.
     """
 
     def __init__(self, model: nn.Module, loss: nn.Module, names: tuple[str, str] = ("", "")) -> None:
@@ -26,11 +32,24 @@ class Task(nn.Module):
         self.model = model
         self.loss = loss
         self.names = names
+        self.filled: frozenset[str] = frozenset()
+        self.still: tuple[str, ...] = ()
+        self.distillation: Callable[[dict[str, Tensor], Outputs, Tensor], dict[str, Tensor]] | None = None
+
+    def train(self, mode: bool = True) -> Task:
+        """Training or evaluation mode, but for the modules that stay still."""
+        super().train(mode)
+        for name in self.still:
+            self.model.get_submodule(name).eval()
+        return self
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""
         outputs = self.model(batch["image"])
-        return outputs, self.loss(outputs, batch)
+        losses = self.loss(outputs, batch)
+        if self.distillation is not None and self.training:
+            losses = self.distillation(losses, outputs, batch["teacher"])
+        return outputs, losses
 
 
 def total_loss(losses: dict[str, Tensor]) -> Tensor:
@@ -38,3 +57,8 @@ def total_loss(losses: dict[str, Tensor]) -> Tensor:
     parts = [value for name, value in losses.items() if name.startswith("loss")]
     assert parts, f"a loss gives at least one entry whose name begins with 'loss', this one gave {sorted(losses)}"
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+
+def with_total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Named losses with their sum as "loss", where the parts have other names: what is logged."""
+    return losses if "loss" in losses else {"loss": total_loss(losses), **losses}

@@ -16,7 +16,7 @@ from engine import distributed
 from engine.hooks.base import Hook
 from engine.meters import MeanMeter
 from engine.randomness import GlobalGenerators
-from engine.task import Batch, Task, total_loss
+from engine.task import Batch, Task, total_loss, with_total
 from solver import set_lr
 from utils.errors import RunFailed, UserError
 
@@ -170,7 +170,7 @@ class Trainer:
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
                 self._scaler.scale(loss * (count * share)).backward()
-            seen.append({name: value.detach() for name, value in losses.items()})
+            seen.append({name: value.detach() for name, value in with_total(losses).items()})
         if self._update(seen):
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)

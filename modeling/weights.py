@@ -16,12 +16,13 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Names of weights by what happened to them."""
+    """Names of weights by what happened to them; those of `summed` are among the matched ones."""
 
     matched: list[str]
     missing: list[str]
     unexpected: list[str]
     reshaped: list[str]
+    summed: list[str]
 
     def text(self) -> str:
         """One line with the numbers and the first names of each kind."""
@@ -30,17 +31,23 @@ class LoadReport:
             names = getattr(self, kind)
             shown = f" ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names and kind != "matched" else ""
             parts.append(f"{len(names)} {kind}{shown}")
+        if self.summed:
+            parts.append(f"{self.summed[0]} summed over RGB for grey images")
         return ", ".join(parts)
 
 
 def load_state_file(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a .pt/.pth file: bare, or under "model" or "state_dict"; DDP's "module." is taken off.
 
+    A .safetensors file is read with the package safetensors, which comes with timm.
+
     Raises:
         UserError: no such file, not readable as weights (plain tensors only: nothing in it may run), or none in it.
     """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = _load_safetensors(path) if Path(path).suffix == ".safetensors" else _load_torch(path)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such weights file") from error
     except Exception as error:  # torch raises many kinds for broken files
@@ -56,8 +63,23 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _load_torch(path: str | Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _load_safetensors(path: str | Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(f"{path}: needs the package safetensors: `make` installs it, or pip install safetensors") from error
+    return load_file(path)
+
+
 def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str] = ()) -> LoadReport:
     """Copies what matches by name and shape into `model`, in place.
+
+    Where the model's first convolution takes one channel and that of `state` three, its kernels are summed over RGB: it then
+    gives for a grey image what the other gives for that image in all three channels.
 
     Args:
         allow: patterns (fnmatch) of names that may be missing, unexpected or of another shape.
@@ -66,9 +88,11 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
         UserError: nothing matched, or a mismatch that no pattern allows; the model is then unchanged.
     """
     own = model.state_dict()
+    grey = [k for k, value in own.items() if k in state and _is_grey_of(value, state[k])]
+    state = {**state, **{k: state[k].sum(dim=1, keepdim=True) for k in grey}}
     reshaped = sorted(k for k in own if k in state and own[k].shape != state[k].shape)
     matched = sorted(k for k in own if k in state and k not in reshaped)
-    report = LoadReport(matched, sorted(set(own) - set(state)), sorted(set(state) - set(own)), reshaped)
+    report = LoadReport(matched, sorted(set(own) - set(state)), sorted(set(state) - set(own)), reshaped, grey)
     if not matched:
         raise UserError(f"no weight matches the model by name and shape: {report.text()}; is it another model's file?")
     wrong = [k for k in (*report.missing, *report.unexpected, *reshaped) if not any(fnmatch(k, p) for p in allow)]
@@ -76,3 +100,8 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
         raise UserError(f"weights do not fit the model: {report.text()}; if that is meant, name them in MODEL.WEIGHTS_ALLOW")
     model.load_state_dict({k: state[k] for k in matched}, strict=False)
     return report
+
+
+def _is_grey_of(own: Tensor, given: Tensor) -> bool:
+    """Whether `own` is the kernel (out x 1 x h x w) of a convolution on grey images, `given` its like on RGB."""
+    return own.ndim == 4 and own.shape[1] == 1 and given.shape == (len(own), 3, *own.shape[2:])

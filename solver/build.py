@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
 
 from config import Config
+from solver.ema import ModelEMA
 from solver.lr_scaling import arithmetic, scale_factor
 from solver.optimizer import build_optimizer
 from solver.param_groups import make_groups
+from solver.rate_factors import rate_factors
 from solver.schedules import SCHEDULES
+from solver.swa import ModelSWA
 from utils.errors import UserError
 
 
@@ -32,13 +35,28 @@ def describe_lr(cfg: Config) -> str:
     return arithmetic(solver.LR_SCALING, solver.BASE_LR, solver.IMS_PER_BATCH, solver.LR_SCALING_BATCH)
 
 
-def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(
+    cfg: Config,
+    root: nn.Module,
+    *,
+    depths: Mapping[str, int] | None = None,
+    filled: Collection[str] = (),
+    apart: Collection[str] = (),
+) -> torch.optim.Optimizer:
     """The optimizer of all trainable parameters below `root` (a task, so that those of a loss are among them).
+
+    Args:
+        depths: name -> depth of those parameters that layer-wise decay and NEW_LR_FACTOR are for (the model's).
+        filled: names of those that MODEL.WEIGHTS filled.
+        apart: names of those that begin to train later.
 
     Raises:
         UserError: name, arguments or parameter groups that do not fit.
     """
     solver = cfg.SOLVER
+    factors = rate_factors(
+        depths or {}, filled, layer_decay=solver.LAYER_DECAY, new_factor=solver.NEW_LR_FACTOR if depths else 1.0
+    )
     groups = make_groups(
         root,
         weight_decay=solver.WEIGHT_DECAY,
@@ -46,10 +64,24 @@ def make_optimizer(cfg: Config, root: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         patterns=solver.PARAM_GROUPS,
+        rate_factors=factors,
+        apart=apart,
     )
     return build_optimizer(
         solver.OPTIMIZER_NAME, groups, lr=effective_lr(cfg), momentum=solver.MOMENTUM, arguments=solver.OPTIMIZER_ARGS
     )
+
+
+def make_average(cfg: Config, model: nn.Module) -> ModelEMA | ModelSWA | None:
+    """The average of weights that is evaluated and kept as best, instead of the weights themselves; None without one.
+
+    Raises:
+        UserError: two of them are asked for.
+    """
+    decay, epochs = cfg.SOLVER.EMA_DECAY, cfg.SOLVER.SWA_EPOCHS
+    if decay and epochs:
+        raise UserError("SOLVER.EMA_DECAY and SOLVER.SWA_EPOCHS are two averages of the weights; set one of them to 0")
+    return ModelSWA(model) if epochs else ModelEMA(model, decay) if decay else None
 
 
 def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float]:
@@ -74,6 +106,8 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
         "gamma": solver.GAMMA,
     }
     names = inspect.signature(factory).parameters
+    if "power" in names:  # read only where it means something: what was set for nothing is reported
+        facts["power"] = solver.POWER
     schedule = factory(**{name: value for name, value in facts.items() if name in names})
     base, linear, start = effective_lr(cfg), solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
     if not warmup or "warmup_steps" in names:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from solver.average import WeightAverage
 
 
-class ModelEMA:
+class ModelEMA(WeightAverage):
     """Average of a module's floating-point parameters and buffers (Polyak and Juditsky, 1992).
 
     Args:
@@ -19,46 +18,20 @@ class ModelEMA:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module, self.decay, self.updates = module, decay, 0
-        self._average = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        super().__init__(module)
+        self.decay, self.updates = decay, 0
 
-    @torch.no_grad()
     def update(self) -> None:
         """Moves the average towards the weights as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averages, values = [], []
-        for name, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                averages.append(self._average[name])
-                values.append(value)
-            else:
-                self._average[name].copy_(value)  # counters of batch normalisation
-        torch._foreach_lerp_(averages, values, 1 - decay)
-
-    @contextmanager
-    def swap(self) -> Iterator[None]:
-        """Within, the module has the averaged weights; afterwards its own, whatever happened."""
-        self._exchange()
-        try:
-            yield
-        finally:
-            self._exchange()
-
-    @torch.no_grad()
-    def _exchange(self) -> None:
-        for name, value in self.module.state_dict().items():
-            kept = value.clone()
-            value.copy_(self._average[name])
-            self._average[name].copy_(kept)
+        self._move(1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages and the counter."""
-        return {"updates": self.updates, "average": self._average}
+        return {"updates": self.updates, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict()`, on the module's device."""
         self.updates = state["updates"]
-        average: dict[str, Tensor] = state["average"]
-        for name, value in average.items():
-            self._average[name].copy_(value)
+        super().load_state_dict(state)

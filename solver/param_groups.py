@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -21,11 +21,17 @@ def make_groups(
     weight_decay_norm: float,
     bias_lr_factor: float,
     patterns: Sequence[Sequence[Any]] = (),
+    rate_factors: Mapping[str, float] | None = None,
+    apart: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Groups of the trainable parameters of `root` with "params", "lr_factor", "weight_decay" and "name".
 
     Args:
-        patterns: (pattern, rate factor, weight decay); fnmatch on the parameter's name, the first match wins.
+        patterns: (pattern, rate factor, weight decay); fnmatch on the parameter's name, the first match wins, and its
+            factor is final.
+        rate_factors: name -> further factor of the rate; 1 for all others.
+        apart: names of parameters that begin to train later: they share groups among themselves alone, because torch's
+            fused optimizers cannot take steps with a group of which a part was never stepped.
 
     Raises:
         UserError: a pattern is malformed or matches no parameter; nothing is trainable.
@@ -33,29 +39,36 @@ def make_groups(
     for pattern in patterns:
         if len(pattern) != 3 or not isinstance(pattern[0], str) or not all(isinstance(v, int | float) for v in pattern[1:]):
             raise UserError(f"SOLVER.PARAM_GROUPS: expected [pattern, rate factor, weight decay], got {list(pattern)}")
-    groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], tuple[list[str], list[nn.Parameter]]] = {}
     used: set[str] = set()
+    seen: set[int] = set()
     for module_name, module in root.named_modules():
         for name, parameter in module.named_parameters(prefix=module_name, recurse=False):
-            if not parameter.requires_grad or any(parameter is p for group in groups.values() for p in group):
+            if not parameter.requires_grad or id(parameter) in seen:
                 continue  # frozen, or shared with a module before
+            seen.add(id(parameter))
+            later = name in apart
+            more = rate_factors.get(name, 1.0) if rate_factors else 1.0
             own = next((p for p in patterns if fnmatch(name, p[0])), None)
             if own is not None:
                 used.add(own[0])
-                key = (own[0], float(own[1]), float(own[2]))
+                kind, key = own[0], (float(own[1]), float(own[2]), later)
             elif name.rpartition(".")[2] == "bias":
-                key = ("bias", bias_lr_factor, weight_decay_bias)
+                kind, key = "bias", (bias_lr_factor * more, weight_decay_bias, later)
             elif isinstance(module, _NORMS):
-                key = ("norm", 1.0, weight_decay_norm)
+                kind, key = "norm", (more, weight_decay_norm, later)
             else:
-                key = ("weight", 1.0, weight_decay)
-            groups.setdefault(key, []).append(parameter)
+                kind, key = "weight", (more, weight_decay, later)
+            kinds, parameters = groups.setdefault(key, ([], []))
+            parameters.append(parameter)
+            if kind not in kinds:
+                kinds.append(kind)
     unused = [p[0] for p in patterns if p[0] not in used]
     if unused:
         raise UserError(f"SOLVER.PARAM_GROUPS: no trainable parameter is called {unused[0]!r} (fnmatch, such as model.head.*)")
     if not groups:
         raise UserError("the model and the loss have no trainable parameter")
     return [
-        {"params": params, "lr_factor": factor, "weight_decay": decay, "name": name}
-        for (name, factor, decay), params in groups.items()
+        {"params": parameters, "lr_factor": factor, "weight_decay": decay, "name": "+".join(kinds)}
+        for (factor, decay, _), (kinds, parameters) in groups.items()
     ]

@@ -20,6 +20,7 @@ from data.mixing import Mixing
 from data.samplers import balanced, repeated, sequential, shuffle
 from data.transforms.build import make_transforms
 from engine.views import VIEWS, AveragedTask
+from modeling.losses import LOSSES
 from modeling.losses.cross_entropy import CrossEntropy
 from utils.errors import UserError
 
@@ -332,10 +333,19 @@ def test_views_give_the_same_digits_in_training_and_in_test_net(train: Train, tm
     assert plain["test/top1"] > result["metrics"]["test/top1"]  # a turned digit is another one
 
 
+@LOSSES.register("hard_only")
+class HardOnly(nn.Module):
+    """A user's loss that reads class numbers."""
+
+    def forward(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Negative logit of the target."""
+        return {"loss": -outputs.gather(1, batch["target"][:, None]).mean()}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["INPUT.MIXUP_ALPHA", "1", "LOSS.NAME", "mse"], "soft targets"),
+        (["INPUT.MIXUP_ALPHA", "1", "LOSS.NAME", "hard_only"], "soft targets"),
         (["INPUT.MIXUP_ALPHA", "-1"], "INPUT.MIXUP_ALPHA"),
         (["INPUT.MIX_PROB", "2"], "INPUT.MIX_PROB"),
         (["DATALOADER.REPEATS", "3"], "multiple of DATALOADER.REPEATS 3"),

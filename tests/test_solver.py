@@ -8,7 +8,7 @@ from torch import nn
 
 from config import load_file
 from modeling import build_loss, build_model, load_weights
-from solver import ModelEMA, make_lr_scheduler, make_optimizer, set_lr
+from solver import ModelEMA, ModelSWA, make_lr_scheduler, make_optimizer, set_lr
 from utils.errors import UserError
 
 
@@ -26,6 +26,13 @@ def test_schedules_are_these_values() -> None:
     assert rates(5, WARMUP_ITERS="2", WARMUP_FACTOR="0.5") == [0.5, 0.75, 1, 1, 1]
     assert rates(4, WARMUP_ITERS="2", WARMUP_FACTOR="0.5", WARMUP_METHOD="constant") == [0.5, 0.5, 1, 1]
     assert rates(6, SCHEDULE="one_cycle", WARMUP_ITERS="2", WARMUP_FACTOR="0") == [0, 0.5, 1, 0.75, 0.5, 0.25]
+    assert rates(4, SCHEDULE="polynomial") == [1, 0.75, 0.5, 0.25]
+    assert rates(4, SCHEDULE="polynomial", POWER="2") == [1, 0.5625, 0.25, 0.0625]
+    assert rates(4, SCHEDULE="polynomial", WARMUP_ITERS="1", WARMUP_FACTOR="0.5") == [0.5, 0.75, 0.5, 0.25]
+    assert rates(4, SCHEDULE="exponential", GAMMA="0.0001") == [1, 0.1, 0.01, 0.001]
+    assert rates(2, SCHEDULE="plateau") == [1, 1]
+    with pytest.raises(UserError, match="GAMMA 1 does not lower the rate"):
+        rates(2, SCHEDULE="plateau", GAMMA="1")
 
 
 def net() -> nn.Module:
@@ -64,6 +71,28 @@ def test_ema_is_the_average_and_swaps_back() -> None:
     other = ModelEMA(nn.Linear(1, 1, bias=False), 0.5)
     other.load_state_dict(ema.state_dict())
     assert other.updates == 1
+
+
+def test_swa_is_the_mean_of_the_last_epochs_and_swaps_back() -> None:
+    module = nn.BatchNorm1d(1)
+    average = ModelSWA(module)
+    with average.swap():
+        assert module.weight.item() == 1  # no average yet
+    for epoch, value in enumerate((5.0, 1.0, 2.0, 6.0), start=1):
+        with torch.no_grad():
+            module.weight.fill_(value)
+            module.running_mean.fill_(10 * value)  # type: ignore[union-attr]
+            module.num_batches_tracked.fill_(epoch)  # type: ignore[union-attr]
+        average.update()
+        average.collect(epoch, first=2 if epoch > 1 else 1)
+    with average.swap():
+        assert [v.item() for v in module.state_dict().values()] == pytest.approx([3.0, 0.0, 30.0, 1.0, 4])
+    assert module.weight.item() == 6
+    other = ModelSWA(nn.BatchNorm1d(1))
+    other.load_state_dict(average.state_dict())
+    assert other.epochs == [2, 3, 4]
+    with other.swap():
+        assert other.module.weight.item() == pytest.approx(3)  # type: ignore[operator]
 
 
 def test_losses_agree_with_torch_and_add_up_over_micro_batches() -> None:

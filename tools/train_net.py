@@ -91,16 +91,17 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     """Data, model, loss, optimizer, schedule."""
-    from data import build_splits
+    from data import build_splits, channels_seen
     from engine.build import build_task, build_trainer
-    from engine.launch import load_start_weights
+    from engine.launch import load_start_weights, name_runs
     from engine.randomness import seed_everything
 
     splits = build_splits(cfg)
-    cfg = config.freeze_with(cfg, {"MODEL.NUM_CLASSES": splits.num_classes, "MODEL.IN_CHANNELS": splits.train.channels})
+    channels = channels_seen(cfg, splits.train)
+    cfg = config.freeze_with(cfg, {"MODEL.NUM_CLASSES": splits.num_classes, "MODEL.IN_CHANNELS": channels, **name_runs(cfg)})
     seed_everything(cfg.SEED, cfg.DETERMINISTIC)
     task = build_task(cfg, splits)
-    load_start_weights(cfg, task.model)
+    load_start_weights(cfg, task)
     return cfg, splits, build_trainer(cfg, task, splits, device)
 
 

@@ -48,7 +48,7 @@ class LoggingHook(Hook):
             return
         row = {f"train/{name}": value for name, value in trainer.read_losses().items()}
         trainer.meter.reset()
-        row["lr"] = trainer.optimizer.param_groups[0]["lr"]
+        row["lr"] = trainer.schedule(trainer.step - 1)  # groups may have factors of their own
         if trainer.gradient_norm is not None:
             row["grad_norm"] = float(trainer.gradient_norm)
         row |= self._speed(trainer)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modeling.losses import LOSSES
-from utils.errors import UserError
+from modeling.losses.dense_targets import class_weights_tensor
 
 
 @LOSSES.register("cross_entropy")
@@ -35,10 +35,7 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, num_classes: int, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()) -> None:
         super().__init__()
-        if len(class_weights) not in (0, num_classes) or class_weights and sum(class_weights) <= 0:
-            raise UserError(f"LOSS.CLASS_WEIGHTS needs {num_classes} weights, not all 0, got {list(class_weights)}")
-        weight = torch.tensor(list(class_weights), dtype=torch.float32)
-        self.register_buffer("weight", weight / weight.mean() if class_weights else None, persistent=False)
+        self.register_buffer("weight", class_weights_tensor(class_weights, num_classes), persistent=False)
         self.label_smoothing = label_smoothing
 
     def forward(self, outputs: Tensor | dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:

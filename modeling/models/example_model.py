@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from layers import BasicBlock, ConvBNReLU
+from layers import BasicBlock, ConvBNReLU, drop_path_rates
 from modeling.models import MODELS
 
 
@@ -15,13 +15,17 @@ class ExampleModel(nn.Module):
         in_channels: channels of an image.
         num_classes: width of the output.
         width: channels of the first stage; doubled at each further one.
+        drop_path: stochastic depth, the rate of the last block.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
+    def __init__(self, in_channels: int, num_classes: int, width: int = 32, drop_path: float = 0.0) -> None:
         super().__init__()
+        first, second, third = drop_path_rates(drop_path, 3)
         self.stem = ConvBNReLU(in_channels, width)
         self.stages = nn.Sequential(
-            BasicBlock(width, width), BasicBlock(width, 2 * width, stride=2), BasicBlock(2 * width, 4 * width, stride=2)
+            BasicBlock(width, width, drop_path=first),
+            BasicBlock(width, 2 * width, stride=2, drop_path=second),
+            BasicBlock(2 * width, 4 * width, stride=2, drop_path=third),
         )
         self.head = nn.Linear(4 * width, num_classes)
 
@@ -31,6 +35,6 @@ class ExampleModel(nn.Module):
 
 
 @MODELS.register("example_model")
-def example_model(*, in_channels: int, num_classes: int) -> nn.Module:
+def example_model(*, in_channels: int, num_classes: int, drop_path: float = 0.0) -> nn.Module:
     """The example model at its default width."""
-    return ExampleModel(in_channels, num_classes)
+    return ExampleModel(in_channels, num_classes, drop_path=drop_path)

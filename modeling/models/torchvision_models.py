@@ -8,11 +8,15 @@ from utils.errors import UserError
 from utils.registry import nearest
 
 
-def torchvision_model(name: str, in_channels: int, num_classes: int) -> nn.Module:
+def torchvision_model(name: str, in_channels: int, num_classes: int, drop_path: float = 0.0) -> nn.Module:
     """The model with `num_classes` outputs and, where images have other than 3 channels, a new first convolution.
 
+    Args:
+        drop_path: torchvision's `stochastic_depth_prob`, the rate of the last block; 0 leaves the model's own.
+
     Raises:
-        UserError: torchvision has no classifier of that name, or its first convolution cannot be found.
+        UserError: torchvision has no classifier of that name, its first convolution cannot be found, or it has no
+            stochastic depth and `drop_path` is set.
     """
     import torchvision  # slow to import
 
@@ -22,7 +26,24 @@ def torchvision_model(name: str, in_channels: int, num_classes: int) -> nn.Modul
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     if in_channels != 3:
         _widen(model, name, in_channels)
+    if drop_path:
+        _set_drop_path(model, name, drop_path)
     return model
+
+
+def _set_drop_path(model: nn.Module, name: str, rate: float) -> None:
+    """Scales the rates of all blocks, so that the greatest is `rate`: some constructors do not take the argument."""
+    from torchvision.ops import StochasticDepth
+
+    paths = [module for module in model.modules() if isinstance(module, StochasticDepth)]
+    greatest = max((path.p for path in paths), default=0.0)
+    if greatest == 0:
+        raise UserError(
+            f"MODEL.DROP_PATH: torchvision/{name} has no stochastic depth; "
+            "of torchvision convnext_*, efficientnet_*, swin_* and maxvit_t have it"
+        )
+    for path in paths:
+        path.p *= rate / greatest
 
 
 def _widen(model: nn.Module, name: str, in_channels: int) -> None:
