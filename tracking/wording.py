@@ -13,6 +13,12 @@ def clean(value: Any) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
+def clipped(value: Any, width: int) -> str:
+    """As text on one line of at most `width` characters."""
+    line = clean(value)
+    return line if len(line) <= width else f"{line[: width - 1].rstrip()}…"
+
+
 def number(value: float | None) -> str:
     """Four digits after the point where that fits, or four digits in all."""
     if value is None:

@@ -55,6 +55,7 @@ def restore(run: Path, destination: Path) -> list[str]:
     verify(code)
     changes = read_record(run).changes
     _warn_of_sessions(run)
+    script, config = (str(destination / name) for name in ("tools/train_net.py", "config.yml"))
     destination = destination.absolute()
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError(f"{destination} exists and is not empty; name a new folder")
@@ -74,7 +75,6 @@ def restore(run: Path, destination: Path) -> list[str]:
         raise UserError(f"{destination}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    script, config = (str(destination / name) for name in ("tools/train_net.py", "config.yml"))
     return ["python", script, "--config-file", config, *_as_words(changes)]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 KEYS_SHOWN = 6  # config keys of one run
+REASON = 70  # characters of why a run ended; `show` has all
 WIDE = 120  # columns from which the reason has a column of its own
 
 
@@ -93,7 +94,7 @@ def _why(row: Row) -> Any:
     if row["verdict"]:
         line.append(" " * bool(line) + "→ " + wording.clean(row["verdict"]), style="green")
     elif row["reason"] and row["status"] != "finished":
-        line.append(" " * bool(line) + "× " + wording.clean(row["reason"]), style="red")
+        line.append(" " * bool(line) + "× " + wording.clipped(row["reason"], REASON), style="red")
     return line
 
 
