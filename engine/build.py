@@ -305,7 +305,6 @@ def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:
 def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path) -> Preflight:
     """The checks of --dry-run on a trainer with all its hooks; what they write goes to `scratch`, a temporary folder."""
     trainer.add_hooks(build_hooks(cfg, trainer, splits, tracking.QuietRun(scratch)))
-    rank, world_size = distributed.rank(), distributed.world_size()
     data: dict[str, Any] = {"train": (trainer.loader, splits.train)}
     scorers = {}
     epochs, solver = trainer.max_epochs, cfg.SOLVER
@@ -314,8 +313,8 @@ def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path
         part = splits.get(split)
         if part is None:
             continue
-        data[split] = (make_data_loader(cfg, split, splits, rank=rank, world_size=world_size), part)
-        count = min(2 * cfg.TEST.IMS_PER_BATCH * world_size, len(part))
+        data[split] = (make_data_loader(cfg, split, splits), part)
+        count = min(2 * cfg.TEST.IMS_PER_BATCH * distributed.world_size(), len(part))
         few = dataclasses.replace(splits, **{split: Part(part, range(count))})
         evaluator = build_evaluator(cfg, splits.num_classes, trainer.device)
         score = make_scorer(cfg, trainer.task, few, split, trainer.device, evaluator)

@@ -40,7 +40,7 @@ def launched_ranks() -> int:
 
 
 @contextmanager
-def session(device: torch.device, timeout: float) -> Iterator[None]:
+def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
     """Joins the process group that torchrun announced (nccl on CUDA, else gloo) and leaves it at the end.
 
     Args:

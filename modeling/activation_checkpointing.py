@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
@@ -30,22 +32,23 @@ def checkpoint_blocks(model: nn.Module, name: str) -> None:
             "...Block, ...Bottleneck, ...Residual or ...MBConv"
         )
     for block in blocks.values():
-        block.forward = _recomputed(block, block.forward)
+        # A bound method, not a closure: a deep copy of the model then recomputes its own blocks, not these.
+        block.forward = MethodType(_recomputed, block)
 
 
-def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _recomputed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """What a block's forward becomes: its activations are computed again where the backward pass needs them."""
+    forward = partial(type(block).forward, block)
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _statistics_aside(block)
 
-    def within(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        # torch.compile turns what the forward pass changes into outputs of it: there nothing is counted twice, and contexts
-        # of Python's are refused.
-        more: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=True, **more, **kwargs)
-
-    return within
+    # torch.compile turns what the forward pass changes into outputs of it: there nothing is counted twice, and contexts
+    # of Python's are refused.
+    more: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=True, **more, **kwargs)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def test_it_changes_no_bit_in_bf16_either() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain, saved = trained("resnet20", False, 0.3), trained("resnet20", True, 0.3)
     assert all(torch.equal(value, saved[key]) for key, value in plain.items())
+
+
+def test_a_copy_of_the_model_leaves_the_model_alone() -> None:
+    model = build("example_model", True, 0.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    copy.deepcopy(model).train()(torch.ones(4, 3, 8, 8)).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from conftest import ROOT, TINY, command, newest, read_json
 
 TOLERANCE = 1e-6  # float32 sums in another order
+Train = Callable[..., tuple[int, str, str]]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -30,17 +32,55 @@ def launch(folder: Path, *words: str, ranks: int = 1) -> Path:
     return newest(folder)
 
 
+UNEVEN = ["SOLVER.IMS_PER_BATCH", "17"]  # 86 samples: the last window has one, and so some rank has none
+
+
 @pytest.mark.slow
 def test_ranks_and_accumulation_equal_one_process(tmp_path: Path) -> None:
-    one = launch(tmp_path / "one")
-    two = launch(tmp_path / "two", ranks=2)
-    split = launch(tmp_path / "split", "SOLVER.ACCUMULATE", "2")
+    """Within TOLERANCE, uneven tails included: 1 x 17 == 2 ranks == 2 micro-batches == both, in weights and scores."""
+    one = launch(tmp_path / "one", *UNEVEN)
+    two = launch(tmp_path / "two", *UNEVEN, ranks=2)
+    split = launch(tmp_path / "split", *UNEVEN, "SOLVER.ACCUMULATE", "2")
+    both = launch(tmp_path / "both", *UNEVEN, "SOLVER.ACCUMULATE", "2", ranks=2)
     assert len([p for p in (tmp_path / "two").iterdir() if not p.name.startswith(".")]) == 1
     assert (two / "log_rank1.txt").is_file() and read_json(two / "run.json")["world_size"] == 2
-    for other in (two, split):
+    for other in (two, split, both):
         for name, value in weights(one).items():
             assert torch.allclose(value, weights(other)[name], atol=TOLERANCE, rtol=0), (other, name)
         assert read_json(other / "test.json")["metrics"]["test/top1"] == read_json(one / "test.json")["metrics"]["test/top1"]
+
+
+@pytest.mark.slow
+def test_two_ranks_give_the_scores_of_one_to_the_last_digit(tmp_path: Path) -> None:
+    """Loss included: batches are the same, and their sums are added without rounding."""
+    run = launch(tmp_path / "exp", "TEST.IMS_PER_BATCH", "11")
+    alone = read_json(run / "test.json")
+    (run / "test.json").unlink()
+    done = command(
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "tools/test_net.py", str(run)
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "test.json") == alone
+
+
+def test_evaluation_workers_and_loaders_change_no_weight(train: Train, tmp_path: Path) -> None:
+    augment = ["INPUT.TRANSFORMS_TRAIN", "[PadCrop, RandomHorizontalFlip]", "MODEL.DROP_PATH", "0.2", "MODEL.NAME", "resnet20"]
+    cases = [
+        [],
+        ["SOLVER.EVAL_PERIOD", "3"],
+        ["DATASETS.VAL", "synthetic:33x1x8x8x4", "DATASETS.VAL_FRACTION", "0", "DATASETS.TRAIN", "synthetic:86x1x8x8x4"],
+        ["DATALOADER.LOADER", "processes"],
+        ["DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2"],
+    ]
+    states = []
+    for case in cases:
+        words = [*TINY, *augment, "SOLVER.MAX_EPOCHS", "2", *case]
+        code, log, _ = train(*words)
+        assert code == 0, log
+        states.append(weights(newest(tmp_path / "exp")))
+    for state in (states[1], *states[3:]):
+        assert all(torch.equal(value, state[name]) for name, value in states[0].items())
+    assert not all(torch.equal(value, states[2][name]) for name, value in states[0].items())  # other data: it can differ
 
 
 @pytest.mark.slow

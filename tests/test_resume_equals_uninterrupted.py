@@ -85,6 +85,35 @@ def test_resume_equals_uninterrupted(step: int, train: Train, tmp_path: Path, mo
     assert losses(whole) == losses(stopped)
 
 
+EVERYTHING = [
+    "MODEL.NAME", "example_model", "MODEL.DROP_PATH", "0.2", "MODEL.CHANNELS_LAST", "true", "MODEL.ACTIVATION_CHECKPOINTING",
+    "true", "MODEL.FREEZE", "[stem.*]", "MODEL.FREEZE_EPOCHS", "1", "LOSS.LABEL_SMOOTHING", "0.1", "INPUT.MIXUP_ALPHA", "0.2",
+    "INPUT.CUTMIX_ALPHA", "1", "INPUT.TRANSFORMS_TRAIN", "[PadCrop, RandAugment, {Cutout: {length: 2}}]", "DATALOADER.REPEATS",
+    "2", "SOLVER.ACCUMULATE", "2", "SOLVER.CLIP_NORM", "1", "SOLVER.CLIP_VALUE", "0.5", "SOLVER.EMA_DECAY", "0.9",
+    "SOLVER.SCHEDULE", "plateau", "SOLVER.PLATEAU_PATIENCE", "1", "SOLVER.WARMUP_ITERS", "3", "SOLVER.EARLY_STOP", "9",
+    "SOLVER.LAYER_DECAY", "0.9", "SOLVER.TOP_K", "1", "TEST.AUGMENT", "[hflip]", "DISTILL.TEACHER", "teacher",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_everything_together_resumes_bit_for_bit(
+    precision: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(*TINY, "NAME", "teacher", "MODEL.NAME", "example_model")[0] == 0
+    words = [*TINY, *EVERYTHING, "SOLVER.PRECISION", precision]
+    code, log, _ = train(*words)
+    assert code == 0, log
+    whole = newest(tmp_path / "exp")
+    with monkeypatch.context() as patch:
+        Stop(9)(patch)
+        assert train(*words)[0] == 75
+    stopped = newest(tmp_path / "exp")
+    code, log, _ = train("--resume", stopped.name, "DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "1")
+    assert code == 0, log
+    assert_equal(final(whole), final(stopped))
+    assert read_json(whole / "test.json") == read_json(stopped / "test.json")
+
+
 def test_resume_falls_back_past_a_broken_checkpoint(train: Train, tmp_path: Path) -> None:
     train(*TINY)
     run = newest(tmp_path / "exp")
