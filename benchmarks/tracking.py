@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -24,12 +25,17 @@ sys.path.insert(0, str(ROOT))
 SCALARS = 10
 
 
-def main() -> None:
-    """Prints one line a figure."""
+MISSED: list[str] = []
+LINES: list[str] = []
+
+
+def main() -> int:
+    """One line a figure, with the bar it has to keep; 1 where one is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--peers", action="store_true", help="TensorBoard, MLflow, Guild where they are installed")
     parser.add_argument("--peer-seconds", type=float, default=60, help="each peer makes as many runs as it can in so long")
+    parser.add_argument("--page", action="store_true", help="write docs/tracking.md")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "exp"
@@ -37,11 +43,29 @@ def main() -> None:
         clone(seed_run, folder, args.runs)
         ours(folder, args.runs)
         record_size(seed_run)
+        snapshots(Path(temporary))
         lost_writes(Path(temporary) / "many")
         if args.peers:
             from benchmarks import tracking_peers
 
-            tracking_peers.main(Path(temporary), args.peer_seconds)
+            LINES.extend(tracking_peers.main(Path(temporary), args.peer_seconds))
+    if args.page:
+        page = ROOT / "docs" / "tracking.md"
+        page.parent.mkdir(exist_ok=True)
+        title = "# What reading records costs\n\nPrinted by `python benchmarks/tracking.py --peers --page` on 2 cores.\n"
+        page.write_text(f"{title}\n```\n" + "\n".join(LINES) + "\n```\n", encoding="utf-8")
+    if MISSED:
+        print(f"missed: {', '.join(MISSED)}", file=sys.stderr)
+    return int(bool(MISSED))
+
+
+def say(what: str, value: float, unit: str, bar: float | None = None, digits: int = 3) -> None:
+    """Prints a figure beside its bar, and remembers one that is missed."""
+    line = f"{what:<48} {value:10.{digits}f} {unit:<5}" + (f" (bar {bar:g})" if bar is not None else "")
+    LINES.append(line.rstrip())
+    print(line, flush=True)
+    if bar is not None and value > bar:
+        MISSED.append(what)
 
 
 def first_run(folder: Path) -> Path:
@@ -68,7 +92,7 @@ def first_run(folder: Path) -> Path:
     start = time.perf_counter()
     for step in range(count):
         run.log(step, 0, scalars)
-    print(f"log one step of {SCALARS} scalars      {(time.perf_counter() - start) / count * 1e6:8.1f} us   (bar 50)")
+    say(f"log one step of {SCALARS} scalars", (time.perf_counter() - start) / count * 1e6, "us", 50, 1)
     run.update(metrics={"val/top1": 0.9, "val/loss": 0.3}, primary_metric="val/top1", lower_is_better=frozenset({"loss"}))
     run.finish("finished")
     return run.path
@@ -97,6 +121,10 @@ def clone(source: Path, folder: Path, count: int) -> None:
             files["config.yml"].replace("BASE_LR: 0.05", f"BASE_LR: {rate}").replace("SEED: 0", f"SEED: {i % 5}")
         )
         (path / "notes.md").write_text(files["notes.md"])
+        for rest in ("weights", "figures", "runs", "scripts"):
+            (path / rest).mkdir()
+        for rest in ("log.txt", "metrics.jsonl", "env.txt", "scripts.sha256"):
+            os.link(source / rest, path / rest)
         last[name] = path.name
 
 
@@ -104,7 +132,7 @@ def ours(folder: Path, count: int) -> None:
     """Rebuild, refresh, whole processes."""
     from tracking.reading import index
 
-    print(f"{count + 1} runs")
+    say("runs", count + 1, "", digits=0)
     report("cold rebuild of the index", lambda: index.load(folder, full=True), 10.0)
     report("refresh, nothing changed", lambda: index.load(folder), 0.2, best_of=3)
     shutil.copytree(folder / ".index", folder.parent / "kept")
@@ -121,7 +149,7 @@ def ours(folder: Path, count: int) -> None:
     ):
         report("exp.py " + " ".join(words), lambda words=words: whole_process(words, folder), bar, best_of=3)  # type: ignore[misc]
     size = (folder / ".index" / "index.sqlite").stat().st_size
-    print(f"index                               {size / (count + 1) / 1000:8.2f} kB a run")
+    say("index, for each run", size / (count + 1) / 1000, "kB")
 
 
 def whole_process(words: list[str], folder: Path) -> None:
@@ -133,7 +161,28 @@ def whole_process(words: list[str], folder: Path) -> None:
 def record_size(run: Path) -> None:
     """What the record adds besides code copy, curves, figures and weights."""
     names = ("run.json", "status.json", "config.yml", "notes.md", "log.txt", "scripts.sha256", "env.txt")
-    print(f"record without code and curves      {sum((run / n).stat().st_size for n in names) / 1000:8.1f} kB   (bar 60)")
+    say("record without code and curves", sum((run / name).stat().st_size for name in names) / 1000, "kB", 60, 1)
+
+
+def snapshots(folder: Path) -> None:
+    """Copying the code of a start: trees of 75 and 1,700 files in git."""
+    from tracking import snapshot
+
+    for count, bar in ((75, 0.06), (1700, 1.5)):
+        tree = folder / f"tree{count}"
+        for number in range(count):
+            file = tree / f"package{number % 40}" / f"module{number}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(random.Random(number).randbytes(10_500))
+        subprocess.run(["git", "init", "-q"], cwd=tree, check=True)
+        subprocess.run(["git", "add", "."], cwd=tree, check=True)
+        copies = iter(range(10))
+        report(
+            f"copy and digest a tree of {count} files",
+            lambda tree=tree, copies=copies: snapshot.take(tree, folder / f"{tree.name}-{next(copies)}"),  # type: ignore[misc]
+            bar,
+            best_of=3,
+        )
 
 
 def lost_writes(folder: Path, writers: int = 8, steps: int = 500) -> None:
@@ -158,8 +207,8 @@ def lost_writes(folder: Path, writers: int = 8, steps: int = 500) -> None:
         index.load(folder, full=True)
     stalls = [float(process.communicate()[0]) for process in started]
     rows = sum(len((path / "metrics.jsonl").read_text().splitlines()) for path in folder.glob("w_*"))
-    print(f"{writers} writers x {steps} lines: lost        {writers * steps - rows:8d}      (bar 0)")
-    print(f"their longest wait for a line       {max(stalls) * 1e3:8.1f} ms")
+    say(f"{writers} writers x {steps} lines at once: lost", writers * steps - rows, "lines", 0, 0)
+    say("their longest wait for a line", max(stalls) * 1e3, "ms", digits=1)
 
 
 def report(what: str, action: Callable[[], object], bar: float | None, best_of: int = 1) -> None:
@@ -169,8 +218,8 @@ def report(what: str, action: Callable[[], object], bar: float | None, best_of: 
         start = time.perf_counter()
         action()
         times.append(time.perf_counter() - start)
-    print(f"{what:<46} {min(times):8.3f} s" + (f"   (bar {bar})" if bar else ""), flush=True)
+    say(what, min(times), "s", bar)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,8 +18,9 @@ from pathlib import Path
 PARAMETERS, SCALARS, STEPS, MOST = 20, 10, 100, 1000
 
 
-def main(folder: Path, seconds: float) -> None:
-    """One line a peer."""
+def main(folder: Path, seconds: float) -> list[str]:
+    """Two lines a peer, printed and returned."""
+    lines = []
     for name, peer in {"TensorBoard": tensorboard, "MLflow (SQLite)": mlflow, "Guild": guild_ai}.items():
         try:
             log, read = peer(folder / name.split()[0])
@@ -33,8 +34,10 @@ def main(folder: Path, seconds: float) -> None:
         start = time.perf_counter()
         assert read() >= count
         reading = time.perf_counter() - start
-        print(f"{name:<18} {count:5d} runs: log {logging * 1e3:8.1f} ms a run, list and sort all {reading:8.2f} s", flush=True)
-        print(f"{'':<18} {reading / count * 1e3:8.2f} ms a run listed", flush=True)
+        lines.append(f"{name:<18} {count:5d} runs: log {logging * 1e3:8.1f} ms a run, list and sort all {reading:8.2f} s")
+        lines.append(f"{'':<18} so {reading / count * 1e3:8.2f} ms a run listed")
+        print("\n".join(lines[-2:]), flush=True)
+    return lines
 
 
 def tensorboard(folder: Path) -> tuple[Callable[[], int], Callable[[], int]]:
