@@ -8,7 +8,7 @@ setup(
         for room, parts in {
             "config": [""],
             "data": ["", ".datasets", ".loaders", ".transforms"],
-            "engine": ["", ".distillation", ".evaluators", ".hooks"],
+            "engine": ["", ".analysis", ".distillation", ".evaluators", ".hooks", ".preflight"],
             "layers": [""],
             "modeling": ["", ".losses", ".models"],
             "solver": ["", ".schedules"],

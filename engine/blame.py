@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # What carries the parts around: the loop, the loaders, the factories. A part that fails fails *through* these.
 PLUMBING = re.compile(
     r"(tools|config|tracking|utils)/.*|data/loaders/.*|(data|modeling|solver)/[^/]+\.py|data/transforms/(build|adapter)\.py"
-    r"|engine/(hooks/)?(base|blame|borrow|build|card|checkpoint|distributed|inference|launch|lr_finder|meters|pictures|preflight\w*|prepare"
-    r"|profiling|resume|schedule_view|task|testing|trainer)\.py"
+    r"|engine/(analysis|preflight)/.*|engine/(hooks|evaluators)/(base|build)\.py"
+    r"|engine/(blame|build|card|checkpoint|distributed|inference|launch|meters|prepare|resume|task|testing|trainer)\.py"
 )
 _LINE = re.compile(r'^\s*File "(.+)", line (\d+), in (\S+)', flags=re.MULTILINE)
 

@@ -12,7 +12,7 @@ import tracking
 from config import Config
 from data import Splits, channels_seen
 from engine import distributed
-from engine.build import build_evaluator
+from engine.evaluators.build import build_evaluator
 from engine.trainer import Trainer
 from solver import describe_lr, effective_lr
 from tracking.judging.claim import parse as parse_claim

@@ -16,9 +16,9 @@ from config import Config
 from data import Splits, summary
 from engine import distributed
 from engine.blame import blame, report
-from engine.build import build_evaluator
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
+from engine.evaluators.build import build_evaluator
 from engine.prepare import choose_device
 from engine.task import Task
 from engine.testing import run_test

@@ -11,7 +11,7 @@ from torch import Tensor
 from config import Config
 from data import Splits
 from engine import distributed
-from engine.build import build_evaluator, make_scorer
+from engine.evaluators.build import build_evaluator, make_scorer
 from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
 from engine.predictions import Predictions

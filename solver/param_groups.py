@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -36,33 +36,25 @@ def make_groups(
     Raises:
         UserError: a pattern is malformed or matches no parameter; nothing is trainable.
     """
-    for pattern in patterns:
-        if len(pattern) != 3 or not isinstance(pattern[0], str) or not all(isinstance(v, int | float) for v in pattern[1:]):
-            raise UserError(f"SOLVER.PARAM_GROUPS: expected [pattern, rate factor, weight decay], got {list(pattern)}")
+    _check(patterns)
     groups: dict[tuple[float, float, bool], tuple[list[str], list[nn.Parameter]]] = {}
     used: set[str] = set()
-    seen: set[int] = set()
-    for module_name, module in root.named_modules():
-        for name, parameter in module.named_parameters(prefix=module_name, recurse=False):
-            if not parameter.requires_grad or id(parameter) in seen:
-                continue  # frozen, or shared with a module before
-            seen.add(id(parameter))
-            later = name in apart
-            more = rate_factors.get(name, 1.0) if rate_factors else 1.0
-            own = next((p for p in patterns if fnmatch(name, p[0])), None)
-            if own is not None:
-                used.add(own[0])
-                kind, key = own[0], (float(own[1]), float(own[2]), later)
-            elif name.rpartition(".")[2] == "bias":
-                kind, key = "bias", (bias_lr_factor * more, weight_decay_bias, later)
-            elif isinstance(module, _NORMS):
-                kind, key = "norm", (more, weight_decay_norm, later)
-            else:
-                kind, key = "weight", (more, weight_decay, later)
-            kinds, parameters = groups.setdefault(key, ([], []))
-            parameters.append(parameter)
-            if kind not in kinds:
-                kinds.append(kind)
+    for name, module, parameter in _trainable(root):
+        more = rate_factors.get(name, 1.0) if rate_factors else 1.0
+        own = next((p for p in patterns if fnmatch(name, p[0])), None)
+        if own is not None:
+            used.add(own[0])
+            kind, factor, decay = own[0], float(own[1]), float(own[2])
+        elif name.rpartition(".")[2] == "bias":
+            kind, factor, decay = "bias", bias_lr_factor * more, weight_decay_bias
+        elif isinstance(module, _NORMS):
+            kind, factor, decay = "norm", more, weight_decay_norm
+        else:
+            kind, factor, decay = "weight", more, weight_decay
+        kinds, parameters = groups.setdefault((factor, decay, name in apart), ([], []))
+        parameters.append(parameter)
+        if kind not in kinds:
+            kinds.append(kind)
     unused = [p[0] for p in patterns if p[0] not in used]
     if unused:
         raise UserError(f"SOLVER.PARAM_GROUPS: no trainable parameter is called {unused[0]!r} (fnmatch, such as model.head.*)")
@@ -72,3 +64,19 @@ def make_groups(
         {"params": parameters, "lr_factor": factor, "weight_decay": decay, "name": "+".join(kinds)}
         for (factor, decay, _), (kinds, parameters) in groups.items()
     ]
+
+
+def _check(patterns: Sequence[Sequence[Any]]) -> None:
+    for pattern in patterns:
+        if len(pattern) != 3 or not isinstance(pattern[0], str) or not all(isinstance(v, int | float) for v in pattern[1:]):
+            raise UserError(f"SOLVER.PARAM_GROUPS: expected [pattern, rate factor, weight decay], got {list(pattern)}")
+
+
+def _trainable(root: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+    """(name, the module it belongs to, parameter); what is shared between modules comes once."""
+    seen: set[int] = set()
+    for module_name, module in root.named_modules():
+        for name, parameter in module.named_parameters(prefix=module_name, recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, module, parameter

@@ -13,11 +13,11 @@ import torch
 from conftest import TINY, command
 
 import config
-from engine.borrow import borrowed, snapshot, windows
-from engine.lr_finder import draw_range_test, range_test
-from engine.preflight import difference
-from engine.profiling import PHASES, profile_steps
-from engine.schedule_view import Outline, draw_schedule
+from engine.analysis.borrow import borrowed, snapshot, windows
+from engine.analysis.lr_finder import draw_range_test, range_test
+from engine.analysis.profiling import PHASES, profile_steps
+from engine.analysis.schedule_view import Outline, draw_schedule
+from engine.preflight.checks import difference
 from engine.trainer import Trainer
 from utils.errors import UserError
 
@@ -65,7 +65,7 @@ def test_the_range_test_suggests_a_rate_that_learns_and_puts_all_back() -> None:
 
 def test_the_range_test_finds_the_known_optimum_of_a_parabola(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradient descent on w^2 diverges beyond a rate of 1: the suggestion lies below, the explosion above."""
-    import engine.lr_finder as finder
+    import engine.analysis.lr_finder as finder
 
     weight = [1.0]
 

@@ -18,11 +18,11 @@ from torch import nn
 from data.dataset import ArrayDataset, Dataset
 from data.datasets import DATASETS
 from data.transforms import TRANSFORMS
-from engine.borrow import snapshot
+from engine.analysis.borrow import snapshot
 from engine.evaluators import EVALUATORS
 from engine.hooks import HOOKS, Hook
-from engine.preflight import difference, falls
-from engine.preflight_table import Finding, duration, print_findings
+from engine.preflight.checks import difference, falls
+from engine.preflight.table import Finding, duration, print_findings
 from modeling.losses import LOSSES
 
 Train = Callable[..., tuple[int, str, str]]
@@ -169,7 +169,7 @@ def test_the_trainer_is_as_it_was(tmp_path: Path) -> None:
     import train_net
 
     import config
-    from engine.build import build_preflight
+    from engine.preflight.build import build_preflight
 
     words = dict(zip(TINY[::2], TINY[1::2], strict=True)) | {"SOLVER.EMA_DECAY": "0.9"}
     cfg, splits, trainer = train_net.build(config.load_file(None, list(words.items())), torch.device("cpu"))
@@ -257,7 +257,7 @@ def test_a_big_recipe_takes_less_than_a_minute(tmp_path: Path) -> None:
 def test_batches_of_any_kind_are_described() -> None:
     import numpy
 
-    from engine.preflight_data import histogram, look_at_batch
+    from engine.preflight.data import histogram, look_at_batch
 
     class Any_(Dataset):
         name, classes, targets = "any", ["a", "b"], list(numpy.arange(4) % 2)

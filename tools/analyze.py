@@ -52,7 +52,7 @@ def find_lr(cfg: config.Config, args: argparse.Namespace) -> int:
     """The range test; what it suggests is a SOLVER.BASE_LR, before any scaling with the batch."""
     from train_net import build
 
-    from engine.lr_finder import draw_range_test, range_test
+    from engine.analysis.lr_finder import draw_range_test, range_test
     from engine.prepare import choose_device
     from solver import effective_lr
 
@@ -76,8 +76,8 @@ def show_schedule(cfg: config.Config, args: argparse.Namespace) -> int:
     from rich.table import Table
     from train_net import build
 
+    from engine.analysis.schedule_view import Outline, draw_schedule, group_lines
     from engine.prepare import choose_device
-    from engine.schedule_view import Outline, draw_schedule, group_lines
     from solver import describe_lr
 
     path = picture(cfg, args, "schedule")
@@ -107,9 +107,9 @@ def show_profile(cfg: config.Config, args: argparse.Namespace) -> int:
     from rich.table import Table
     from train_net import build
 
-    from engine.preflight_table import duration
+    from engine.analysis.profiling import profile_steps
+    from engine.preflight.table import duration
     from engine.prepare import choose_device
-    from engine.profiling import profile_steps
 
     trace = Path(args.file) if args.file else None
     if trace is not None and trace.suffix != ".json":

@@ -107,8 +107,8 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
 
 def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, resumed: bool = False) -> int:
     """Hooks, the loop, the test of the best weights, the last status."""
-    from engine.build import build_hooks
     from engine.card import print_card
+    from engine.hooks.build import build_hooks
     from engine.launch import finish, record_failure
     from engine.resume import restore
 
@@ -134,9 +134,9 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
 def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
     """The preflight of engine/preflight.py: 0 if all is well, 1 if not; nothing is written."""
     from engine import distributed
-    from engine.build import build_preflight
     from engine.card import card_facts
-    from engine.preflight_table import Finding, print_findings
+    from engine.preflight.build import build_preflight
+    from engine.preflight.table import Finding, print_findings
 
     facts = [Finding(label, "", text) for label, text in card_facts(cfg, splits, trainer)]
     with tempfile.TemporaryDirectory(prefix="fieldbook-dry-run-") as scratch:

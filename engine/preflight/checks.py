@@ -16,12 +16,12 @@ from torch import Tensor
 
 from data.dataset import Dataset
 from engine import distributed
+from engine.analysis.borrow import borrowed, snapshot, step_losses, total, windows
 from engine.blame import blame, report
-from engine.borrow import borrowed, snapshot, step_losses, total, windows
 from engine.checkpoint import CheckpointWriter, load_checkpoint
-from engine.preflight_costs import Costs, weigh_memory
-from engine.preflight_data import histogram, look_at_batch
-from engine.preflight_table import Finding
+from engine.preflight.costs import Costs, weigh_memory
+from engine.preflight.data import histogram, look_at_batch
+from engine.preflight.table import Finding
 from engine.task import Batch
 from engine.trainer import Loader, Trainer
 from utils.errors import RunFailed, UserError

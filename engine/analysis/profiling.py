@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from engine.borrow import borrowed, windows
+from engine.analysis.borrow import borrowed, windows
 from engine.task import Batch
 from engine.trainer import Trainer
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy
 
-from engine.borrow import borrowed, step_losses, total, windows
-from engine.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
+from engine.analysis.borrow import borrowed, step_losses, total, windows
+from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
 from engine.trainer import Trainer
 from utils.errors import UserError
 

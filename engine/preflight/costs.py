@@ -14,7 +14,7 @@ import torch
 
 from engine import distributed
 from engine.hooks.logging import peak_memory_mb
-from engine.preflight_table import Finding, duration, size
+from engine.preflight.table import Finding, duration, size
 from engine.trainer import Trainer
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.dataset import Dataset
-from engine.preflight_table import Finding
+from engine.preflight.table import Finding
 from engine.task import Batch
 
 BARS = "▁▂▃▄▅▆▇█"

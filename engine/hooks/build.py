@@ -1,0 +1,84 @@
+"""The factory of the hooks: which there are, and in which order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config import Config
+from data import Splits
+from engine import distributed
+from engine.checkpoint import CheckpointWriter
+from engine.evaluators.build import build_evaluator, make_scorer, primary_metric
+from engine.hooks import HOOKS, Hook
+from engine.hooks.checkpoints import CheckpointHook
+from engine.hooks.early_stop import EarlyStopHook
+from engine.hooks.evaluation import EvaluationHook
+from engine.hooks.logging import LoggingHook
+from engine.hooks.plateau import PlateauHook
+from engine.hooks.progress import ProgressHook
+from engine.hooks.signals import SignalHook
+from engine.hooks.tensorboard import TensorBoardHook
+from engine.trainer import Trainer
+from solver import effective_lr
+
+
+def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:
+    """The hooks in their order: numbers, validation, plateau, early stop, checkpoints, signals, then the user's own."""
+    device, solver = trainer.device, cfg.SOLVER
+    evaluator = build_evaluator(cfg, splits.num_classes, device)
+    evaluation = None
+    if splits.val is not None:
+        evaluation = EvaluationHook(
+            make_scorer(cfg, trainer.task, splits, "val", device, evaluator),
+            run,
+            period=solver.EVAL_PERIOD,
+            primary=primary_metric(cfg, evaluator.compute()),
+            lower_is_better=evaluator.lower_is_better,
+        )
+    main = distributed.is_main()
+    checkpoints = CheckpointHook(
+        CheckpointWriter(run.weights_dir) if main else None,
+        run,
+        lambda: export(trainer, splits),
+        evaluation=evaluation,
+        period=solver.CHECKPOINT_PERIOD,
+        seconds=solver.CHECKPOINT_SECONDS,
+        top_k=solver.TOP_K,
+    )
+    hooks: list[Hook] = [LoggingHook(run, period=solver.LOG_PERIOD)]
+    if main:
+        hooks += [TensorBoardHook(run.events_dir), ProgressHook()]
+    hooks += [evaluation] if evaluation is not None else []
+    if solver.SCHEDULE == "plateau" and evaluation is not None:
+        hooks.append(make_plateau(cfg, trainer, evaluation))
+    if solver.EARLY_STOP and evaluation is not None:
+        hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
+    # After everything that changes state at an epoch's end, so that what is saved knows of it.
+    hooks += [checkpoints, SignalHook(checkpoints)]
+    return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
+
+
+def make_plateau(cfg: Config, trainer: Trainer, evaluation: EvaluationHook) -> PlateauHook:
+    """The hook that lowers the rate; from now on the trainer asks it for the rate of a step."""
+    solver = cfg.SOLVER
+    hook = PlateauHook(
+        evaluation,
+        trainer.schedule,
+        gamma=solver.GAMMA,
+        patience=solver.PLATEAU_PATIENCE,
+        threshold=solver.PLATEAU_THRESHOLD,
+        least=solver.PLATEAU_MIN_LR / effective_lr(cfg),
+    )
+    trainer.schedule = hook.rate
+    return hook
+
+
+def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:
+    """What best.pt holds: all that using the model needs, and nothing that only training needs."""
+    prepare: Any = trainer.prepare
+    return {
+        "model": trainer.task.model.state_dict(),
+        "loss": trainer.task.loss.state_dict(),
+        "classes": splits.classes,
+        "preprocessing": prepare.describe(),
+    }

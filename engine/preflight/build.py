@@ -1,0 +1,46 @@
+"""The factory of the preflight."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import tracking
+from config import Config
+from data import Splits, make_data_loader
+from data.dataset import Part
+from engine import distributed
+from engine.evaluators.build import build_evaluator, make_scorer
+from engine.hooks.build import build_hooks
+from engine.preflight.checks import Preflight, Scorer
+from engine.trainer import Trainer
+
+
+def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path) -> Preflight:
+    """The checks of --dry-run on a trainer with all its hooks; what they write goes to `scratch`, a temporary folder."""
+    trainer.add_hooks(build_hooks(cfg, trainer, splits, tracking.QuietRun(scratch)))
+    data: dict[str, Any] = {"train": (trainer.loader, splits.train)}
+    scorers = {}
+    epochs, solver = trainer.max_epochs, cfg.SOLVER
+    evaluations = -(-epochs // solver.EVAL_PERIOD)
+    for split, times in (("val", evaluations), ("test", int(cfg.TEST.AT_END))):
+        part = splits.get(split)
+        if part is None:
+            continue
+        data[split] = (make_data_loader(cfg, split, splits), part)
+        count = min(2 * cfg.TEST.IMS_PER_BATCH * distributed.world_size(), len(part))
+        few = dataclasses.replace(splits, **{split: Part(part, range(count))})
+        evaluator = build_evaluator(cfg, splits.num_classes, trainer.device)
+        score = make_scorer(cfg, trainer.task, few, split, trainer.device, evaluator)
+        scorers[split] = Scorer(score, count, len(part) / count, times)
+    numbered = epochs // solver.CHECKPOINT_PERIOD
+    return Preflight(
+        trainer,
+        data=data,
+        scorers=scorers,
+        scratch=scratch,
+        disk=Path(cfg.OUTPUT_DIR or "exp"),
+        files=2 + (min(solver.TOP_K + 1, numbered) if solver.TOP_K else numbered),
+        writes=epochs + numbered + evaluations,
+    )
