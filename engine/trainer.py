@@ -69,7 +69,8 @@ class Trainer:
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm, clip_value: greatest norm of the gradient, and greatest size of each of its values; 0 leaves it alone.
         ema: moving average of the weights, `update()`d after each step.
-        nonfinite: "stop" ends the run before the weights are touched, "skip" leaves the step out and counts it.
+        nonfinite: "stop" ends the run before such weights are saved (on a CPU: before they are touched), "skip" leaves the
+            step out and counts it.
     """
 
     def __init__(
@@ -262,9 +263,11 @@ class Trainer:
     def _leave_out(self) -> None:
         """What `nonfinite` says of a step whose loss is NaN or infinite: never let it touch the weights."""
         if self.nonfinite == "stop":
+            # On a device it is noticed steps later, but before anything is saved.
+            at, kept = ("at", "weights") if self.device.type == "cpu" else ("at or some steps before", "checkpoints")
             raise RunFailed(
-                f"the loss is not finite at step {self.step} (epoch {self.epoch}, learning rate "
-                f"{self.optimizer.param_groups[0]['lr']:g}); the weights before it are kept. Lower SOLVER.BASE_LR, set "
+                f"the loss is not finite {at} step {self.step} (epoch {self.epoch}, learning rate "
+                f"{self.schedule(self.step):g}); the {kept} before it are kept. Lower SOLVER.BASE_LR, set "
                 "SOLVER.CLIP_NORM, or take SOLVER.NONFINITE skip"
             )
         self.skipped_steps += 1

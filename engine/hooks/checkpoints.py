@@ -8,6 +8,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.hooks.base import Hook
 from engine.hooks.evaluation import EvaluationHook
@@ -52,8 +55,11 @@ class CheckpointHook(Hook):
         return super().overrides(event) and (event != "after_step" or self.seconds > 0)
 
     def after_step(self, trainer: Trainer) -> None:
-        """last.pt, when it is time."""
-        if time.monotonic() - self._saved_at >= self.seconds:
+        """last.pt, when it is time by the clock of rank 0: saving is a matter of all ranks."""
+        due = distributed.is_main() and time.monotonic() - self._saved_at >= self.seconds
+        if distributed.world_size() > 1:
+            due = bool(distributed.all_reduce_sum(torch.tensor(float(due), device=trainer.device)).item())
+        if due:
             self.save_last(trainer)
 
     def after_epoch(self, trainer: Trainer) -> None:
