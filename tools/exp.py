@@ -23,6 +23,7 @@ from typing import Any
 import _root
 
 from tracking.reading import index, listing, lookup, query
+from tracking.record import read_record
 from utils.errors import UserError
 from utils.logger import setup_logger
 
@@ -173,7 +174,7 @@ def tag(args: argparse.Namespace) -> int:
 
     path = lookup.find(args.folder, args.run)
     add, remove = (args.tags, []) if args.command == "tag" else ([], args.tags)
-    tags = notes.change_tags(path, add, remove)
+    tags = notes.change_tags(path, add, remove, read_record(path).run.get("tags", []))
     index.forget(path.parent, path.name)
     return _print({"run": path.name, "tags": tags}) if args.json else _say(f"{path.name}: {' '.join(tags) or 'no tags'}")
 

@@ -51,10 +51,10 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         cfg, splits, trainer = build(cfg, device)
         if args.dry_run:
             return dry_run(cfg, splits, trainer)
-        args.why = args.why or ask_why()
         from engine.launch import choose_parent, make_facts, make_run
 
         parent, guess = choose_parent(cfg, name, args.parent)
+        args.why = args.why or ask_why(cfg, parent)
         facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, guess=guess)
         run = make_run(Path(cfg.OUTPUT_DIR or "exp"), facts)
         return train(cfg, splits, trainer, run, parent=parent)
@@ -146,12 +146,17 @@ def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
     return int(any(distributed.gather(any(finding.verdict == "wrong" for finding in findings))))
 
 
-def ask_why() -> str:
+def ask_why(cfg: config.Config, parent: Any) -> str:
     """Asks once, on a terminal and alone only; Enter or 60 s skip it. It is never forced."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return ""
     import select
 
+    from tracking.reading.configs import changes, read_config
+    from tracking.wording import changed
+
+    if parent is not None:
+        print(f"Changed since {parent.id}: {changed(changes(cfg.flat(), read_config(parent.path)), 6) or 'no key'}")
     print("What is this run meant to find out? (Enter to skip) ", end="", flush=True)
     ready, _, _ = select.select([sys.stdin], [], [], 60)
     return sys.stdin.readline().strip() if ready else ""

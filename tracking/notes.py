@@ -53,17 +53,19 @@ def set_verdict(run: Path, text: str) -> None:
         sections["Verdict"] = _some(text, "a verdict")
 
 
-def change_tags(run: Path, add: Sequence[str], remove: Sequence[str]) -> list[str]:
+def change_tags(run: Path, add: Sequence[str], remove: Sequence[str], at_start: Sequence[str] = ()) -> list[str]:
     """Adds and removes tags; the tags that the run has then.
+
+    Args:
+        at_start: what run.json says, for notes that have lost their heading.
 
     Raises:
         UserError: a tag that is no single word.
     """
-    from tracking.record import read_record  # which reads notes.md itself
-
     check_tags(add)
     with _editing(run) as sections:
-        tags = [tag for tag in dict.fromkeys([*read_record(run).tags, *add]) if tag not in remove]
+        known = tags_in(sections["Tags"]) if "Tags" in sections else at_start
+        tags = [tag for tag in dict.fromkeys([*known, *add]) if tag not in remove]
         sections["Tags"] = " ".join(tags)
     return tags
 
