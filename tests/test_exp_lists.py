@@ -276,6 +276,13 @@ def test_diff_names_config_code_environment_and_metrics(exp: Exp, folder: Path) 
     assert json.loads(exp("diff", "02-00-00", "--json")[1])["config"] == {"SOLVER.BASE_LR": [0.01, 0.1]}
 
 
+def test_keys_that_an_older_run_lacks_count_only_when_they_were_set(exp: Exp, folder: Path) -> None:
+    path = make_run(folder, "newer", 9, config={"NEW.A": 1, "NEW.B": 2}, parent="base_2026-11-01_01-00-00")
+    edit(path / "run.json", origins={"NEW.A": "default", "NEW.B": "command line"})
+    assert ls(exp)[0]["changes"] == {"NEW.B": [None, 2]}
+    assert json.loads(exp("diff", "newer", "--json")[1])["config"] == {"NEW.B": [2, None]}
+
+
 def test_diff_against_the_working_tree_compares_code_and_packages(exp: Exp) -> None:
     code, out, _ = exp("diff", "last", ".", "--json")
     found = json.loads(out)

@@ -23,6 +23,7 @@ from typing import Any
 import _root
 
 from tracking.reading import index, listing, lookup, query
+from tracking.reading.configs import read_origins
 from tracking.record import read_record
 from utils.errors import UserError
 from utils.logger import setup_logger
@@ -75,7 +76,6 @@ def show(args: argparse.Namespace) -> int:
     row = runs.reread(row["id"])
     if row["parent"] in runs.by_id:
         runs.reread(row["parent"])
-
     if args.json:
         return _print(shown.as_object(runs, row))
     screens.run(runs, row)
@@ -102,11 +102,11 @@ def diff(args: argparse.Namespace) -> int:
     a = lookup.find(args.folder, args.run, write=True)
     if args.other == ".":
         found, codes = differ.with_working_tree(a, _root.ROOT)
-        other, origins = "the working tree", [differ.origins(a), {}]
+        other, origins = "the working tree", [read_origins(a), {}]
     else:
         b = lookup.find(a.parent, args.other or f"{a.name}^")
         found, codes = differ.runs(a, b, swap_code=not args.other)
-        other, origins = b.name, [differ.origins(a), differ.origins(b)]
+        other, origins = b.name, [read_origins(a), read_origins(b)]
     if args.json:
         return _print(found)
     screens.difference(a.name, other, found, origins, codes, as_parent=not args.other)

@@ -9,7 +9,6 @@ from tracking.judging.claim import values_of
 from tracking.judging.groups import Group, Key, key_of, pool, verdict
 from tracking.judging.noise import Difference, Spread, difference, spread, t_quantile
 from tracking.reading import diff
-from tracking.reading.configs import changes
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row, value_of
@@ -96,7 +95,7 @@ def _step(
         "interval": list(gap.interval) if gap.interval else None,
         "moved": gap.is_noise is False,
         "verdict": verdict(gap, lower),
-        "config": changes(runs.config(new["id"]), runs.config(old["id"])),
+        "config": runs.changes_between(old["id"], new["id"]),
         "code": diff.code(*codes) if codes else None,
     }
 

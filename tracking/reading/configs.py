@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,32 @@ def changes(row_config: dict[str, Any], parent_config: dict[str, Any]) -> dict[s
     keys = sorted({*row_config, *parent_config} - BOOKKEEPING)
     pairs = {key: [parent_config.get(key), row_config.get(key)] for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not same(*pair)}
+
+
+def real_changes(
+    row_config: dict[str, Any], parent_config: dict[str, Any], origins: Callable[[], tuple[dict[str, str], dict[str, str]]]
+) -> dict[str, list[Any]]:
+    """As `changes`, without the keys that only one of the two codes knows and that nobody set: old runs lack new keys.
+
+    Args:
+        origins: () -> key -> where its value came from, of this run and of the parent; asked only where keys are missing.
+    """
+    pairs = changes(row_config, parent_config)
+    if all(key in row_config and key in parent_config for key in pairs):
+        return pairs
+    own, theirs = origins()
+    unset = {key for key in pairs if (key not in parent_config and own.get(key) == "default")}
+    unset |= {key for key in pairs if key not in row_config and theirs.get(key) == "default"}
+    return {key: pair for key, pair in pairs.items() if key not in unset}
+
+
+def read_origins(path: Path) -> dict[str, str]:
+    """Config key -> where its value came from, as the run in `path` recorded it; {} where it did not."""
+    try:
+        found = json.loads((path / "run.json").read_text(encoding="utf-8"))["origins"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tracking import environment as machine
 from tracking import snapshot
-from tracking.reading.configs import ConfigReader, changes
+from tracking.reading.configs import ConfigReader, read_origins, real_changes
 from tracking.reading.summary import summarize, value_of
 from tracking.record import read_record
 
@@ -39,13 +39,7 @@ def working_tree(root: Path, runs: Path) -> Code:
 def config(a: Path, b: Path) -> dict[str, list[Any]]:
     """{KEY: [a's, b's]} for each key that differs."""
     reader = ConfigReader()
-    return changes(reader.read(b), reader.read(a))
-
-
-def origins(run: Path) -> dict[str, str]:
-    """Key -> where its value came from; {} where that is not recorded."""
-    found = read_record(run).run.get("origins")
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    return real_changes(reader.read(b), reader.read(a), lambda: (read_origins(b), read_origins(a)))
 
 
 def code(a: Code, b: Code) -> dict[str, list[str]]:

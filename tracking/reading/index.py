@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracking.reading.configs import ConfigReader, changes
+from tracking.reading.configs import ConfigReader, read_origins, real_changes
 from tracking.reading.summary import ENDED, Row, date_in, summarize
 
 LOG = logging.getLogger("fieldbook.tracking")
@@ -143,7 +143,12 @@ class Runs:
         """{KEY: [parent's, this one's]}; {} without a parent that is still there."""
         if row["parent"] not in self.by_id:
             return {}
-        return changes(self.config(row["id"]), self.config(row["parent"]))
+        return self.changes_between(row["parent"], row["id"])
+
+    def changes_between(self, old: str, new: str) -> dict[str, list[Any]]:
+        """{KEY: [that run's, this one's]} of two runs, named by their ids."""
+        paths = (self.folder / new, self.folder / old)
+        return real_changes(self.config(new), self.config(old), lambda: (read_origins(paths[0]), read_origins(paths[1])))
 
 
 def load(folder: Path, full: bool = False, trust: bool = False, write: bool = True) -> Runs:

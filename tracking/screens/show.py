@@ -11,6 +11,7 @@ from typing import Any
 from tracking import wording
 from tracking.judging import claim
 from tracking.reading import diff, listing
+from tracking.reading.configs import read_origins
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row, value_of
 from tracking.record import read_record, state_of
@@ -145,7 +146,7 @@ def _against_parent(runs: Runs, row: Row) -> list[tuple[str, str]]:
     if parent is None:
         return [("parent", f"{row['parent']} (not here any more)")]
     paths = (runs.path(parent), runs.path(row))
-    old, new = (diff.origins(path) for path in paths)
+    old, new = (read_origins(path) for path in paths)
     found = [("parent", row["parent"] + (" (a guess: the most similar config)" if row["parent_guess"] else ""))]
     for key, (before, after) in runs.changes(row).items():
         sources = [wording.origin(side.get(key, "unknown")) for side in (old, new)]
