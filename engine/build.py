@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -21,8 +22,10 @@ from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_
 from engine.task import Task
 from engine.trainer import Trainer
 from modeling import Freezing, build_loss, build_model, layer_depths
-from solver import ModelSWA, make_average, make_lr_scheduler, make_optimizer
+from solver import ModelSWA, effective_lr, make_average, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.engine")
 
 
 def build_task(cfg: Config, splits: Splits) -> Task:
@@ -74,6 +77,13 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)
+    solver = cfg.SOLVER
+    if solver.SWA_EPOCHS and solver.EARLY_STOP:
+        raise UserError("SOLVER.SWA_EPOCHS averages the last epochs, which SOLVER.EARLY_STOP may never reach; set one to 0")
+    if cfg.MODEL.FREEZE and cfg.MODEL.FREEZE_EPOCHS >= solver.MAX_EPOCHS:
+        LOG.warning("MODEL.FREEZE_EPOCHS %d: what is frozen stays so to the end", cfg.MODEL.FREEZE_EPOCHS)
+    if solver.SCHEDULE == "plateau" and effective_lr(cfg) <= solver.PLATEAU_MIN_LR:
+        raise UserError(f"SOLVER.PLATEAU_MIN_LR {solver.PLATEAU_MIN_LR:g} is not below the rate, which then never falls")
     for key, listens in (("EARLY_STOP", cfg.SOLVER.EARLY_STOP), ("SCHEDULE plateau", cfg.SOLVER.SCHEDULE == "plateau")):
         if listens and splits.val is None:
             raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
@@ -135,6 +145,11 @@ def check_single_samples(cfg: Config, trainer: Trainer, splits: Splits) -> None:
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=trainer.device)
     loader: Any = trainer.loader
     sizes = loader.plan.sizes(reaches_the_tail)
+    if cfg.DISTRIBUTED.SYNC_BATCHNORM and 0 in sizes:
+        raise UserError(
+            "DISTRIBUTED.SYNC_BATCHNORM: the short last window of an epoch leaves a micro-batch without samples, and its "
+            "rank would not take part; set DATALOADER.DROP_LAST true"
+        )
     check_batch_norm(trainer.task.model, one, sizes, batch=cfg.SOLVER.IMS_PER_BATCH)
 
 

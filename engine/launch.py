@@ -20,6 +20,7 @@ from engine.card import device_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator
 from engine.prepare import choose_device
+from engine.randomness import seed_everything
 from engine.task import Task
 from engine.testing import run_test
 from engine.trainer import Trainer
@@ -201,11 +202,12 @@ def _said_elsewhere(path: Path) -> str:
 def test_task(cfg: Config, splits: Splits, weights: Path, build: Callable[..., Any]) -> tuple[Any, torch.device]:
     """A task with the weights of a file, on its device."""
     device = choose_device(cfg.MODEL.DEVICE)
+    seed_everything(cfg.SEED, cfg.DETERMINISTIC)
     task = build(cfg, splits)
     content = load_checkpoint(weights)
     if "classes" in content and content["classes"] != splits.classes:
         raise UserError(f"{weights}: trained for the classes {content['classes'][:5]}, the data has {splits.classes[:5]}")
-    load_weights(task.model, load_state_file(weights), cfg.MODEL.WEIGHTS_ALLOW)
+    load_weights(task.model, load_state_file(weights))  # all of them: WEIGHTS_ALLOW is for the start of a training
     if content.get("loss"):
         task.loss.load_state_dict(content["loss"])
     task.to(device)

@@ -59,13 +59,20 @@ class MeanMeter:
         self._count = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What was added since the last `reset`: a resumed run logs the same means."""
-        return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "count": self._count}
+        """What was added since the last `reset`, by all ranks: a resumed run logs the same means. All ranks must ask."""
+        own = {"sums": {name: value.tolist() for name, value in self._sums.items()}, "count": self._count}
+        return {"ranks": distributed.gather(own)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict()`."""
-        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
-        self._count = state["count"]
+        """Restores `state_dict()`; what ranks that are no more had added goes to rank 0."""
+        self.reset()
+        rank, size = distributed.rank(), distributed.world_size()
+        for number, theirs in enumerate(state["ranks"]):
+            if number == rank or (rank == 0 and number >= size):
+                self._count += theirs["count"]
+                for name, value in theirs["sums"].items():
+                    more = torch.tensor(value, dtype=self._dtype, device=self._device)
+                    self._sums[name] = self._sums[name] + more if name in self._sums else more
 
 
 class ExactMeans:

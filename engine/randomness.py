@@ -13,6 +13,15 @@ from typing import Any
 import numpy
 import torch
 
+from engine import distributed
+
+
+def seed_rank(seed: int, rank: int) -> None:
+    """From here on each rank draws its own dropout masks; called when the model, equal on all ranks, is built."""
+    if rank:
+        mixed = numpy.random.SeedSequence([seed, rank]).generate_state(1, numpy.uint64)
+        torch.manual_seed(int(mixed[0] >> 1))
+
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seeds the generators of Python, NumPy and torch, and asks torch for deterministic kernels where wanted.
@@ -28,9 +37,18 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
 
 class GlobalGenerators:
-    """The states of the global generators, as plain types, so that a checkpoint loads with weights_only=True."""
+    """The states of the global generators of all ranks, as plain types, so that a checkpoint loads with weights_only=True."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Of each rank. All ranks must ask: the states are gathered."""
+        return {"ranks": distributed.gather(self._own())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts all generators of this rank where they were; a rank that there was not yet keeps its own."""
+        if distributed.rank() < len(state["ranks"]):
+            self._restore(state["ranks"][distributed.rank()])
+
+    def _own(self) -> dict[str, Any]:
         """State of Python's, NumPy's, torch's CPU and (where there is one) CUDA generators."""
         kind, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
         return {
@@ -41,8 +59,7 @@ class GlobalGenerators:
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts all generators where they were."""
+    def _restore(self, state: dict[str, Any]) -> None:
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
         kind, keys, position, has_gauss, cached = state["numpy"]

@@ -31,6 +31,10 @@ REFUSED = (
     "SOLVER.LAYER_DECAY",
     "SOLVER.IMS_PER_BATCH",
     "SOLVER.ACCUMULATE",
+    "SOLVER.PARAM_GROUPS",
+    "DATALOADER.DROP_LAST",
+    "DATALOADER.SAMPLER",
+    "DATALOADER.REPEATS",
     "SEED",
 )
 
@@ -82,8 +86,11 @@ def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, d
 def is_finished(path: Path, cfg: config.Config, changes: dict[str, Any]) -> bool:
     """Whether nothing is left to do: finished, and its epochs did not grow."""
     record = tracking.read_record(path)
-    epochs = changes.get("SOLVER.MAX_EPOCHS") or changes.get("SOLVER.MAX_STEPS") or [math.inf, 0]
-    return record.status.get("status") == "finished" and not epochs[1] > epochs[0]
+    longer = False
+    for key in ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_STEPS"):
+        old, new = (limit or math.inf for limit in changes.get(key, (1, 1)))  # 0 steps: no limit
+        longer = longer or new > old
+    return record.status.get("status") == "finished" and not longer
 
 
 def restore(trainer: Trainer, run: Any) -> None:

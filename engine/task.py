@@ -60,5 +60,5 @@ def total_loss(losses: dict[str, Tensor]) -> Tensor:
 
 
 def with_total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Named losses with their sum as "loss", where the parts have other names: what is logged."""
-    return losses if "loss" in losses else {"loss": total_loss(losses), **losses}
+    """Named losses with what is trained on, their sum, as "loss": what is logged."""
+    return {**losses, "loss": total_loss(losses)}

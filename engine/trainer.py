@@ -137,10 +137,14 @@ class Trainer:
             while self.epoch < self.max_epochs and not self.stop_reason:
                 self._call("before_epoch")
                 self.train_epoch()
-                if self.step_in_epoch < self.steps_per_epoch and self.step < self.total_steps:
+                whole = self.step_in_epoch >= self.steps_per_epoch
+                if not whole and self.step < self.total_steps:
                     break  # stopped in the middle of the epoch: it goes on from here when resumed
-                self.epoch, self.step_in_epoch = self.epoch + 1, 0
+                if whole:
+                    self.epoch, self.step_in_epoch = self.epoch + 1, 0
                 self._call("after_epoch")
+                if not whole:
+                    break  # by max_steps: the position stays, should the run be given more of them
         finally:
             self._call("after_train")
 
@@ -148,13 +152,13 @@ class Trainer:
         """The rest of the current epoch, window by window."""
         after_step = [hook.after_step for hook in self.hooks if hook.overrides("after_step")]
         self.task.train()
-        self.loader.set_position(self.epoch, self.step_in_epoch * self.accumulate)
-        batches = iter(self.loader)
+        windows = self.windows(self.epoch, self.step_in_epoch)
         while self.step_in_epoch < self.steps_per_epoch and self.step < self.total_steps and not self.stop_reason:
             start = time.perf_counter()
-            window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
+            window = next(windows)
             self.data_seconds += time.perf_counter() - start
-            self.train_step([batch for batch in window if len(batch["index"])] or self._stand_in())
+            if window:  # without one (bad samples left out) there is nothing to learn from
+                self.train_step(window)
             self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
             for act in after_step:
                 act(self)
@@ -178,12 +182,22 @@ class Trainer:
         self.samples += sum(counts)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _stand_in(self) -> list[Batch]:
+    def windows(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+        """The batches of each step of an epoch on this rank, from step `first` of it on; those without a sample left out."""
+        self.loader.set_position(epoch, first * self.accumulate)
+        batches = iter(self.loader)
+        for _ in range(first, self.steps_per_epoch):
+            window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
+            yield [batch for batch in window if len(batch["index"])] or self._stand_in(epoch)
+
+    def _stand_in(self, epoch: int) -> list[Batch]:
         """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""
         if distributed.world_size() == 1:
             return []
-        self.loader.set_position(self.epoch, 0)
-        batch = next(batch for batch in self.loader if len(batch["index"]))
+        self.loader.set_position(epoch, 0)
+        batch = next((batch for batch in self.loader if len(batch["index"])), None)
+        if batch is None:
+            raise RunFailed(f"rank {distributed.rank()} has no sample at all; see the warnings on bad samples")
         return [{**batch, "index": batch["index"][:0]}]
 
     def compute_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -216,8 +230,11 @@ class Trainer:
         missing = [name for name in self._registered if name not in state]
         if missing:
             raise UserError(f"the checkpoint has no state of {', '.join(missing)}: it was written with other keys or code")
+        built = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in self.optimizer.param_groups]
         for name, part in self._registered.items():
             part.load_state_dict(state[name])
+        for group, settings in zip(self.optimizer.param_groups, built, strict=True):
+            group.update(settings)  # decays, momenta and factors are those of the config, which a resume may change
         for name, value in state["progress"].items():
             setattr(self, name, value)
 
@@ -287,8 +304,8 @@ class Trainer:
 
     def _no_sync(self, more: bool) -> AbstractContextManager[Any]:
         """Gradients travel between ranks once a step, with the window's last batch."""
-        if more and isinstance(self.wrapped, nn.parallel.DistributedDataParallel):
-            return self.wrapped.no_sync()
+        if more and distributed.world_size() > 1:
+            return self.wrapped.no_sync()  # type: ignore[operator]
         return nullcontext()
 
     def _call(self, event: str) -> None:

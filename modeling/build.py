@@ -27,19 +27,19 @@ def build_model(cfg: Config, *, in_channels: int, num_classes: int, image_size: 
     channels = cfg.MODEL.IN_CHANNELS or in_channels
     name, drop_path = cfg.MODEL.NAME, cfg.MODEL.DROP_PATH
     if name.startswith("torchvision/"):
-        model = torchvision_model(name.removeprefix("torchvision/"), channels, num_classes, drop_path)
+        model = torchvision_model(name.removeprefix("torchvision/"), channels, num_classes, image_size, drop_path)
     elif name.startswith("timm/"):
         model = timm_model(name.removeprefix("timm/"), channels, num_classes, image_size, drop_path)
     else:
         factory = MODELS.get(name)
         if drop_path and "drop_path" not in inspect.signature(factory).parameters:
             raise UserError(f"MODEL.DROP_PATH: {name} has no stochastic depth; {_takers(MODELS, 'drop_path')} have it")
-        facts = {
-            "in_channels": channels,
-            "num_classes": num_classes,
-            "image_size": image_size,
-            "hidden": cfg.MODEL.HIDDEN,
-            "drop_path": drop_path,
+        facts: dict[str, Callable[[], Any]] = {
+            "in_channels": lambda: channels,
+            "num_classes": lambda: num_classes,
+            "image_size": lambda: image_size,
+            "hidden": lambda: cfg.MODEL.HIDDEN,
+            "drop_path": lambda: drop_path,
         }
         model = _call(factory, facts)
     if cfg.MODEL.ACTIVATION_CHECKPOINTING:
@@ -59,20 +59,19 @@ def build_loss(cfg: Config, *, num_classes: int) -> nn.Module:
         if cfg.LOSS[key] and key.lower() not in names:
             takers = _takers(LOSSES, key.lower())
             raise UserError(f"LOSS.{key}: the loss {cfg.LOSS.NAME} has nothing of the kind; {takers} have it")
-    facts = {
-        "num_classes": num_classes,
-        "label_smoothing": cfg.LOSS.LABEL_SMOOTHING,
-        "class_weights": cfg.LOSS.CLASS_WEIGHTS,
+    facts: dict[str, Callable[[], Any]] = {
+        "num_classes": lambda: num_classes,
+        "label_smoothing": lambda: cfg.LOSS.LABEL_SMOOTHING,
+        "class_weights": lambda: cfg.LOSS.CLASS_WEIGHTS,
+        "focal_gamma": lambda: cfg.LOSS.FOCAL_GAMMA,
     }
-    if "focal_gamma" in names:  # read only where it means something: what was set for nothing is reported
-        facts["focal_gamma"] = cfg.LOSS.FOCAL_GAMMA
     return _call(factory, facts)
 
 
-def _call(factory: Callable[..., Any], facts: dict[str, Any]) -> Any:
-    """Calls a factory with those of `facts` that it names."""
+def _call(factory: Callable[..., Any], facts: dict[str, Callable[[], Any]]) -> Any:
+    """Calls a factory with those of `facts` that it names; the others are not even read, and so reported where set."""
     names = inspect.signature(factory).parameters
-    return factory(**{name: value for name, value in facts.items() if name in names})
+    return factory(**{name: read() for name, read in facts.items() if name in names})
 
 
 def _takers(registry: Registry, argument: str) -> str:

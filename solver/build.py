@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -98,20 +99,20 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
             "SOLVER.MAX_EPOCHS"
         )
     factory = SCHEDULES.get(solver.SCHEDULE)
-    facts = {
-        "total_steps": max(total_steps, 1),
-        "warmup_steps": warmup,
-        "warmup_factor": solver.WARMUP_FACTOR,
-        "milestones": solver.STEPS,
-        "gamma": solver.GAMMA,
+    facts: dict[str, Callable[[], Any]] = {  # read only by those who use them: what was set for nothing is reported
+        "total_steps": lambda: max(total_steps, 1),
+        "warmup_steps": lambda: warmup,
+        "warmup_factor": lambda: solver.WARMUP_FACTOR,
+        "milestones": lambda: solver.STEPS,
+        "gamma": lambda: solver.GAMMA,
+        "power": lambda: solver.POWER,
     }
     names = inspect.signature(factory).parameters
-    if "power" in names:  # read only where it means something: what was set for nothing is reported
-        facts["power"] = solver.POWER
-    schedule = factory(**{name: value for name, value in facts.items() if name in names})
-    base, linear, start = effective_lr(cfg), solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
+    schedule = factory(**{name: read() for name, read in facts.items() if name in names})
+    base = effective_lr(cfg)
     if not warmup or "warmup_steps" in names:
         return lambda step: base * schedule(step)
+    linear, start = solver.WARMUP_METHOD == "linear", solver.WARMUP_FACTOR
 
     def with_warmup(step: int) -> float:
         if step >= warmup:

@@ -45,9 +45,9 @@ def make_groups(
         if own is not None:
             used.add(own[0])
             kind, factor, decay = own[0], float(own[1]), float(own[2])
-        elif name.rpartition(".")[2] == "bias":
+        elif name.endswith("bias"):  # also in_proj_bias and the like
             kind, factor, decay = "bias", bias_lr_factor * more, weight_decay_bias
-        elif isinstance(module, _NORMS):
+        elif isinstance(module, _NORMS) or parameter.ndim < 2:  # scales of layers are no weights either
             kind, factor, decay = "norm", more, weight_decay_norm
         else:
             kind, factor, decay = "weight", more, weight_decay

@@ -138,6 +138,38 @@ def test_a_second_resume_keeps_what_the_first_changed(train: Train, tmp_path: Pa
     assert [s["changes"] for s in sessions] == [{}, {"SOLVER.MAX_EPOCHS": [3, 4]}, {"SOLVER.MAX_EPOCHS": [4, 5]}]
 
 
+def test_more_steps_go_on_in_the_middle_of_an_epoch(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY)[0] == 0
+    whole = newest(tmp_path / "exp")
+    assert train(*TINY, "SOLVER.MAX_STEPS", "8")[0] == 0
+    cut = newest(tmp_path / "exp")
+    assert final(cut)["progress"] == {"epoch": 1, "step": 8, "step_in_epoch": 2, "skipped_steps": 0}
+    code, log, _ = train("--resume", cut.name, "SOLVER.MAX_STEPS", "0")
+    assert code == 0 and "is finished" not in log
+    assert_equal(final(whole)["model"], final(cut)["model"])
+
+
+def test_what_a_resume_changes_takes_effect(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    code, log, _ = train("--resume", run.name, "--epochs", "4", "SOLVER.WEIGHT_DECAY", "0.5", "SOLVER.MOMENTUM", "0.1")
+    assert code == 0, log
+    groups = final(run)["optimizer"]["param_groups"]
+    assert {group["momentum"] for group in groups} == {0.1} and max(group["weight_decay"] for group in groups) == 0.5
+
+
+def test_a_failure_in_the_test_at_the_end_is_recorded(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine.launch
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("the disk of the test images is gone")
+
+    monkeypatch.setattr(engine.launch, "run_test", broken)
+    code, log, _ = train(*TINY)
+    status = read_json(newest(tmp_path / "exp") / "status.json")
+    assert code == 1 and status["status"] == "failed" and "test images" in status["reason"], log
+
+
 def test_no_good_checkpoint_ends_with_code_3(train: Train, tmp_path: Path) -> None:
     train(*TINY)
     run = newest(tmp_path / "exp")

@@ -54,7 +54,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
         UserError: neither is given, both are, or one does not exist.
     """
     from engine.launch import find_weights
-    from tracking import find_run
+    from tracking import find_run, read_record
 
     given = config.load(args)
     folder = Path(given.OUTPUT_DIR or "exp")
@@ -68,7 +68,8 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
     if not args.run:
         raise UserError("which run? test_net.py RUN (a folder, a name, a part of it, last, best:METRIC), or --config-file")
     path = find_run(folder, args.run)
-    cfg = config.load_run(path / "config.yml", [o for o in args.overrides if o.key != "OUTPUT_DIR"])
+    changed = [(key, new) for key, (_, new) in read_record(path).changes.items()]  # when it was resumed
+    cfg = config.load_run(path / "config.yml", [*changed, *(o for o in args.overrides if o.key != "OUTPUT_DIR")])
     weights = Path(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else path / "weights" / "best.pt"
     if not weights.is_file():
         raise UserError(f"{weights}: no such weights file; the run may have no best.pt yet")

@@ -94,7 +94,7 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     from data import build_splits, channels_seen
     from engine.build import build_task, build_trainer
     from engine.launch import load_start_weights, name_runs
-    from engine.randomness import seed_everything
+    from engine.randomness import seed_everything, seed_rank
 
     splits = build_splits(cfg)
     channels = channels_seen(cfg, splits.train)
@@ -102,7 +102,9 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     seed_everything(cfg.SEED, cfg.DETERMINISTIC)
     task = build_task(cfg, splits)
     load_start_weights(cfg, task)
-    return cfg, splits, build_trainer(cfg, task, splits, device)
+    trainer = build_trainer(cfg, task, splits, device)
+    seed_rank(cfg.SEED, trainer.rank)
+    return cfg, splits, trainer
 
 
 def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, resumed: bool = False) -> int:
@@ -120,14 +122,14 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
         else:
             print_card(cfg, splits, trainer, run, parent)
         trainer.train()
+        if trainer.stop_reason.startswith("signal"):
+            run.finish("interrupted", trainer.stop_reason)
+            LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
+            return INTERRUPTED
+        # A resumed run's config is written out whole: there every key was "set".
+        finish(cfg, splits, trainer, run, report_unread=not resumed)
     except BaseException as error:
         return record_failure(run, error)
-    if trainer.stop_reason.startswith("signal"):
-        run.finish("interrupted", trainer.stop_reason)
-        LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
-        return INTERRUPTED
-    # A resumed run's config is written out whole: there every key was "set".
-    finish(cfg, splits, trainer, run, report_unread=not resumed)
     return 0
 
 

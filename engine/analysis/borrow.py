@@ -32,11 +32,7 @@ def windows(trainer: Trainer, first: int = 0) -> Iterator[list[Batch]]:
     """The batches of step `first` of the first epoch on this rank, then of each further one, epoch after epoch."""
     epoch = 0
     while True:
-        trainer.loader.set_position(epoch, first * trainer.accumulate)
-        batches = iter(trainer.loader)
-        for _ in range(first, trainer.steps_per_epoch):
-            window = [batch for _, batch in zip(range(trainer.accumulate), batches, strict=False)]
-            yield [batch for batch in window if len(batch["index"])]
+        yield from trainer.windows(epoch, first)
         epoch, first = epoch + 1, 0
 
 
@@ -56,8 +52,8 @@ def step_losses(trainer: Trainer, window: list[Batch], rate: float | None = None
 
 
 def total(losses: Mapping[str, float]) -> float:
-    """The sum of what is trained on."""
-    return sum(value for name, value in losses.items() if name.startswith("loss"))
+    """What is trained on: the sum, under the name "loss"."""
+    return losses.get("loss", 0.0)
 
 
 def snapshot(state: Any) -> Any:

@@ -60,14 +60,14 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
 
 def make_plateau(cfg: Config, trainer: Trainer, evaluation: EvaluationHook) -> PlateauHook:
     """The hook that lowers the rate; from now on the trainer asks it for the rate of a step."""
-    solver = cfg.SOLVER
+    solver, peak = cfg.SOLVER, effective_lr(cfg)
     hook = PlateauHook(
         evaluation,
         trainer.schedule,
         gamma=solver.GAMMA,
         patience=solver.PLATEAU_PATIENCE,
         threshold=solver.PLATEAU_THRESHOLD,
-        least=solver.PLATEAU_MIN_LR / effective_lr(cfg),
+        least=solver.PLATEAU_MIN_LR / peak,
     )
     trainer.schedule = hook.rate
     return hook

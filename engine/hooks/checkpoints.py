@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.hooks.base import Hook
@@ -57,9 +55,7 @@ class CheckpointHook(Hook):
     def after_step(self, trainer: Trainer) -> None:
         """last.pt, when it is time by the clock of rank 0: saving is a matter of all ranks."""
         due = distributed.is_main() and time.monotonic() - self._saved_at >= self.seconds
-        if distributed.world_size() > 1:
-            due = bool(distributed.all_reduce_sum(torch.tensor(float(due), device=trainer.device)).item())
-        if due:
+        if distributed.any_rank(due):
             self.save_last(trainer)
 
     def after_epoch(self, trainer: Trainer) -> None:
@@ -69,7 +65,7 @@ class CheckpointHook(Hook):
         if improved or self.evaluation is None:
             self.best, self.best_step = score, trainer.step
             self._write_best(trainer, score)
-        if trainer.epoch % self.period == 0:
+        if trainer.epoch % self.period == 0 and trainer.step_in_epoch == 0:
             name = f"epoch_{trainer.epoch:04d}.pt"
             self._forget_worse(name, score)
             self._write(trainer, name, score)
@@ -96,8 +92,9 @@ class CheckpointHook(Hook):
 
     def _write(self, trainer: Trainer, name: str, score: float | None) -> None:
         trainer.read_losses()  # a loss that became NaN on the device ends the run before it is saved
+        state = trainer.state_dict()  # of all ranks, so on every rank
         if self.writer is not None:
-            content = {**trainer.state_dict(), "meta": {"run": self.run.id, "written": time.time()}}
+            content = {**state, "meta": {"run": self.run.id, "written": time.time()}}
             self.writer.write(name, content, step=trainer.step, metric=score)
 
     def _forget_worse(self, name: str, score: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from engine.hooks.base import Hook
@@ -26,7 +27,7 @@ class EarlyStopHook(Hook):
         score = self.evaluation.score
         if not self.evaluation.fresh or score is None:
             return
-        if self.best is None or score > self.best:
+        if math.isfinite(score) and (self.best is None or score > self.best):
             self.best, self.waited = score, 0
         else:
             self.waited += 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from engine import distributed
 from engine.hooks.base import Hook
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class EvaluationHook(Hook):
         if not self.fresh:
             return
         with trainer.ema.swap() if trainer.ema is not None else nullcontext():
+            distributed.share_buffers(trainer.task.model)
             scores = self.evaluate()
         value = scores[self.primary]
         self.score = -value if self.primary in self.lower_is_better else value
@@ -63,4 +65,5 @@ class EvaluationHook(Hook):
         )
         trainer.announce(trainer.step, named)
         shown = "  ".join(f"{name} {score:.4f}" for name, score in named.items())
-        LOG.info("epoch %d/%d  step %d  %s", trainer.epoch, trainer.max_epochs, trainer.step, shown)
+        epoch = trainer.epoch + (trainer.step_in_epoch > 0)
+        LOG.info("epoch %d/%d  step %d  %s", epoch, trainer.max_epochs, trainer.step, shown)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine import distributed
 from engine.hooks.base import Hook
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class LoggingHook(Hook):
         return {
             "time/step": seconds / steps,
             "time/data": trainer.data_seconds / steps,
-            "samples_per_second": trainer.samples / seconds,
+            "samples_per_second": trainer.samples * distributed.world_size() / seconds,
             "memory_mb": peak_memory_mb(trainer.device),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class PlateauHook(Hook):
         score = self.evaluation.score
         if not self.evaluation.fresh or score is None:
             return
-        if self.best is None or score > self.best + self.threshold:
+        if math.isfinite(score) and (self.best is None or score > self.best + self.threshold):
             self.best, self.waited = score, 0
             return
         self.waited += 1

@@ -7,6 +7,7 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from engine import distributed
 from engine.hooks.base import Hook
 from engine.hooks.checkpoints import CheckpointHook
 
@@ -33,20 +34,23 @@ class SignalHook(Hook):
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
     def after_step(self, trainer: Trainer) -> None:
-        """Saves and stops, if a signal came."""
-        if self.received and not trainer.stop_reason:
-            trainer.stop_reason = f"signal {signal.Signals(self.received).name}"
+        """Saves and stops, if a signal came to any rank: they do not come at the same step."""
+        if not trainer.stop_reason and distributed.any_rank(bool(self.received)):
+            trainer.stop_reason = self._reason()
             self.checkpoints.save_last(trainer)
 
     def after_epoch(self, trainer: Trainer) -> None:
         """The same, for a signal that came while validating; the epoch's checkpoint is written already."""
-        if self.received:
-            trainer.stop_reason = f"signal {signal.Signals(self.received).name}"
+        if distributed.any_rank(bool(self.received)):
+            trainer.stop_reason = self._reason()
 
     def after_train(self, trainer: Trainer) -> None:
         """Gives the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _reason(self) -> str:
+        return f"signal {signal.Signals(self.received).name}" if self.received else "signal on another rank"
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from engine.hooks.base import Hook
 
 if TYPE_CHECKING:
@@ -38,6 +40,6 @@ class TensorBoardHook(Hook):
 
     def _write_images(self, trainer: Trainer) -> None:
         trainer.loader.set_position(0, 0)
-        images = next(iter(trainer.loader))["image"][:32]
+        images = next((batch["image"][:32] for batch in trainer.loader if "image" in batch), torch.empty(0))
         if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[-1] > 1:
             self._writer.add_images("train/batch", images, 0)
