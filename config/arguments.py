@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple, NoReturn
 
 from utils.errors import UserError
+from utils.registry import nearest
 
 
 class Override(NamedTuple):
@@ -73,8 +74,10 @@ def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[st
     for word in rest:
         head, equals, value = word.partition("=")
         if word.startswith("--") or word == "-h":
-            flags.append(word)
             action = options.get(head)
+            if action is None and word != "--":
+                raise UserError(f"unknown flag {head}{nearest(head, [o for o in options if o.startswith('--')])}")
+            flags.append(word)
             if action is not None and action.nargs != 0 and not equals:
                 # Joined, so that a value may begin with a dash.
                 flags[-1] = f"{head}={_value(head, next(rest, None), options)}"

@@ -69,15 +69,15 @@ _C.DATALOADER.TIMEOUT = 300  # >= 0 seconds that a worker may take for a batch; 
 _C.SOLVER = Config()
 _C.SOLVER.OPTIMIZER_NAME = "SGD"  # any class of torch.optim
 _C.SOLVER.OPTIMIZER_ARGS = {}  # further arguments of that class, such as {nesterov: true}
-_C.SOLVER.MAX_EPOCHS = 10  # >= 1
+_C.SOLVER.MAX_EPOCHS = 10  # >= 1 passes over the training data at most
 _C.SOLVER.MAX_STEPS = 0  # >= 0 optimizer steps at most; 0: MAX_EPOCHS alone decides
-_C.SOLVER.BASE_LR = 0.01  # > 0
+_C.SOLVER.BASE_LR = 0.01  # > 0; peak learning rate, which the schedule multiplies
 _C.SOLVER.LR_SCALING = ""  # linear, sqrt: BASE_LR x (IMS_PER_BATCH / LR_SCALING_BATCH), or its root; empty: as it is
 _C.SOLVER.LR_SCALING_BATCH = 0  # >= 0 samples per optimizer step that BASE_LR was tuned for, for LR_SCALING
 _C.SOLVER.BIAS_LR_FACTOR = 1.0  # >= 0; the rate of biases over BASE_LR
 _C.SOLVER.MOMENTUM = 0.9  # 0 to 1; where the optimizer has it
-_C.SOLVER.WEIGHT_DECAY = 0.0005  # >= 0
-_C.SOLVER.WEIGHT_DECAY_BIAS = 0.0  # >= 0
+_C.SOLVER.WEIGHT_DECAY = 0.0005  # >= 0; decay of weights, as the optimizer understands it
+_C.SOLVER.WEIGHT_DECAY_BIAS = 0.0  # >= 0; decay of biases
 _C.SOLVER.WEIGHT_DECAY_NORM = 0.0  # >= 0; of the weights of normalisation layers
 _C.SOLVER.PARAM_GROUPS = ()  # [pattern (fnmatch of the name), factor of the rate, weight decay] lists; the first match wins
 _C.SOLVER.NEW_LR_FACTOR = 1.0  # >= 0; the rate of layers that MODEL.WEIGHTS did not fill over BASE_LR
@@ -108,7 +108,7 @@ _C.SOLVER.TOP_K = 0  # >= 0; of epoch_NNNN.pt only the K best and the newest are
 _C.SOLVER.LOG_PERIOD = 50  # >= 1 optimizer steps between log lines
 
 _C.TEST = Config()
-_C.TEST.IMS_PER_BATCH = 256  # >= 1
+_C.TEST.IMS_PER_BATCH = 256  # >= 1 samples of a batch per rank in validation and test
 _C.TEST.WEIGHT = ""  # weights for tools/test_net.py without a run
 _C.TEST.AT_END = True  # test the best weights when training has ended
 _C.TEST.EVALUATOR = "classification"  # classification, regression, multilabel; a name in engine/evaluators

@@ -13,6 +13,7 @@ import torch
 import config
 import tracking
 from config import Config
+from config.defaults import get_defaults
 from data import Splits, summary
 from engine import distributed
 from engine.blame import blame, report
@@ -39,7 +40,10 @@ def find_weights(text: str, folder: Path) -> Path:
     """
     if Path(text).is_file():
         return Path(text)
-    path = tracking.find_run(folder, text) / "weights" / "best.pt"
+    try:
+        path = tracking.find_run(folder, text) / "weights" / "best.pt"
+    except UserError as error:
+        raise UserError(f"weights {text!r}: neither a file nor a run ({error})") from error
     if not path.is_file():
         raise UserError(f"{text}: the run has no weights/best.pt (yet)")
     return path
@@ -160,7 +164,8 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
         run.update(metrics=scores, step=trainer.step, primary_metric=primary, lower_is_better=lower, final=True)
         run.log(trainer.step, trainer.epoch, scores)
         LOG.info("test  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    unread = cfg.unread() if report_unread else []
+    values, defaults = cfg.flat(), get_defaults().flat()  # a run's own config.yml sets every key, most to their defaults
+    unread = [key for key in cfg.unread() if values[key] != defaults[key]] if report_unread else []
     if unread:
         LOG.warning("set, but read by nothing in this run: %s", ", ".join(unread))
     reason = trainer.stop_reason

@@ -71,6 +71,8 @@ def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, d
     for key in changes:
         if key.startswith(REFUSED):
             raise UserError(f"{key} cannot be changed in a run that goes on ({old[key]!r} to {new[key]!r}); start a new run")
+    if {"SOLVER.MAX_EPOCHS", "SOLVER.MAX_STEPS"} & set(changes) and cfg.SOLVER.SCHEDULE not in ("constant", "multi_step"):
+        LOG.warning("the schedule %s now spans the new length: the rate jumps where the run goes on", cfg.SOLVER.SCHEDULE)
     for flag, text in (("--why", args.why), ("--expect", args.expect), ("--tag", args.tags), ("--parent", args.parent)):
         if text:
             LOG.warning("%s is of a run's start and is not taken; exp.py note, verdict and tag add to %s", flag, path.name)

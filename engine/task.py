@@ -47,6 +47,8 @@ class Task(nn.Module):
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""
         outputs = self.model(batch["image"])
         losses = self.loss(outputs, batch)
+        if not isinstance(losses, dict):
+            raise TypeError(f'{type(self.loss).__name__} returned a {type(losses).__name__}; return {{"loss": tensor}}')
         if self.distillation is not None and self.training:
             losses = self.distillation(losses, outputs, batch["teacher"])
         return outputs, losses

@@ -39,7 +39,9 @@ class Freezing:
         self.names = frozenset(name for name, p in parameters.items() if name in frozen and p.requires_grad)
         self._parameters = [parameters[name] for name in sorted(self.names)]
         if len(self._parameters) == sum(p.requires_grad for p in parameters.values()):
-            raise UserError(f"MODEL.FREEZE {list(patterns)} leaves nothing of the model to train")
+            raise UserError(
+                f"MODEL.FREEZE {list(patterns)} leaves nothing of the model to train; name fewer patterns, such as stem.*"
+            )
         self.norms = tuple(
             name
             for name, module in model.named_modules()

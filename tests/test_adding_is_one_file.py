@@ -9,34 +9,34 @@ from conftest import command, newest, read_json
 from test_record_is_complete import Train
 
 PARTS = {
-    "data/datasets/my_data.py": """
+    "data/datasets/outside_data.py": """
         import torch
         from data.dataset import ArrayDataset
         from data.datasets import DATASETS
-        @DATASETS.register("my_data")
-        def my_data(place, root, train, seed):
+        @DATASETS.register("outside_data")
+        def outside_data(place, root, train, seed):
             targets = torch.arange(64) % 2
             images = (targets[:, None, None, None] * 200).expand(64, 1, 4, 4).to(torch.uint8)
-            return ArrayDataset("my_data", images, targets, ["a", "b"])
+            return ArrayDataset("outside_data", images, targets, ["a", "b"])
     """,
-    "modeling/models/my_model.py": """
+    "modeling/models/outside_model.py": """
         from torch import nn
         from modeling.models import MODELS
-        @MODELS.register("my_model")
-        def my_model(*, in_channels, num_classes):
+        @MODELS.register("outside_model")
+        def outside_model(*, in_channels, num_classes):
             return nn.Sequential(nn.Flatten(), nn.Linear(16, num_classes))
     """,
-    "modeling/losses/my_loss.py": """
+    "modeling/losses/outside_loss.py": """
         from torch import nn
         from torch.nn import functional
         from modeling.losses import LOSSES
-        @LOSSES.register("my_loss")
+        @LOSSES.register("outside_loss")
         class MyLoss(nn.Module):
             def forward(self, outputs, batch):
                 loss = functional.cross_entropy(outputs, batch["target"])
                 return {"loss": loss, "twice": 2 * loss}
     """,
-    "data/transforms/my_transform.py": """
+    "data/transforms/outside_transform.py": """
         from data.transforms import TRANSFORMS
         @TRANSFORMS.register("MyTransform")
         class MyTransform:
@@ -45,15 +45,15 @@ PARTS = {
             def __call__(self, sample, rng):
                 return {**sample, "image": sample["image"] // self.amount}
     """,
-    "solver/schedules/my_schedule.py": """
+    "solver/schedules/outside_schedule.py": """
         from solver.schedules import SCHEDULES
-        @SCHEDULES.register("my_schedule")
-        def my_schedule(total_steps):
+        @SCHEDULES.register("outside_schedule")
+        def outside_schedule(total_steps):
             return lambda step: 1 - step / total_steps
     """,
-    "engine/evaluators/my_evaluator.py": """
+    "engine/evaluators/outside_evaluator.py": """
         from engine.evaluators import EVALUATORS
-        @EVALUATORS.register("my_evaluator")
+        @EVALUATORS.register("outside_evaluator")
         class MyEvaluator:
             lower_is_better = frozenset({"loss"})
             def __init__(self, **facts):
@@ -64,26 +64,26 @@ PARTS = {
                 self.right += int((outputs.argmax(1) == batch["target"]).sum())
                 self.seen += len(batch["target"])
             def compute(self):
-                return {"my_score": self.right / max(self.seen, 1)}
+                return {"outside_score": self.right / max(self.seen, 1)}
     """,
-    "engine/hooks/my_hook.py": """
+    "engine/hooks/outside_hook.py": """
         from engine.hooks import HOOKS, Hook
-        @HOOKS.register("my_hook")
+        @HOOKS.register("outside_hook")
         class MyHook(Hook):
             def __init__(self, run, evaluation):
                 self.run = run
             def after_train(self, trainer):
-                (self.run.path / "my_hook.txt").write_text(str(trainer.step))
+                (self.run.path / "outside_hook.txt").write_text(str(trainer.step))
     """,
 }  # fmt: skip
 RECIPE = """
-    DATASETS: {TRAIN: my_data}
-    MODEL: {NAME: my_model, DEVICE: cpu}
-    LOSS: {NAME: my_loss}
+    DATASETS: {TRAIN: outside_data}
+    MODEL: {NAME: outside_model, DEVICE: cpu}
+    LOSS: {NAME: outside_loss}
     INPUT: {TRANSFORMS_TRAIN: [{MyTransform: {amount: 2}}]}
-    SOLVER: {SCHEDULE: my_schedule, MAX_EPOCHS: 8, BASE_LR: 0.5, IMS_PER_BATCH: 16, LOG_PERIOD: 1}
-    TEST: {EVALUATOR: my_evaluator}
-    HOOKS: [my_hook]
+    SOLVER: {SCHEDULE: outside_schedule, MAX_EPOCHS: 8, BASE_LR: 0.5, IMS_PER_BATCH: 16, LOG_PERIOD: 1}
+    TEST: {EVALUATOR: outside_evaluator}
+    HOOKS: [outside_hook]
 """
 
 
@@ -111,10 +111,10 @@ def test_each_part_is_one_file_and_a_yaml_line(tmp_path: Path) -> None:
     done = command("tools/train_net.py", "--config-file", "configs/mine.yml", "--output-dir", str(tmp_path / "exp"), cwd=root)
     assert done.returncode == 0, done.stderr
     run = newest(tmp_path / "exp")
-    assert (run / "my_hook.txt").read_text() == "32"
-    assert read_json(run / "test.json")["metrics"]["test/my_score"] == 1.0
+    assert (run / "outside_hook.txt").read_text() == "32"
+    assert read_json(run / "test.json")["metrics"]["test/outside_score"] == 1.0
     text = (run / "metrics.jsonl").read_text()
-    assert '"train/twice"' in text and '"val/my_score"' in text
+    assert '"train/twice"' in text and '"val/outside_score"' in text
 
 
 def test_copied_code_runs_by_itself(train: Train, tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_copied_code_runs_by_itself(train: Train, tmp_path: Path) -> None:
     import shutil
 
     root = fork(tmp_path / "fork")
-    write(root, {"modeling/models/mine.py": PARTS["modeling/models/my_model.py"]})
+    write(root, {"modeling/models/mine.py": PARTS["modeling/models/outside_model.py"]})
     first = command(
-        "tools/train_net.py", "DATASETS.TRAIN", "synthetic:64x1x4x4x2", "MODEL.NAME", "my_model", "--epochs", "1",
+        "tools/train_net.py", "DATASETS.TRAIN", "synthetic:64x1x4x4x2", "MODEL.NAME", "outside_model", "--epochs", "1",
         "--output-dir", str(tmp_path / "exp"), cwd=root,
     )  # fmt: skip
     assert first.returncode == 0, first.stderr

@@ -38,7 +38,7 @@ Train = Callable[..., tuple[int, str, str]]
         (["NAME", "../x"], "a run's name"),
         (["--parent", "nobody"], "no run 'nobody'"),
         (["--resume", "nobody"], "no run 'nobody'"),
-        (["--nmae", "x"], "unrecognized arguments"),
+        (["--nmae", "x"], "did you mean --name"),
         (["SOLVER.BASE_LR"], "needs a value"),
         (["HOOKS", "[nosuch]"], "unknown hook"),
         (["MODEL.WEIGHTS", "nosuch.pt"], "no run"),

@@ -16,7 +16,7 @@ def clean(value: Any) -> str:
 def clipped(value: Any, width: int) -> str:
     """As text on one line of at most `width` characters."""
     line = clean(value)
-    return line if len(line) <= width else f"{line[: width - 1].rstrip()}…"
+    return line if len(line) <= width else f"{line[:width].rpartition(' ')[0] or line[: width - 1]} …"
 
 
 def number(value: float | None) -> str:

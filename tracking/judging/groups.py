@@ -118,7 +118,7 @@ def _other(runs: Runs, group: Group, pooled: dict[Key, Group], against: Row | No
         return key_of(against)
     for row in group.rows:
         parent = runs.by_id.get(row["parent"])
-        key = key_of(parent) if parent else None
+        key = key_of(parent) if parent and parent["data"] == row["data"] else None  # scores on other data are others
         if key and key != group.key and key in pooled:
             return key
     return None

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,8 @@ def _times(old: Old) -> tuple[datetime, datetime]:
             first = datetime.strptime(f"{last.year} {short[1]}", "%Y %b%d_%H-%M-%S")
     except ValueError:
         pass  # digits that are no date
-    return first, max(first, last)
+    # Copied files bear the time of the copy: a training of more than a month says nothing of its length.
+    return first, last if timedelta(0) <= last - first <= timedelta(days=31) else first
 
 
 def _without_time(name: str) -> str:

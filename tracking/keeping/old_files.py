@@ -17,7 +17,8 @@ Curves = dict[str, list[tuple[int, float, float]]]  # metric -> (step, time, val
 
 _SCORES = "loss|acc|accuracy|top1|top5|top-1|top-5|map|miou|iou|f1|auc|error|lr|psnr|ssim|mae|mse|rmse|precision|recall|dice"
 _SCORE = re.compile(
-    rf"(?<![\w/])((?:[\w-]+[/_ ])?(?:{_SCORES}))\s*[:=]\s*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%?)", re.IGNORECASE
+    rf"(?<![\w/])((?:[a-z][\w-]*[/_ ])?(?:{_SCORES}))(?:\s*[:=]\s*|\s+(?=-?\d*\.))(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%?)",
+    re.IGNORECASE,
 )
 _EPOCH = re.compile(r"epoch\W{0,3}(\d+)", re.IGNORECASE)
 _STEP = re.compile(r"(?:iter(?:ation)?|step)\W{0,3}(\d+)", re.IGNORECASE)
@@ -60,10 +61,13 @@ def read_log(path: Path) -> Curves:
         step = _STEP.search(line)
         split = next((name for name, pattern in _SPLITS if pattern.search(line)), "train")
         for words, number, percent in _SCORE.findall(line):
+            own = next(
+                (part for part, pattern in _SPLITS if pattern.search(words)), "train" if "train" in words.lower() else split
+            )
             name = re.sub(r"^(avg|average|mean|train(ing)?|val(id|idation)?|test)[/_ ]", "", words.strip().lower())
             name = name.replace(" ", "_")
             value = float(number) / (100.0 if percent else 1.0)
-            curves.setdefault(name if name == "lr" else f"{split}/{name}", []).append(
+            curves.setdefault(name if name == "lr" else f"{own}/{name}", []).append(
                 (int(step[1]) if step else epoch, 0.0, value)
             )
     return {name: sorted(points) for name, points in curves.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tracking.reading.summary import Row, value_of
 from utils.errors import UserError
 from utils.registry import nearest
 
+LOG = logging.getLogger("fieldbook.exp")
 PAGE = 25  # rows without --limit and --all
 _KEYS = (
     "id", "path", "name", "status", "started", "ended", "seconds", "why", "expect", "verdict", "tags", "parent",
@@ -98,6 +100,11 @@ def best(runs: Runs, rows: Sequence[Row], metric: str) -> list[tuple[int, Row, f
         UserError: no run has that metric.
     """
     check_metric(rows, metric, runs.folder)
+    data = {row["data"] for row in rows if value_of(row, metric) is not None}
+    if len(data) > 1:
+        LOG.warning(
+            "these scores are on different data: %s; --where 'data~...' ranks one", ", ".join(sorted(filter(None, data)))
+        )
     return [(place, row, value_of(row, metric) or 0.0) for place, row in enumerate(ranking(rows, metric), start=1)]
 
 

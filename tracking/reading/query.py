@@ -99,6 +99,8 @@ def holds(condition: Condition, actual: Any) -> bool:
         numbers = _numbers(actual, wanted)
         return numbers[0] == numbers[1] if numbers else _text(actual).casefold() == wanted.casefold()
     numbers = _numbers(actual, wanted)
+    if numbers is None and isinstance(actual, int | float) and not isinstance(actual, bool):
+        raise UserError(f"--where: {condition.key} is a number, {wanted!r} is none")
     left, right = numbers if numbers else (_text(actual), wanted)  # dates compare as text
     order = (left > right) - (left < right)  # type: ignore[operator]
     return {"<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[operator]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 KEYS_SHOWN = 6  # config keys of one run
-REASON = 70  # characters of why a run ended; `show` has all
+REASON = 120  # characters of why a run ended; `show` has all
 WIDE = 120  # columns from which the reason has a column of its own
 
 
