@@ -107,6 +107,18 @@ def test_a_dated_backup_of_several_runs_is_not_one_run(exp: Exp, tmp_path: Path)
     assert set(rows(exp)) == {"lenet", "resnet", "vgg"}
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("epoch: 2 loss: 1.5, accuracy: 0.8", {"train/loss": 1.5, "train/accuracy": 0.8}),
+        ("Epoch 2: train loss 1.5000 val acc 0.800", {"train/loss": 1.5, "val/acc": 0.8}),
+    ],
+)
+def test_common_log_lines_are_understood(line: str, found: dict[str, float], tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text(f"{line}\n")
+    assert {name: points[0][2] for name, points in read_log(tmp_path / "log.txt").items()} == found
+
+
 def test_torn_files_do_not_stop_the_others(exp: Exp, old: Path) -> None:
     (old / "2020-01-02" / "tb" / "events.out.tfevents.1.host").write_bytes(b"\x00garbage" * 50)
     (old / "lenet" / "config.yml").write_text("!!python/object:os.system {}")
