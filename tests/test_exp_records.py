@@ -54,13 +54,7 @@ def make_run(
     (path / "run.json").write_text(json.dumps(run))
     notes = {"Why": run["why"], "Expected": run["expect"], "Verdict": "", "Tags": " ".join(run["tags"]), "Notes": ""}
     (path / "notes.md").write_text("\n".join(f"# {heading}\n{text}\n" for heading, text in notes.items()))
-    best = {k: {"last": v, "best": v, "best_step": 3} for k, v in (scores or {}).items()}
-    session = {"host": run["host"], "boot_id": "x", "pid": 1, "started": run["started"], "changes": {}}
-    content = {
-        "schema": 1, "status": status, "reason": "", "ended": "", "seconds": 61.0, "primary_metric": next(iter(best), ""),
-        "progress": {"epoch": 3, "step": 9, "total_steps": 9}, "metrics": best, "sessions": [session],
-    }  # fmt: skip
-    (path / "status.json").write_text(json.dumps(content))
+    _write_status(path, run, status, scores or {})
     rows = [{"step": s, "epoch": 1, "time": 0.1 * s, "train/loss": 1.0 / (s + 1)} for s in range(3)]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (path / "log.txt").write_text("first line\nlast line\n")
@@ -68,6 +62,16 @@ def make_run(
     for weight in weights:
         (path / "weights" / weight).write_bytes(b"w" * 1000)
     return path
+
+
+def _write_status(path: Path, run: dict[str, Any], status: str, scores: dict[str, float]) -> None:
+    best = {k: {"last": v, "best": v, "best_step": 3} for k, v in scores.items()}
+    session = {"host": run["host"], "boot_id": "x", "pid": 1, "started": run["started"], "changes": {}}
+    content = {
+        "schema": 1, "status": status, "reason": "", "ended": "", "seconds": 61.0, "primary_metric": next(iter(best), ""),
+        "progress": {"epoch": 3, "step": 9, "total_steps": 9}, "metrics": best, "sessions": [session],
+    }  # fmt: skip
+    (path / "status.json").write_text(json.dumps(content))
 
 
 def edit(path: Path, **changes: Any) -> None:

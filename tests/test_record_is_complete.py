@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, newest, read_json
+from conftest import TINY, command, newest, read_json
 
 import tracking
 from utils.errors import UserError
@@ -49,6 +49,17 @@ def test_test_net_gives_the_training_s_score_to_the_last_digit(train: Train, tmp
     assert code == 0 and out.startswith("{") and read_json(run / "test.json") == at_end
     last = {name: entry["last"] for name, entry in read_json(run / "status.json")["metrics"].items()}
     assert at_end["metrics"] == {name: value for name, value in last.items() if name.startswith("test/")}
+
+
+@pytest.mark.slow
+def test_a_compiled_training_scores_as_test_net_does(tmp_path: Path) -> None:
+    done = command("tools/train_net.py", *TINY, "MODEL.COMPILE", "true", "--output-dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    run = newest(tmp_path)
+    at_end = read_json(run / "test.json")
+    (run / "test.json").unlink()
+    tested = command("tools/test_net.py", str(run))
+    assert tested.returncode == 0 and read_json(run / "test.json") == at_end, tested.stderr
 
 
 def test_own_config_of_a_run_repeats_it(train: Train, tmp_path: Path) -> None:

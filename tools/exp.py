@@ -51,7 +51,6 @@ def main(argv: Sequence[str]) -> int:
 
 def ls(args: argparse.Namespace) -> int:
     """The runs, newest first."""
-
     runs = index.load(args.folder)
     rows = listing.choose(runs, where=args.where, tags=args.tag, only_open=args.only_open, sort=args.sort, reverse=args.reverse)
     _warn(rows)
@@ -282,7 +281,6 @@ def export(args: argparse.Namespace) -> int:
 
 def reindex(args: argparse.Namespace) -> int:
     """Reads everything anew."""
-
     runs = index.load(args.folder, full=True)
     _warn(runs.rows)
     broken = sum(bool(row["problems"]) for row in runs.rows)
