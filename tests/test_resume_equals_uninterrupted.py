@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,15 @@ def test_more_steps_go_on_in_the_middle_of_an_epoch(train: Train, tmp_path: Path
     code, log, _ = train("--resume", cut.name, "SOLVER.MAX_STEPS", "0")
     assert code == 0 and "is finished" not in log
     assert_equal(final(whole)["model"], final(cut)["model"])
+
+
+def test_a_resume_that_cannot_begin_leaves_the_record_as_it_was(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    before = (run / "status.json").read_bytes()
+    code, log, _ = train("--resume", run.name, "--epochs", "5", "SOLVER.EMA_DECAY", "0.9")
+    assert code == 2 and "no state of ema" in log
+    assert json.loads((run / "status.json").read_bytes()) == json.loads(before)
 
 
 def test_what_a_resume_changes_takes_effect(train: Train, tmp_path: Path) -> None:

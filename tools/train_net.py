@@ -21,6 +21,7 @@ from typing import Any
 import _root
 
 import config
+from utils.errors import UserError
 from utils.logger import add_file, setup_logger
 
 LOG = logging.getLogger("fieldbook.tools")
@@ -64,6 +65,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
 def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """The same folder again, from its newest good checkpoint."""
     from engine.resume import find_resumable, is_finished, load_resumed
+    from tracking.record import read_record
 
     given = config.load(args)
     folder = Path(given.OUTPUT_DIR or "exp")
@@ -74,6 +76,7 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
         script = str(path / "scripts" / "tools" / "train_net.py")
         os.execv(sys.executable, [sys.executable, script, *_with_run(argv, path)])
     cfg, changes = load_resumed(args, path)
+    before = read_record(path).status
     if is_finished(path, cfg, changes):
         LOG.info("%s is finished; raise --epochs to go on", path.name)
         return 0
@@ -87,7 +90,7 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
         run, difference = reopen_run(path, _root.ROOT, changes)
         if difference:
             LOG.warning("%s", difference)
-        return train(cfg, splits, trainer, run, resumed=True)
+        return train(cfg, splits, trainer, run, before=before)
 
 
 def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
@@ -108,8 +111,8 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     return cfg, splits, trainer
 
 
-def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, resumed: bool = False) -> int:
-    """Hooks, the loop, the test of the best weights, the last status."""
+def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, before: Any = None) -> int:
+    """Hooks, the loop, the test of the best weights, the last status; `before` is that of a run that is resumed."""
     from engine.card import print_card
     from engine.hooks.build import build_hooks
     from engine.launch import finish, record_failure
@@ -118,9 +121,15 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
     add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
     try:
         trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
-        if resumed:
+        if before:
             restore(trainer, run)
-        else:
+    except BaseException as error:
+        if not before or not isinstance(error, UserError):
+            return record_failure(run, error)
+        run.give_back(before)  # nothing was done yet: the record stays as it was
+        raise
+    try:
+        if not before:
             print_card(cfg, splits, trainer, run, parent)
         trainer.train()
         if trainer.stop_reason.startswith("signal"):
@@ -128,7 +137,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
             LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
             return INTERRUPTED
         # A resumed run's config is written out whole: there every key was "set".
-        finish(cfg, splits, trainer, run, report_unread=not resumed)
+        finish(cfg, splits, trainer, run, report_unread=not before)
     except BaseException as error:
         return record_failure(run, error)
     return 0

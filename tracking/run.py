@@ -95,6 +95,14 @@ class Run:
                 self._write()
         os.close(self._metrics)
 
+    def give_back(self, status: dict[str, Any]) -> None:
+        """Ends a resume that could not begin: the status is again what it was, and nothing else was changed."""
+        self._ended.set()
+        with self._lock:
+            self._status = status
+            write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
+        os.close(self._metrics)
+
     def cut(self, step: int) -> int:
         """Moves rows beyond `step` to metrics.cut.jsonl, so that curves never step backwards; how many those were."""
         path = self.path / "metrics.jsonl"
@@ -152,6 +160,9 @@ class QuietRun:
         """Nothing."""
 
     def finish(self, status: str, reason: str = "") -> None:
+        """Nothing."""
+
+    def give_back(self, status: dict[str, Any]) -> None:
         """Nothing."""
 
     def cut(self, step: int) -> int:
