@@ -74,7 +74,9 @@ def test_other_code_or_config_is_another_group(exp: Exp, tmp_path: Path) -> None
     seeds(folder, "base", GOOD[:2], 0)
     seeds(folder, "base", GOOD[:2], 5, code={"modeling/net.py": "other"})
     seeds(folder, "base", GOOD[:2], 9, rate=0.2)
-    assert [group["n"] for group in json.loads(exp("groups", "--json")[1])] == [2, 2, 2]
+    groups = json.loads(exp("groups", "--json")[1])
+    assert [group["n"] for group in groups] == [2, 2, 2]
+    assert sorted(len(group["same_config"]) for group in groups) == [0, 1, 1] and "but other code" in exp("groups")[1]
 
 
 def test_failed_changed_and_repeated_runs_do_not_count(exp: Exp, tmp_path: Path) -> None:

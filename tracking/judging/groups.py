@@ -82,7 +82,10 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
     found = []
     for key, group in pooled.items():
         other = _other(runs, group, everything, against)
-        found.append(_as_object(group, metric, everything.get(other) if other and other != key else None, lower))
+        made = _as_object(group, metric, everything.get(other) if other and other != key else None, lower)
+        twins = [twin for at, twin in everything.items() if at[0] == key[0] and at != key]
+        made["same_config"] = [twin.rows[-1]["id"] for twin in twins]  # apart only because their code differs
+        found.append(made)
     found.sort(key=lambda g: g["mean"], reverse=not lower)
     return found
 

@@ -134,7 +134,7 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
         screen.print("no finished runs with a metric to pool")
         return
     handles = listing.short_names(
-        runs, runs.rows[:0] + [runs.by_id[i] for g in found for i in (g["runs"][-1], g["against"]) if i]
+        runs, [runs.by_id[i] for g in found for i in (g["runs"][-1], g["against"], *g["same_config"]) if i]
     )
     metric = found[0]["metric"]
     rows = []
@@ -147,7 +147,9 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
             line.append(f"against {handles[group['against']]} (n {group['against_n']}): {gap}: ")
             style = next((s for start, s in _VERDICT_STYLES.items() if group["verdict"].startswith(start)), "")
             line.append(group["verdict"], style=style)
-        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], [line]))
+        twins = ", ".join(handles[twin] for twin in group["same_config"])
+        apart = Text(f"the same config as {twins}, but other code (exp.py diff tells)" if twins else "", style="dim")
+        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], [line, apart]))
     head = ("run", "name", "n", "mean " + metric, "std", "95 % interval")
     tables.stacked(screen, head, rows, right=("n", "mean " + metric, "std"))
 
