@@ -45,7 +45,8 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
     name = cfg.NAME or "run"
-    LOG.info("starting %s ...", name)  # the import of torch takes seconds
+    if sys.stderr.isatty():  # the import of torch takes seconds; elsewhere a mistake stays one line
+        LOG.info("starting %s ...", name)
     from engine import distributed, prepare  # torch takes seconds: after the config is known to be good
 
     device = prepare.choose_device(cfg.MODEL.DEVICE)
