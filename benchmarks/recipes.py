@@ -132,8 +132,8 @@ def write(title: str, words: list[str], text: str, seeds: int) -> None:
     """Puts the section into the page, in place of an older one."""
     head = (
         "# What the craft is worth\n\nMade by `python benchmarks/recipes.py` and `python benchmarks/recipes.py --cifar PATH`; "
-        "the verdicts are those of `exp.py groups`.\nOn runs this short little of it can pay: the tables show that each feature "
-        "runs, alone and together, and how to ask\nwhether it helps on data of your own.\n"
+        "the verdicts are those of `exp.py groups`.\nOn runs this short little of it can pay: the tables show that each "
+        "feature runs, alone and together, and how to ask\nwhether it helps on data of your own.\n"
     )
     shown = " ".join(re.sub(r"image_folder:\S+", "image_folder:PATH", word.removeprefix(f"{ROOT}/")) for word in words)
     section = f"## {title}\n\n`tools/train_net.py {shown}`, {seeds} seeds a line.\n\n{text}"
