@@ -172,8 +172,6 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     run.update(progress={"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps})
     run.finish("finished", reason)
     LOG.info("finished%s: %s", f" ({reason})" if reason else "", run.path)
-    if distributed.is_main():
-        LOG.info("%s", tracking.outcome(run.path))
 
 
 def record_failure(run: Any, error: BaseException) -> int:

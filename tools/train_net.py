@@ -141,6 +141,10 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
         finish(cfg, splits, trainer, run, report_unread=not before)
     except BaseException as error:
         return record_failure(run, error)
+    if trainer.is_main:  # the record is closed: whatever is wrong with the records beside it, this run is finished
+        import tracking
+
+        LOG.info("%s", tracking.outcome(run.path))
     return 0
 
 
