@@ -7,11 +7,13 @@ whatever is installed or lies in the working directory.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("config", "data", "engine", "layers", "modeling", "solver", "tracking", "utils")
@@ -48,4 +50,15 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
 
         print(f"error: {report(error)}\n{''.join(traceback.format_exception(error))}", file=sys.stderr)
         code = 1
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process. One of several ranks ends without tearing Python down: a thread of the process group may still be
+    letting go of the last message's tensors, and one that asks for a Python that is gone aborts the process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
