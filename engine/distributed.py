@@ -18,6 +18,7 @@ from utils.errors import RunFailed, UserError
 
 T = TypeVar("T")
 _GROUPS: dict[str, Any] = {}
+was_rank = False  # whether this process ever joined a process group, whose threads outlive it (see tools/_root.py)
 
 
 def rank() -> int:
@@ -52,6 +53,8 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    global was_rank
+    was_rank = True
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
     try:
         yield

@@ -70,3 +70,36 @@ def test_a_rank_in_trouble_ends_the_job_with_the_first_cause(kind: str, cause: s
     assert cause in done.stderr
     traceback = done.stderr.partition("Traceback (most recent call last)")[2]
     assert not traceback or kind == "raise" or "torch.distributed.elastic" in traceback, done.stderr
+
+
+TOOL = """
+import atexit, sys
+import _root
+from engine import distributed
+import torch
+
+atexit.register(print, "torn down")
+
+def main(argv):
+    with distributed.session(torch.device("cpu")):
+        print("said", end="")
+    return 7
+
+_root.run_tool(main)
+"""
+
+
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_a_rank_says_all_and_ends_without_teardown(ranks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tools"))
+    script = tmp_path / "tool.py"
+    script.write_text(TOOL)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks] if ranks != "1" else []
+    done = command(*launcher, str(script))
+    assert (done.returncode == 7) if ranks == "1" else ("exitcode  : 7" in done.stderr), done.stderr
+    assert done.stdout.count("said") >= 1 and ("torn down" in done.stdout) == (ranks == "1"), done.stdout
+
+
+def test_a_reading_command_minds_no_ranks(tmp_path: Path) -> None:
+    done = command("tools/exp.py", "ls", "--output-dir", str(tmp_path), WORLD_SIZE="x")
+    assert "Traceback" not in done.stderr, done.stderr

@@ -6,6 +6,7 @@ whatever is installed or lies in the working directory.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -54,11 +55,12 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Ends the process. One of several ranks ends without tearing Python down: a thread of the process group may still be
+    """Ends the process. One that was a rank ends without tearing Python down: a thread of the process group may still be
     letting go of the last message's tensors, and one that asks for a Python that is gone aborts the process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if getattr(sys.modules.get("engine.distributed"), "was_rank", False):
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
