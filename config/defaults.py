@@ -100,8 +100,6 @@ _C.SOLVER.CLIP_VALUE = 0.0  # >= 0; greatest size of each value of the gradient;
 _C.SOLVER.EMA_DECAY = 0.0  # 0 to 1; moving average of the weights, which is what gets evaluated; 0: off
 _C.SOLVER.SWA_EPOCHS = 0  # >= 0 last epochs whose weights are averaged (SWA), which is what gets evaluated; 0: off
 _C.SOLVER.NONFINITE = "stop"  # stop, skip (the step), rollback (to a checkpoint): what a NaN in loss or gradient does
-    "stop"  # stop, skip (the step), rollback (to a checkpoint): what a NaN in loss or gradient does
-)
 _C.SOLVER.NONFINITE_LIMIT = 3  # >= 1 steps in a row that are skipped, or rollbacks of a run; one more ends it
 _C.SOLVER.ROLLBACK_FACTOR = 0.5  # > 0 to 1; the learning rate after a rollback over that before it
 _C.SOLVER.EVAL_PERIOD = 1  # >= 1 epochs between validations
