@@ -124,7 +124,7 @@ def test_replay_makes_exactly_that_step_again(train: Train, tmp_path: Path) -> N
     assert shown["step"] == record(run)["step"] and shown["again"] and shown["gradients"] and not shown["module"]
     assert any(path.endswith(f"[{ROTTEN}]") for path in shown["paths"])
     code, log, out = train(run.name, "--anomaly", "--device", "cpu", main=replay.main)
-    assert code == 0 and "nan values" in out and "abs().sqrt()" in out, out
+    assert code == 0 and "nan values" in out and Path(__file__).name in out, out
     assert files == {p: p.stat().st_mtime_ns for p in run.rglob("*")}
     STRIKES["left"] = 0
     code, _, out = train(run.name, main=replay.main)

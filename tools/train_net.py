@@ -126,7 +126,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
             restore(trainer, run)
     except BaseException as error:
         if not before or not isinstance(error, UserError):
-            return record_failure(run, error)
+            return record_failure(cfg, trainer, run, error)
         run.give_back(before)  # nothing was done yet: the record stays as it was
         raise
     try:
@@ -140,7 +140,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
         # A resumed run's config is written out whole: there every key was "set".
         finish(cfg, splits, trainer, run, report_unread=not before)
     except BaseException as error:
-        return record_failure(run, error)
+        return record_failure(cfg, trainer, run, error)
     if trainer.is_main:  # the record is closed: whatever is wrong with the records beside it, this run is finished
         import tracking
 

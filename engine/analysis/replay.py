@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.blame import own_lines
 from engine.crash import bad_gradients
 from engine.hooks.base import Hook
 from engine.numbers import Step
@@ -28,7 +29,7 @@ class Replay(Hook):
         module: the first module whose output is not finite though its inputs are: name and type; "" where there is none.
         gradients: names of the parameters whose gradient is not finite.
         weights: names of the parameters that were not finite before the step.
-        anomaly: what autograd's anomaly detection said, where it was asked for; with the traceback of the forward.
+        anomaly: what autograd's anomaly detection said, where it was asked for; with the lines of its forward.
         found: whether the trainer refused the step, as it did in the run.
     """
 
@@ -67,8 +68,8 @@ def replay_step(trainer: Trainer, state: dict[str, Any], *, anomaly: bool = Fals
         except RuntimeError as error:
             if not anomaly or "nan values" not in str(error):
                 raise
-            where = [str(w.message) for w in said if "forward call" in str(w.message)]  # torch warns of the traceback
-            seen.anomaly, seen.found = "\n".join([str(error), *where]), True
+            where = [line for w in said for line in own_lines(str(w.message))]  # torch says it in a warning
+            seen.anomaly, seen.found = f"{error} It came of {' > '.join(where[-3:]) or 'the plumbing'}", True
     return seen
 
 
