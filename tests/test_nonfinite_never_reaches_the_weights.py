@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, newest, read_json
+from conftest import TINY, command, newest, read_json
 from torch import Tensor, nn
 
 from engine.numbers import Guard
@@ -179,3 +179,19 @@ def test_a_nan_never_becomes_the_best_score(train: Train, tmp_path: Path, monkey
     assert train(*TINY)[0] == 0
     last = torch.load(newest(tmp_path / "exp") / "weights" / "last.pt", weights_only=True)
     assert len(calls) == 3 and last["checkpoints"]["best"] == last["checkpoints"]["best"]
+
+
+@pytest.mark.slow
+def test_ranks_find_it_together_and_go_back_together(tmp_path: Path) -> None:
+    words = [*TINY, "MODEL.HIDDEN", "(64,64,64,64)", "--learning-rate", "1e6", "--output-dir", str(tmp_path / "exp")]
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = command(*ranks, "tools/train_net.py", *words)
+    assert done.returncode == 1 and "not finite at step" in done.stderr
+    run = newest(tmp_path / "exp")
+    assert [len(sum(samples, [])) for samples in record(run)["samples"]] == [8, 8]
+    alone = command("tools/replay.py", run.name, "--output-dir", str(tmp_path / "exp"))
+    assert alone.returncode == 2 and "torchrun --nproc-per-node 2" in alone.stderr
+    again = command(*ranks, "tools/replay.py", run.name, "--output-dir", str(tmp_path / "exp"))
+    assert again.returncode == 0 and "not finite again" in again.stdout
+    done = command(*ranks, "tools/train_net.py", *words, "SOLVER.NONFINITE", "rollback", "SOLVER.ROLLBACK_FACTOR", "1e-8")
+    assert done.returncode == 0 and "rollback 1 of 3" in done.stderr
