@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("fieldbook.engine")
 STATE = "state.pt"  # of the newest such step: weights before it, generators as it began
+BEFORE = "as before the step"
 MOST = 100  # records of a run; what is skipped for ever must not fill the disk
 
 
@@ -41,7 +42,7 @@ def record_crash(run: Any, trainer: Trainer, step: Step, spoilt: bool) -> None:
         "learning_rate": trainer.schedule(step.step),
         "world_size": distributed.world_size(),
         "device": str(trainer.device),
-        "weights": "moved by the step" if spoilt else "as before the step",
+        "weights": "moved by the step" if spoilt else BEFORE,
         "gradients": [] if spoilt else bad_gradients(trainer.task)[:20],
         "samples": distributed.gather(step.indices),  # of each rank, of each micro-batch
     }
@@ -59,10 +60,12 @@ def bad_gradients(task: torch.nn.Module) -> list[str]:
     return [name for name, grad in grads if not bool(torch.isfinite(grad).all())]
 
 
-def crashes(path: Path) -> list[dict[str, Any]]:
-    """The records of a run, the newest last; empty where nothing went wrong."""
-    found = (json.loads(file.read_text(encoding="utf-8")) for file in (path / "crash").glob("step_*.json"))
-    return sorted(found, key=lambda record: record["time"])
+def newest_crash(path: Path) -> dict[str, Any] | None:
+    """The record of the step that a run's crash/state.pt was kept before; None where there is none."""
+    if not (path / "crash" / STATE).is_file():
+        return None
+    records = (json.loads(file.read_text(encoding="utf-8")) for file in (path / "crash").glob("step_*.json"))
+    return max((r for r in records if r["weights"] == BEFORE), key=lambda r: r["time"], default=None)
 
 
 def _write(folder: Path, facts: dict[str, Any], state: dict[str, Any] | None) -> None:

@@ -50,13 +50,13 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, dict[str, Any
     Raises:
         UserError: there is no such run, nothing went wrong in it, or its ranks are not here.
     """
+    from engine.crash import newest_crash
     from tracking import find_run, read_record
 
     given = config.load(args)
     path = find_run(Path(given.OUTPUT_DIR or "exp"), args.run)
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in (path / "crash").glob("step_*.json")]
-    record = max((r for r in records if r["weights"] == "as before the step"), key=lambda r: r["time"], default=None)
-    if record is None or not (path / "crash" / "state.pt").is_file():
+    record = newest_crash(path)
+    if record is None:
         raise UserError(f"{path.name}: no step is kept in its crash/, so there is nothing to replay")
     if record["world_size"] != int(os.environ.get("WORLD_SIZE", "1")):
         raise UserError(
@@ -75,8 +75,8 @@ def show(record: dict[str, Any], seen: Any, dataset: Any, *, again: bool, device
     paths = [dataset.path(index) for index in indices]
     if as_json:
         facts = {name: getattr(seen, name) for name in ("images", "losses", "module", "gradients", "weights", "anomaly")}
-        losses = [{name: repr(value) for name, value in row.items()} for row in seen.losses]  # JSON has no NaN
-        print(json.dumps({**record, **facts, "losses": losses, "paths": paths, "again": again, "device": device}))
+        facts["losses"] = [{name: repr(value) for name, value in row.items()} for row in seen.losses]  # JSON has no NaN
+        print(json.dumps({**record, **facts, "paths": paths, "again": again, "device": device}))
         return
     losses = "; ".join(", ".join(f"{name} {value:.6g}" for name, value in row.items()) for row in seen.losses)
     shown = ", ".join(f"{index} ({path})" for index, path in zip(indices[:5], paths, strict=False))
