@@ -35,7 +35,7 @@ class HostCopy:
         used = {id(buffer) for buffer in self._seen.values()}
         self._buffers = {where: buffer for where, buffer in self._buffers.items() if id(buffer) in used}
         self._seen = {}
-        return copied  # type: ignore[no-any-return]
+        return copied
 
     def _copy(self, value: Any, where: str) -> Any:
         # Exact types: a subclass (numpy.float64 is a float) would be refused when the file is loaded.
