@@ -106,6 +106,7 @@ _C.SOLVER.EVAL_PERIOD = 1  # >= 1 epochs between validations
 _C.SOLVER.EARLY_STOP = 0  # >= 0 validations without a better score that end the run; 0: off
 _C.SOLVER.CHECKPOINT_PERIOD = 10  # >= 1 epochs between epoch_NNNN.pt; last.pt is written every epoch
 _C.SOLVER.CHECKPOINT_SECONDS = 0.0  # >= 0 seconds between further last.pt within an epoch; 0: off
+_C.SOLVER.CHECKPOINT_ASYNC = True  # write checkpoints beside training, which waits for the copy only (takes host memory)
 _C.SOLVER.TOP_K = 0  # >= 0; of epoch_NNNN.pt only the K best and the newest are kept; 0: all
 _C.SOLVER.LOG_PERIOD = 50  # >= 1 optimizer steps between log lines
 

@@ -1,27 +1,35 @@
-"""Checkpoints: whole or absent, their digests in weights/manifest.json, checked before they are believed."""
+"""Checkpoints: whole or absent, and checked before they are believed."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import os
+import re
+import zipfile
+import zlib
+from collections.abc import Collection
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from engine import distributed
+from engine.manifest import MANIFEST, announce, forget, is_lost, read_manifest, settle, versions
 from utils.errors import NoUsableCheckpoint
-from utils.files import fsync_directory, sha256_file, temporary_beside, write_atomic
+from utils.files import fsync_directory, sha256_file, temporary_beside
 
 LOG = logging.getLogger("fieldbook.checkpoint")
 SCHEMA = 1
-MANIFEST = "manifest.json"
+EPOCH = re.compile(r"epoch_\d+\.pt")
 
 
 class CheckpointWriter:
     """Writes checkpoint files into one folder; the one place that knows how.
 
-    A file is written under a temporary name in the same folder, flushed to disk, entered into the manifest with its
+    A file is written under a temporary name in the same folder, flushed to disk, announced in the manifest with its
     sha256, and renamed: a good file is never opened for writing.
     """
 
@@ -37,82 +45,158 @@ class CheckpointWriter:
         path = self.folder / name
         aside = temporary_beside(path)
         try:
-            with open(aside, "wb") as file:
-                torch.save({"schema": SCHEMA, **content}, file)
-                file.flush()
+            aside.unlink(missing_ok=True)
+            with open(aside, "xb", buffering=0) as file:
+                hashing = _HashingFile(file)
+                _save({"schema": SCHEMA, **content}, hashing)
                 os.fsync(file.fileno())
-            entry = {"sha256": sha256_file(aside), "step": step, "metric": metric}
-            # The manifest names the new digest before and keeps the old one until the file is renamed: whichever
-            # moment a kill takes, the file that lies there is one of the two.
-            manifest = read_manifest(self.folder)
-            previous = manifest.get(name, {}).get("sha256", "")
-            _write_manifest(self.folder, {**manifest, name: {**entry, "previous": previous}})
+            version = {"sha256": hashing.digest.hexdigest(), "step": step, "metric": metric}
+            announce(self.folder, name, version)
             os.replace(aside, path)
             fsync_directory(self.folder)
-        except RuntimeError as error:  # what torch.save makes of a full disk
-            raise OSError(f"{path}: {error}") from error
+            with suppress(OSError):  # the file lies there and is announced: that is enough to load it
+                settle(self.folder, name, version)
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
-    def remove(self, name: str) -> None:
-        """Deletes a file that the manifest lists."""
-        manifest = read_manifest(self.folder)
-        if manifest.pop(name, None) is not None:
-            (self.folder / name).unlink(missing_ok=True)
-            _write_manifest(self.folder, manifest)
+    def remove_epochs(self, keep: Collection[str], *, before: int) -> None:
+        """Deletes the epoch_NNNN.pt of steps before `before`, but for those to `keep`.
+
+        Only what the manifest lists is ours; a link is left alone; what cannot be deleted is warned of.
+        """
+        for name, entry in read_manifest(self.folder).items():
+            if EPOCH.fullmatch(name) and name not in keep and all(v["step"] < before for v in versions(entry)):
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        path = self.folder / name
+        if path.is_symlink():
+            LOG.warning("%s is not deleted: it is a link", path)
+            return
+        try:
+            path.unlink(missing_ok=True)
+            forget(self.folder, name)
+        except OSError as error:
+            LOG.warning("%s could not be deleted (%s)", path, error.strerror)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """File name -> {"sha256", "step", "metric", "previous"}; empty where there is none or it is broken."""
+class _HashingFile:
+    """A file that knows the sha256 of what went through it. torch.save writes from front to back and never seeks."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, block: Any) -> int:
+        left = memoryview(block)
+        self.digest.update(left)
+        while left:  # a file without a buffer may take less than it is given
+            left = left[self._file.write(left) :]
+        return len(block)
+
+    def flush(self) -> None:
+        """There is no buffer: a worker that is forked meanwhile inherits nothing that it could write once more."""
+
+
+def _save(content: dict[str, Any], file: _HashingFile) -> None:
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        torch.save(content, file)  # type: ignore[arg-type]
+    except RuntimeError as error:  # what torch makes of a full disk, while it closes its archive
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of one file, after its digest was compared with the manifest's.
+    """The content of one file, after it was found to be what was written.
 
     Raises:
         NoUsableCheckpoint: it is missing, changed, broken or of a newer schema; the message says which.
     """
-    entry = read_manifest(path.parent).get(path.name)
-    try:
-        if entry is not None and sha256_file(path) not in (entry["sha256"], entry.get("previous")):
-            raise NoUsableCheckpoint(f"{path.name}: its content is not what was written (sha256 differs)")
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except NoUsableCheckpoint:
-        raise
-    except Exception as error:  # torch raises many kinds for broken files
-        raise NoUsableCheckpoint(f"{path.name}: cannot be read ({' '.join(str(error).split())[:120]})") from error
-    if content.get("schema", 0) > SCHEMA:
-        raise NoUsableCheckpoint(f"{path.name}: written by newer code (schema {content['schema']})")
-    return content
+    _verify(path)
+    return _load(path)
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest good checkpoint that resuming can use; None where none was ever written.
 
-    Tried are last.pt and epoch_NNNN.pt, newest first; each that is rejected is warned of.
+    Tried are last.pt and epoch_NNNN.pt, newest first; each that is rejected is warned of. On several ranks all must call
+    this: rank 0 chooses, so that all go on from the same file.
 
     Raises:
         NoUsableCheckpoint: there are some, and none is good; the message lists what was tried.
     """
-    names = ["last.pt", *sorted((p.name for p in folder.glob("epoch_*.pt")), reverse=True)]
+    name = distributed.on_main(lambda: _choose(folder))
+    return load_checkpoint(folder / name) if name else None
+
+
+def _choose(folder: Path) -> str:
+    """Name of the newest good checkpoint; "" where none was ever written."""
+    manifest = read_manifest(folder)
+    if is_lost(folder):
+        LOG.warning("%s cannot be read: the files are judged by the check sums within them", folder / MANIFEST)
+    files = {path.name for path in (folder / "last.pt", *folder.glob("epoch_*.pt")) if path.exists()}
+    # What a file claims is the newest step it may have; a kill before a rename leaves it with an older one.
+    claims = {n: max((v["step"] for v in versions(manifest.get(n, {}))), default=2**62) for n in files}
     tried = []
-    for name in names:
-        if not (folder / name).exists():
-            continue
+    while claims:
+        name = max(claims, key=lambda n: (claims[n], n))  # of the same step last.pt, by the alphabet
+        del claims[name]
         try:
-            return load_checkpoint(folder / name)
+            step = _step_of(folder / name)
         except NoUsableCheckpoint as error:
             LOG.warning("rejected %s", error)
             tried.append(str(error))
-    if tried or read_manifest(folder):
-        raise NoUsableCheckpoint(f"{folder}: no usable checkpoint; tried {'; '.join(tried) or 'none, all are gone'}")
-    return None
+            continue
+        if step >= max(claims.values(), default=-1):
+            return name
+        claims[name] = step
+    tried += [f"{n}: it is gone" for n in manifest if n not in files and n != "best.pt" and "sha256" in manifest[n]]
+    if tried:
+        raise NoUsableCheckpoint(f"{folder}: no usable checkpoint; tried {'; '.join(tried)}")
+    return ""
+
+
+def _step_of(path: Path) -> int:
+    """The step of a good checkpoint.
+
+    Raises:
+        NoUsableCheckpoint: it is not good.
+    """
+    progress = load_checkpoint(path).get("progress")
+    if not isinstance(progress, dict) or not isinstance(progress.get("step"), int):
+        raise NoUsableCheckpoint(f"{path.name}: holds no state of a training")
+    return int(progress["step"])
+
+
+def _verify(path: Path) -> None:
+    """Raises NoUsableCheckpoint where a file is missing, or not what was written: by the manifest's digests, or, where
+    none is known, by the check sums within the file, which torch.load does not look at."""
+    try:
+        known = versions(read_manifest(path.parent).get(path.name, {}))
+        if known:
+            if sha256_file(path) not in {version["sha256"] for version in known}:
+                raise NoUsableCheckpoint(f"{path.name}: its content is not what was written (sha256 differs)")
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            if broken:
+                raise NoUsableCheckpoint(f"{path.name}: its content is not what was written (check sum of {broken})")
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError, zlib.error) as error:
+        raise NoUsableCheckpoint(f"{path.name}: cannot be read ({_words(error)})") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for broken files
+        raise NoUsableCheckpoint(f"{path.name}: cannot be read ({_words(error)})") from error
+    if not isinstance(content, dict):
+        raise NoUsableCheckpoint(f"{path.name}: holds a {type(content).__name__}, no checkpoint")
+    if content.get("schema", 0) > SCHEMA:
+        raise NoUsableCheckpoint(f"{path.name}: written by newer code (schema {content['schema']})")
+    return content
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

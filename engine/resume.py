@@ -10,10 +10,12 @@ from typing import Any
 
 import config
 import tracking
+from engine import distributed
 from engine.checkpoint import load_newest
 from engine.trainer import Trainer
 from tracking.reading import index
 from utils.errors import UserError
+from utils.files import sweep
 
 LOG = logging.getLogger("fieldbook.engine")
 # What a run is cannot be changed under way.
@@ -101,7 +103,11 @@ def restore(trainer: Trainer, run: Any) -> None:
     Raises:
         NoUsableCheckpoint: there are some, but none is good.
     """
-    state = load_newest(run.path / "weights")
+    if distributed.is_main():
+        swept = [*sweep(run.path), *sweep(run.weights_dir)]
+        if swept:
+            LOG.info("deleted what a killed process left half written: %s", ", ".join(swept))
+    state = load_newest(run.weights_dir)
     if state is None:
         LOG.info("no checkpoint was ever written: starting at step 0")
     else:

@@ -54,8 +54,10 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         cfg, splits, trainer = build(cfg, device)
         if args.dry_run:
             return dry_run(cfg, splits, trainer)
+        from engine.disk import check_disk
         from engine.launch import choose_parent, make_facts, make_run
 
+        check_disk(trainer, Path(cfg.OUTPUT_DIR or "exp"))
         parent, guess = choose_parent(cfg, name, args.parent)
         args.why = args.why or ask_why(cfg, parent)
         facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, guess=guess)
@@ -86,8 +88,10 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     device = prepare.choose_device(cfg.MODEL.DEVICE)
     with distributed.session(device, cfg.DISTRIBUTED.TIMEOUT):
         cfg, splits, trainer = build(cfg, device)
+        from engine.disk import check_disk
         from engine.launch import reopen_run
 
+        check_disk(trainer, path, resumed=True)
         run, difference = reopen_run(path, _root.ROOT, changes)
         if difference:
             LOG.warning("%s", difference)

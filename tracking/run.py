@@ -136,7 +136,10 @@ class Run:
 
     def _write(self) -> None:
         self._status["seconds"] = round(self._before + time.monotonic() - self._started, 3)
-        write_atomic(self.path / "status.json", json.dumps(self._status, indent=1) + "\n")
+        try:
+            write_atomic(self.path / "status.json", json.dumps(self._status, indent=1) + "\n")
+        except OSError as error:  # as for metrics.jsonl; the next update brings all that is known by then
+            LOG.warning("status.json is not up to date (%s)", error.strerror)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".writing-"
@@ -50,3 +52,23 @@ def sha256_file(path: Path | str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sweep(folder: Path) -> list[str]:
+    """Deletes what a killed process left of files it was writing here (`temporary_beside`); their names.
+
+    Only whoever owns the folder may call this. What cannot be deleted stays.
+    """
+    swept = []
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if not path.name.endswith(f".{os.getpid()}"):  # this process may be writing that one just now
+            with suppress(OSError):
+                path.unlink()
+                swept.append(path.name)
+    return swept
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written where `folder` lies or will lie."""
+    place = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
+    return shutil.disk_usage(place).free

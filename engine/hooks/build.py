@@ -45,6 +45,7 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
         period=solver.CHECKPOINT_PERIOD,
         seconds=solver.CHECKPOINT_SECONDS,
         top_k=solver.TOP_K,
+        beside=solver.CHECKPOINT_ASYNC,
     )
     hooks: list[Hook] = [LoggingHook(run, period=solver.LOG_PERIOD)]
     if main:

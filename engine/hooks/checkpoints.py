@@ -1,8 +1,9 @@
-"""When which checkpoint is written: last.pt, best.pt, epoch_NNNN.pt."""
+"""When which checkpoint is written: last.pt, best.pt, epoch_NNNN.pt. Training waits only for the copy of its state."""
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,20 +13,27 @@ from engine import distributed
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.hooks.base import Hook
 from engine.hooks.evaluation import EvaluationHook
+from engine.writing import Save, Saver
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
+
+AGREE_EVERY = 10  # steps between two looks of several ranks at the clock
 
 
 class CheckpointHook(Hook):
     """last.pt after each epoch (and, within one, every `seconds`), epoch_NNNN.pt every `period` epochs, best.pt when the
     validation score is the best so far, or each time where there is no validation.
 
+    A file that cannot be written (full disk, read-only folder) is warned of and training goes on; best.pt is tried again
+    with each later save. Only if last.pt or best.pt is not on disk at the end has the run failed.
+
     Args:
         writer: None on ranks that write nothing.
         export: () -> what best.pt holds: weights, class names, preprocessing.
         evaluation: gives the score; None without validation.
         top_k: of the epoch_NNNN.pt only this many best, and the newest, are kept; 0 keeps all.
+        beside: write in a thread beside training, or before it goes on.
     """
 
     state_name = "checkpoints"
@@ -40,8 +48,10 @@ class CheckpointHook(Hook):
         period: int,
         seconds: float = 0.0,
         top_k: int = 0,
+        beside: bool = True,
     ) -> None:
-        self.writer, self.run, self.export, self.evaluation = writer, run, export, evaluation
+        self.saver = Saver(writer, beside=beside) if writer is not None else None
+        self.run, self.export, self.evaluation = run, export, evaluation
         self.period, self.seconds, self.top_k = period, seconds, top_k
         self.best: float | None = None
         self.best_step = 0
@@ -53,8 +63,11 @@ class CheckpointHook(Hook):
         return super().overrides(event) and (event != "after_step" or self.seconds > 0)
 
     def after_step(self, trainer: Trainer) -> None:
-        """last.pt, when it is time by the clock of rank 0: saving is a matter of all ranks."""
-        due = distributed.is_main() and time.monotonic() - self._saved_at >= self.seconds
+        """last.pt, when it is time by the clock of rank 0. Saving is a matter of all ranks: several of them agree on it
+        every AGREE_EVERY steps, so that a step costs no message. A save that is still being written is not waited for."""
+        if distributed.world_size() > 1 and trainer.step % AGREE_EVERY:
+            return
+        due = self.saver is not None and not self.saver.busy and time.monotonic() - self._saved_at >= self.seconds
         if distributed.any_rank(due):
             self.save_last(trainer)
 
@@ -62,24 +75,41 @@ class CheckpointHook(Hook):
         """best.pt, then epoch_NNNN.pt, then last.pt, so that last.pt knows of both."""
         score = self.evaluation.score if self.evaluation is not None and self.evaluation.fresh else None
         improved = score is not None and math.isfinite(score) and (self.best is None or score > self.best)
-        if improved or self.evaluation is None:
+        best, name = improved or self.evaluation is None, ""
+        if best:
             self.best, self.best_step = score, trainer.step
-            self._write_best(trainer, score)
         if trainer.epoch % self.period == 0 and trainer.step_in_epoch == 0:
             name = f"epoch_{trainer.epoch:04d}.pt"
-            self._forget_worse(name, score)
-            self._write(trainer, name, score)
-        self.save_last(trainer)
+        self._save(trainer, best=best, epoch=name, score=score)
+
+    def after_train(self, trainer: Trainer) -> None:
+        """Waits for the last write. Where training ended well, all ranks end with its error if there was one.
+
+        Raises:
+            RunFailed: last.pt or best.pt could not be written.
+        """
+        if sys.exc_info()[0] is not None:  # training ended with an error: this one must not hide it
+            if self.saver is not None:
+                self.saver.settle()
+            return
+        distributed.on_main(lambda: self.saver.finish() if self.saver is not None else None)
 
     def save_last(self, trainer: Trainer) -> None:
-        """last.pt, all that resuming needs."""
-        self._write(trainer, "last.pt", self.best)
-        self._saved_at = time.monotonic()
-        self.run.update(progress={"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps})
+        """last.pt, all that resuming needs. It is on disk after `wait`. All ranks must call this."""
+        self._save(trainer)
+
+    def wait(self) -> None:
+        """Returns when nothing is being written any more; what could not be written was warned of."""
+        if self.saver is not None:
+            self.saver.settle()
 
     def newest_good(self) -> dict[str, Any] | None:
-        """The newest good checkpoint, on every rank; None where there is none yet. All ranks must ask."""
-        distributed.barrier()
+        """The newest good state on disk, the same on all ranks, all of which must call this; None where there is none yet.
+
+        Raises:
+            NoUsableCheckpoint: some were written, but none is good.
+        """
+        self.wait()
         return load_newest(self.run.weights_dir)
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,23 +120,31 @@ class CheckpointHook(Hook):
         """Restores `state_dict()`."""
         self.best, self.best_step, self.kept = state["best"], state["best_step"], dict(state["kept"])
 
-    def _write_best(self, trainer: Trainer, score: float | None) -> None:
-        if self.writer is not None:
-            with trainer.ema.swap() if trainer.ema is not None else nullcontext():
-                self.writer.write("best.pt", self.export(), step=trainer.step, metric=score)
-
-    def _write(self, trainer: Trainer, name: str, score: float | None) -> None:
+    def _save(self, trainer: Trainer, *, best: bool = False, epoch: str = "", score: float | None = None) -> None:
         trainer.read_losses()  # a loss that became NaN on the device ends the run before it is saved
+        failed = self.saver.settle() if self.saver is not None else []
+        for name in failed:
+            self.kept.pop(name, None)
+        if epoch:
+            self._forget_worse(epoch, score)
         state = trainer.state_dict()  # of all ranks, so on every rank
-        if self.writer is not None:
-            content = {**state, "meta": {"run": self.run.id, "written": time.time()}}
-            self.writer.write(name, content, step=trainer.step, metric=score)
+        self._saved_at = time.monotonic()
+        if self.saver is None:
+            return
+        if best:
+            with trainer.ema.swap() if trainer.ema is not None else nullcontext():
+                self.saver.keep_best(Save("best.pt", self.export(), trainer.step, score))
+        state = {**state, "meta": {"run": self.run.id, "written": time.time()}}
+        progress = {"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps}
+        self.saver.start(
+            [*([Save(epoch, state, trainer.step, score)] if epoch else []), Save("last.pt", state, trainer.step, self.best)],
+            keep=set(self.kept) if epoch and self.top_k else None,
+            then=lambda: self.run.update(progress=progress),
+        )
 
     def _forget_worse(self, name: str, score: float | None) -> None:
-        """Keeps the `top_k` best of the older files; the one about to be written is always kept."""
-        if self.top_k and self.writer is not None:
-            ranked = sorted(self.kept, key=lambda n: self.kept[n], reverse=True)
-            for worse in ranked[self.top_k :]:
-                self.writer.remove(worse)
-                del self.kept[worse]
+        """Of the older files the `top_k` best are kept; the one about to be written is always."""
+        if self.top_k:
+            best = sorted(self.kept, key=lambda n: self.kept[n], reverse=True)[: self.top_k]
+            self.kept = {n: value for n, value in self.kept.items() if n in best}
         self.kept[name] = score if score is not None and math.isfinite(score) else -math.inf

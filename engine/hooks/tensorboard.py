@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ from engine.hooks.base import Hook
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
+
+LOG = logging.getLogger("fieldbook.engine")
 
 
 class TensorBoardHook(Hook):
@@ -35,7 +39,8 @@ class TensorBoardHook(Hook):
     def after_train(self, trainer: Trainer) -> None:
         """Flushes and closes."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
 
     def _open(self, trainer: Trainer) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
@@ -43,8 +48,14 @@ class TensorBoardHook(Hook):
         self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
 
     def _write(self, step: int, row: dict[str, float]) -> None:
-        for name, value in row.items():
-            self._writer.add_scalar(name, value, step)
+        if self._writer is None:
+            return
+        try:
+            for name, value in row.items():
+                self._writer.add_scalar(name, value, step)
+        except OSError as error:  # its own thread has ended with this, and nothing more would be written
+            LOG.warning("TensorBoard files end at step %d (%s); metrics.jsonl goes on", step, error.strerror)
+            self._writer = None
 
     def _write_images(self, trainer: Trainer) -> None:
         trainer.loader.set_position(0, 0)
