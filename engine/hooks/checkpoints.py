@@ -13,6 +13,7 @@ from engine import distributed
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.hooks.base import Hook
 from engine.hooks.evaluation import EvaluationHook
+from engine.manifest import read_manifest
 from engine.writing import Save, Saver
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class CheckpointHook(Hook):
     def overrides(self, event: str) -> bool:
         """Nothing is done after a step unless `seconds` is set."""
         return super().overrides(event) and (event != "after_step" or self.seconds > 0)
+
+    def before_train(self, trainer: Trainer) -> None:
+        """A run that goes on from an epoch_NNNN.pt (a kill came before its last.pt) writes last.pt: its end may be there."""
+        folder = self.run.weights_dir
+        if trainer.step and distributed.on_main(lambda: read_manifest(folder).get("last.pt", {}).get("step") != trainer.step):
+            self.save_last(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
         """last.pt, when it is time by the clock of rank 0. Saving is a matter of all ranks: several of them agree on it
