@@ -260,9 +260,17 @@ def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
     if wanted == "memory" and not in_memory:
         raise UserError(f"DATALOADER.LOADER memory: {fetcher.dataset.name} does not lie in memory; take auto or processes")
     if in_memory and wanted != "processes":
-        return MemoryLoader(plan, fetcher, "asked for" if wanted == "memory" else "the data set lies in memory")
+        why = "asked for" if wanted == "memory" else "the data set lies in memory"
+        return MemoryLoader(plan, fetcher, why, max_bad=cfg.DATALOADER.MAX_BAD)
     why = "asked for" if wanted == "processes" else "the data set reads files"
-    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, timeout=cfg.DATALOADER.TIMEOUT)
+    return ProcessLoader(
+        plan,
+        fetcher,
+        f"{workers} workers, {why}",
+        workers=workers,
+        timeout=cfg.DATALOADER.TIMEOUT,
+        max_bad=cfg.DATALOADER.MAX_BAD,
+    )
 
 
 def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:
