@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PLUMBING = re.compile(
     r"(tools|config|tracking|utils)/.*|data/loaders/.*|(data|modeling|solver)/[^/]+\.py|data/transforms/(build|adapter)\.py"
     r"|engine/(analysis|preflight)/.*|engine/(hooks|evaluators)/(base|build)\.py"
-    r"|engine/(blame|build|card|checkpoint|distributed|inference|launch|left_out|meters|prepare|resume|task|testing|trainer)\.py"
+    r"|engine/(blame|build|card|checkpoint|distributed|inference|launch|left_out|meters|prepare|resume|state|task|testing|trainer)\.py"
 )
 _LINE = re.compile(r'^\s*File "(.+)", line (\d+), in (\S+)', flags=re.MULTILINE)
 

@@ -25,9 +25,7 @@ class Fetcher:
     def __init__(self, dataset: Dataset, transforms: Sequence[Transform], seed: int, skip_bad: bool) -> None:
         self.dataset, self.transforms, self.seed, self.skip_bad = dataset, list(transforms), seed, skip_bad
 
-    def fetch(
-        self, epoch: int, rows: Rows, note: Callable[[int], None] | None = None
-    ) -> tuple[Batch | None, list[Complaint]]:
+    def fetch(self, epoch: int, rows: Rows, note: Callable[[int], None] | None = None) -> tuple[Batch | None, list[Complaint]]:
         """The batch (None where no sample is left) and what is wrong with each sample left out.
 
         `note(index)` is told of each sample before it is read.
