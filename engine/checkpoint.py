@@ -90,6 +90,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises many kinds for broken files
         raise NoUsableCheckpoint(f"{path.name}: cannot be read ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("schema", 0), int):
+        raise NoUsableCheckpoint(f"{path.name}: holds something else than a checkpoint")
     if content.get("schema", 0) > SCHEMA:
         raise NoUsableCheckpoint(f"{path.name}: written by newer code (schema {content['schema']})")
     return content
