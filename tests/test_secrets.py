@@ -31,6 +31,7 @@ def assert_clean(folder: Path) -> None:
             assert secret.encode() not in content, (file, secret)
 
 
+@pytest.mark.slow
 def test_a_record_holds_no_secret_and_is_not_world_writable(tmp_path: Path) -> None:
     words = ["--why", f"with {PLANTED['HF_TOKEN']} from https://me:{PASSWORD}@host/x", "--tag", "plain"]
     words += ["--expect", f"better than {PLANTED['WANDB_API_KEY']}"]
