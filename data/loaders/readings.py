@@ -23,6 +23,7 @@ class Readings:
     def note(self, index: int = _NOTHING) -> None:
         """In a worker: it reads this sample now; without one, it is done."""
         worker = get_worker_info()
+        assert worker is not None, "only a worker notes what it reads"
         self._pids[worker.id], self._indices[worker.id] = os.getpid(), index
 
     def text(self, dataset: Dataset) -> str:
