@@ -56,6 +56,9 @@ def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namesp
     parsers = {"train": _train_parser, "test": _test_parser, "analyze": _analyze_parser, "replay": _replay_parser}
     parser = parsers[tool]()
     flags, pairs, words = _separate(parser, list(argv))
+    empty = [flag for flag in flags if flag in ("--resume=", "--parent=", "--config-file=", "--config_file=")]
+    if empty:  # a shell variable that is not set; taken as "none", it would start another run than was meant
+        raise UserError(f"{empty[0][:-1]} is given without a value")
     args = parser.parse_args([*flags, *(["--", *words] if words else [])])
     args.overrides = [
         Override(key, getattr(args, _attribute(flag)), f"flag {flag}")

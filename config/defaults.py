@@ -64,6 +64,7 @@ _C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced (classes equa
 _C.DATALOADER.REPEATS = 1  # >= 1 times that a sample stands in a step, each time augmented anew; an epoch keeps its length
 _C.DATALOADER.DROP_LAST = False  # leave out the short last batch of an epoch
 _C.DATALOADER.BAD_SAMPLES = "error"  # error, skip (left out, warned of, counted)
+_C.DATALOADER.MAX_BAD = 0.01  # 0 to 1; share of a split's samples that BAD_SAMPLES skip may leave out; more end the run
 _C.DATALOADER.TIMEOUT = 300  # >= 0 seconds that a worker may take for a batch; 0: for ever
 
 _C.SOLVER = Config()
@@ -167,6 +168,8 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "SOLVER.NONFINITE_LIMIT": (1, 10**9),
     "SOLVER.ROLLBACK_FACTOR": (">0", 1),
     "DATALOADER.REPEATS": (1, 10**6),
+    "DATALOADER.MAX_BAD": (0, 1),
+    "DATALOADER.NUM_WORKERS": (0, 1000),
     "SOLVER.IMS_PER_BATCH": (1, 10**9),
     "SOLVER.ACCUMULATE": (1, 10**6),
     "SOLVER.EVAL_PERIOD": (1, 10**9),

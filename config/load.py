@@ -6,7 +6,7 @@ import argparse
 import ast
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from config.node import Config, FreeMapping
 from config.yaml_loader import read_value, read_yaml
 from utils.errors import UserError
 from utils.names import check_run_name
+from utils.redact import redact
 from utils.registry import nearest
 
 LOG = logging.getLogger("fieldbook.config")
+MAX_BASES = 100  # files that _BASE_ may bring in, and how deep
+GREATEST = {"INPUT.SIZE_TRAIN": 16_384, "INPUT.SIZE_TEST": 16_384, "MODEL.HIDDEN": 1_000_000}  # of an element
 SECTION = MappingNode  # what read_yaml gives for a key that has keys below it
 
 
@@ -98,6 +101,8 @@ def _file_layers(path: Path, chain: tuple[Path, ...]) -> list[dict[str, tuple[An
     """The file's `_BASE_`s, in order and each with its own, then the file itself."""
     if path.resolve() in chain:
         raise UserError(f"{path}: _BASE_ goes round in a circle ({' -> '.join(p.name for p in (*chain, path))})")
+    if len(chain) >= MAX_BASES:
+        raise UserError(f"{path}: _BASE_ goes more than {MAX_BASES} files deep; this is no config")
     pairs = _read(path)
     base, where = pairs.pop("_BASE_", ((), ""))
     bases = [base] if isinstance(base, str) else base
@@ -108,6 +113,8 @@ def _file_layers(path: Path, chain: tuple[Path, ...]) -> list[dict[str, tuple[An
         if not (path.parent / name).is_file():
             raise UserError(f"{where}: _BASE_ {name!r} does not exist; it is looked for beside {path.name}")
         layers += _file_layers(path.parent / name, (*chain, path.resolve()))
+        if len(layers) > MAX_BASES:
+            raise UserError(f"{where}: _BASE_ brings in more than {MAX_BASES} files; this is no config")
     return [*layers, pairs]
 
 
@@ -219,9 +226,32 @@ _ELEMENTS: dict[str, tuple[type, ...]] = {
 }
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
+def _check_text(text: str, key: str, where: str) -> None:
+    """The config is written into the run's record, into logs and file names."""
+    if redact(text) != text:
+        raise UserError(
+            f"{where}: {key} holds a password or a token, and the config is written into the run's record; keep it in the "
+            "environment, ~/.netrc or a mounted path"
+        )
+    if any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+        raise UserError(f"{where}: {key} holds a control character or no valid text, got {ascii(text[:60])}")
+
+
 def _check_together(cfg: Config) -> None:
     """What one key alone cannot tell."""
     flat = cfg.flat()
+    for key, value in flat.items():
+        for text in _texts(value):
+            _check_text(text, key, cfg.origins[key])
     for key, kinds in _ELEMENTS.items():
         for element in flat[key]:
             fits = isinstance(element, kinds) and not isinstance(element, bool)
@@ -230,6 +260,8 @@ def _check_together(cfg: Config) -> None:
                     {"int": "whole numbers", "float": "numbers", "str": "names"}.get(k.__name__, k.__name__) for k in kinds
                 )
                 raise UserError(f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it")
+            if key in GREATEST and element > GREATEST[key]:
+                raise UserError(f"{cfg.origins[key]}: {key} expects at most {GREATEST[key]}, got {element}")
     if flat["NAME"]:
         check_run_name(flat["NAME"])
     if list(flat["SOLVER.STEPS"]) != sorted(set(flat["SOLVER.STEPS"])):

@@ -106,11 +106,26 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
             return None
         if len(part) == 0:
             raise UserError(f"DATASETS.{key}: {name} has no samples")
-        parts.append(part)
+        parts.append(_labelled(cfg, part))
     for other in parts[1:]:
         if list(other.classes) != list(parts[0].classes) or other.target_kind != parts[0].target_kind:
             raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes or kinds of targets")
     return Joined(parts) if len(parts) > 1 else parts[0] if parts else None
+
+
+def _labelled(cfg: Config, part: Dataset) -> Dataset:
+    """The samples that have a label; the others are bad samples that are known before anything was read."""
+    without = [index for index, target in enumerate(part.targets) if target is None]
+    if not without:
+        return part
+    named = ", ".join(f"{part.path(index)} (sample {index})" for index in without[:5]) + ", ..." * (len(without) > 5)
+    said = f"{len(without)} of {len(part)} samples of {part.name} have no label: {named}"
+    if cfg.DATALOADER.BAD_SAMPLES == "error":
+        raise UserError(f"{said}; label or remove them, or set DATALOADER.BAD_SAMPLES skip")
+    if len(without) > cfg.DATALOADER.MAX_BAD * len(part):
+        raise UserError(f"{said}; that is more than DATALOADER.MAX_BAD {cfg.DATALOADER.MAX_BAD:g} allows")
+    LOG.warning("left out: %s", said)
+    return Part(part, [index for index, target in enumerate(part.targets) if target is not None])
 
 
 def _check(cfg: Config, splits: Splits) -> None:
@@ -260,9 +275,17 @@ def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
     if wanted == "memory" and not in_memory:
         raise UserError(f"DATALOADER.LOADER memory: {fetcher.dataset.name} does not lie in memory; take auto or processes")
     if in_memory and wanted != "processes":
-        return MemoryLoader(plan, fetcher, "asked for" if wanted == "memory" else "the data set lies in memory")
+        why = "asked for" if wanted == "memory" else "the data set lies in memory"
+        return MemoryLoader(plan, fetcher, why, max_bad=cfg.DATALOADER.MAX_BAD)
     why = "asked for" if wanted == "processes" else "the data set reads files"
-    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, timeout=cfg.DATALOADER.TIMEOUT)
+    return ProcessLoader(
+        plan,
+        fetcher,
+        f"{workers} workers, {why}",
+        workers=workers,
+        timeout=cfg.DATALOADER.TIMEOUT,
+        max_bad=cfg.DATALOADER.MAX_BAD,
+    )
 
 
 def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:

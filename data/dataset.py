@@ -20,7 +20,8 @@ class Dataset:
         classes: names in the order of the targets; empty where the target is no class.
         targets: one per sample, for splits and histograms without reading images: the number of its class; a tuple of
             numbers where a sample has any number of classes (multi-label), while `dataset[i]["target"]` is then a
-            float32 tensor with a 0 or 1 for each class; or a float (regression).
+            float32 tensor with a 0 or 1 for each class; or a float (regression). None is a sample without a label:
+            `build_splits` refuses it or leaves it out.
         channels: of an image (for tables: the number of columns).
         mean, std: of the pixels, fractions of full scale, one a channel; () leaves images at 0 to 1.
     """

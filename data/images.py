@@ -22,7 +22,8 @@ def read_image(path: str | Path, channels: int) -> Tensor:
     Palettes are resolved, alpha is laid over white, 16-bit greys are scaled to 8 bits.
 
     Raises:
-        BadSample: the file is missing, empty, broken, cut short or no image.
+        BadSample: the file is missing, empty, broken, cut short or no image, or its pixels have no 8-bit meaning
+            (floating-point numbers, whole numbers beyond 16 bits).
     """
     try:
         with Image.open(path) as image:
@@ -42,8 +43,12 @@ def read_image(path: str | Path, channels: int) -> Tensor:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Pillow cuts 16-bit greys off at 255 and drops alpha; this scales the one and blends the other."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, whose full scale is unknown: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
-        values = numpy.asarray(image).astype(numpy.uint32)
+        values = numpy.asarray(image).astype(numpy.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise ValueError("pixels beyond 16 bits, whose full scale is unknown: convert it to 8 or 16 bits")
         return Image.fromarray((values // 257 if values.max(initial=0) > 255 else values).astype(numpy.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")

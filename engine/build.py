@@ -18,6 +18,7 @@ from engine.evaluators.build import build_evaluator, check_targets, primary_metr
 from engine.hooks import HOOKS
 from engine.hooks.swa import SWAHook
 from engine.hooks.thaw import ThawHook
+from engine.left_out import LeftOut
 from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_matmul_precision
 from engine.task import Task
 from engine.trainer import Trainer
@@ -130,6 +131,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         ema=ema,
         wait=solver.NONFINITE == "skip",
     )
+    trainer.register("bad_samples", LeftOut(loader.bad))
     check_single_samples(cfg, trainer, splits)
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
     if freezing is not None and cfg.MODEL.FREEZE_EPOCHS:

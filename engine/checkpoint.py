@@ -193,6 +193,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise NoUsableCheckpoint(f"{path.name}: cannot be read ({_words(error)})") from error
     if not isinstance(content, dict):
         raise NoUsableCheckpoint(f"{path.name}: holds a {type(content).__name__}, no checkpoint")
+    if not isinstance(content.get("schema", 0), int):
+        raise NoUsableCheckpoint(f"{path.name}: its schema is no number")
     if content.get("schema", 0) > SCHEMA:
         raise NoUsableCheckpoint(f"{path.name}: written by newer code (schema {content['schema']})")
     return content

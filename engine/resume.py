@@ -45,9 +45,11 @@ def find_resumable(args: argparse.Namespace, folder: Path, name: str) -> Path | 
     """The run that --resume means; None where "auto" finds none, so that a new one is started.
 
     Raises:
-        UserError: the run named does not exist.
+        UserError: the run named does not exist, or is a link that leads out of the folder of runs.
     """
     if args.resume != "auto":
+        if (folder / args.resume).is_symlink() and folder.resolve() not in (folder / args.resume).resolve().parents:
+            raise UserError(f"--resume {args.resume}: a link out of {folder}; name the folder that it points to")
         return tracking.find_run(folder, args.resume)
     runs = index.load(folder, write=False)
     for row in reversed(runs.rows):

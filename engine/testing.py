@@ -15,7 +15,7 @@ from engine.evaluators.build import build_evaluator, make_scorer
 from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
 from engine.predictions import Predictions
-from engine.task import Task
+from engine.task import Batch, Task
 from utils.files import write_atomic
 
 
@@ -33,14 +33,22 @@ def run_test(
     kinds = getattr(evaluator, "target_kinds", ())
     predictions = Predictions(kinds[0]) if kinds else None
     scorer = make_scorer(cfg, task, splits, split, device, evaluator)
-    scores = scorer(predictions.add if predictions else None)
+    count = 0
+
+    def on_batch(outputs: Any, batch: Batch) -> None:
+        nonlocal count
+        count += len(batch["index"])
+        if predictions is not None:
+            predictions.add(outputs, batch)
+
+    scores = scorer(on_batch)
     dataset = splits.get(split)
     assert dataset is not None
     result: dict[str, Any] = {
         "schema": 1,
         "metrics": {f"{split}/{name}": value for name, value in scores.items()},
         "split": split,
-        "samples": len(dataset),
+        "samples": sum(distributed.gather(count)),  # without the bad ones that were left out
         "dataset": dataset.name,
         "weights": weights,
     }

@@ -17,9 +17,10 @@ from engine.hooks.base import Hook
 from engine.meters import MeanMeter
 from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
 from engine.randomness import GlobalGenerators
+from engine.state import load_parts, note_rate
 from engine.task import Batch, Task, total_loss, with_total
-from solver import set_lr
-from utils.errors import RunFailed, UserError
+from solver import NamedOptimizer, set_lr
+from utils.errors import RunFailed
 
 LOG = logging.getLogger("fieldbook.engine")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -117,7 +118,7 @@ class Trainer:
         self._registered: dict[str, Stateful] = {}
         self.register("model", task.model)
         self.register("loss", task.loss)
-        self.register("optimizer", optimizer)
+        self.register("optimizer", NamedOptimizer(optimizer, task))
         self.register("scaler", self._scaler)
         self.register("generators", GlobalGenerators())
         self.register("meter", self.meter)
@@ -237,17 +238,15 @@ class Trainer:
         """Puts every registered part, and the position, where `state` was taken.
 
         Raises:
-            UserError: the checkpoint lacks a part that this trainer has.
+            UserError: the checkpoint lacks a part that this trainer has, or one does not fit.
         """
-        missing = [name for name in self._registered if name not in state]
-        if missing:
-            raise UserError(f"the checkpoint has no state of {', '.join(missing)}: it was written with other keys or code")
         built = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in self.optimizer.param_groups]
-        for name, part in self._registered.items():
-            part.load_state_dict(state[name])
+        load_parts(self._registered, state)
         for group, settings in zip(self.optimizer.param_groups, built, strict=True):
             group.update(settings)  # decays, momenta and factors are those of the config, which a resume may change
         self.epoch, self.step, self.step_in_epoch = (state["progress"][name] for name in ("epoch", "step", "step_in_epoch"))
+        if self.step:
+            note_rate(state["optimizer"]["param_groups"], self.schedule(self.step - 1))
 
     def read_losses(self) -> dict[str, float]:
         """Mean losses since the last log; waits for the device, whose steps that were not finite are noticed here.

@@ -22,15 +22,17 @@ class LoadReport:
     missing: list[str]
     unexpected: list[str]
     reshaped: list[str]
+    retyped: list[str]
     summed: list[str]
 
     def text(self) -> str:
         """One line with the numbers and the first names of each kind."""
         parts = []
-        for kind in ("matched", "missing", "unexpected", "reshaped"):
+        for kind in ("matched", "missing", "unexpected", "reshaped", "retyped"):
             names = getattr(self, kind)
             shown = f" ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})" if names and kind != "matched" else ""
-            parts.append(f"{len(names)} {kind}{shown}")
+            if names or kind != "retyped":
+                parts.append(f"{len(names)} {kind}{shown}")
         if self.summed:
             parts.append(f"{self.summed[0]} summed over RGB for grey images")
         return ", ".join(parts)
@@ -82,7 +84,8 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
     gives for a grey image what the other gives for that image in all three channels.
 
     Args:
-        allow: patterns (fnmatch) of names that may be missing, unexpected or of another shape.
+        allow: patterns (fnmatch) of names that may be missing, unexpected, of another shape or of another kind of
+            number (whole numbers where the model has fractions; float16 for float32 is converted without asking).
 
     Raises:
         UserError: nothing matched, or a mismatch that no pattern allows; the model is then unchanged.
@@ -91,11 +94,14 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
     grey = [k for k, value in own.items() if k in state and _is_grey_of(value, state[k])]
     state = {**state, **{k: state[k].sum(dim=1, keepdim=True) for k in grey}}
     reshaped = sorted(k for k in own if k in state and own[k].shape != state[k].shape)
-    matched = sorted(k for k in own if k in state and k not in reshaped)
-    report = LoadReport(matched, sorted(set(own) - set(state)), sorted(set(state) - set(own)), reshaped, grey)
+    same = [k for k in own if k in state and k not in reshaped]
+    retyped = sorted(k for k in same if own[k].is_floating_point() != state[k].is_floating_point())
+    matched = sorted(k for k in same if k not in retyped)
+    missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    report = LoadReport(matched, missing, unexpected, reshaped, retyped, grey)
     if not matched:
         raise UserError(f"no weight matches the model by name and shape: {report.text()}; is it another model's file?")
-    wrong = [k for k in (*report.missing, *report.unexpected, *reshaped) if not any(fnmatch(k, p) for p in allow)]
+    wrong = [k for k in (*missing, *unexpected, *reshaped, *retyped) if not any(fnmatch(k, p) for p in allow)]
     if wrong:
         raise UserError(f"weights do not fit the model: {report.text()}; if that is meant, name them in MODEL.WEIGHTS_ALLOW")
     model.load_state_dict({k: state[k] for k in matched}, strict=False)

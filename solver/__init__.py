@@ -2,12 +2,14 @@
 
 from solver.build import describe_lr, effective_lr, make_average, make_lr_scheduler, make_optimizer
 from solver.ema import ModelEMA
+from solver.named import NamedOptimizer
 from solver.optimizer import set_lr
 from solver.swa import ModelSWA
 
 __all__ = [
     "ModelEMA",
     "ModelSWA",
+    "NamedOptimizer",
     "describe_lr",
     "effective_lr",
     "make_average",

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from utils.errors import UserError
+from utils.states import differences
+
 
 class WeightAverage:
     """An average of a module's weights; its state when this is made is the first average.
@@ -38,8 +41,15 @@ class WeightAverage:
         return {"average": self._average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict()`, on the module's device."""
+        """Restores `state_dict()`, on the module's device.
+
+        Raises:
+            UserError: it is the average of other weights.
+        """
         average: dict[str, Tensor] = state["average"]
+        differs = differences(self._average, average)
+        if differs:
+            raise UserError(f"the average of the weights in the checkpoint does not fit: {differs}")
         for name, value in average.items():
             self._average[name].copy_(value)
 

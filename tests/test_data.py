@@ -140,10 +140,10 @@ def test_bad_samples_end_the_run_or_are_left_out_and_counted(workers: str, tmp_p
     with pytest.raises(RunFailed, match="png.*sample"):
         for split in ("train", "val", "test"):
             list(make_data_loader(cfg, split, build_splits(cfg)))
-    cfg = load_file(None, [*words, ("DATALOADER.BAD_SAMPLES", "skip")])
+    cfg = load_file(None, [*words, ("DATALOADER.BAD_SAMPLES", "skip"), ("DATALOADER.MAX_BAD", "0.5")])
     loaders = [make_data_loader(cfg, split, build_splits(cfg)) for split in ("train", "val", "test")]
     count = sum(len(batch["index"]) for loader in loaders for batch in loader)
-    assert count == 17 and sum(loader.skipped for loader in loaders) == 3
+    assert count == 17 and sum(len(loader.bad) for loader in loaders) == 3
 
 
 def test_offline_without_data_the_error_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

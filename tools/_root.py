@@ -36,6 +36,7 @@ def run_tool(main: Callable[[Sequence[str]], int]) -> None:
     """Calls `main(argv)` and ends the process: what a user can mend is one line on stderr, never a traceback."""
     from utils.errors import RunFailed, UserError
 
+    os.umask(os.umask(0o022) | 0o002)  # no file of a run is for everybody to write
     try:
         code = main(sys.argv[1:])
     except (UserError, RunFailed) as error:

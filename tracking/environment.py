@@ -11,6 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from utils.redact import redact
+
 
 def packages() -> dict[str, str]:
     """Installed packages and their versions."""
@@ -68,8 +70,8 @@ def host() -> str:
 
 
 def without_secrets(words: list[str]) -> list[str]:
-    """A command line with the passwords in URLs, and what follows a word like --token, blotted out."""
-    cleaned = [re.sub(r"(\w+://)[^/@\s:]+:[^/@\s]+@", r"\1***@", word) for word in words]
+    """A command line without credentials: in URLs, values of secret variables, and what follows a word like --token."""
+    cleaned = [redact(word) for word in words]
     secret = re.compile(r"(token|password|secret|api[-_]?key)", re.IGNORECASE)
     for i, word in enumerate(cleaned):
         if word.startswith("-") and secret.search(word):

@@ -14,6 +14,7 @@ from typing import Any
 
 from tracking import snapshot
 from utils.files import write_atomic
+from utils.redact import redact
 
 LOG = logging.getLogger("fieldbook.tracking")
 HEARTBEAT = 15.0  # seconds
@@ -40,6 +41,8 @@ class Run:
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._torn = False  # whether the last line of metrics.jsonl was cut off by a full disk
+        self._warned: set[str] = set()
         # Unbuffered appends of whole lines: a killed run loses at most the line it was writing.
         self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -48,10 +51,11 @@ class Run:
         """Appends one line to metrics.jsonl. NaN and infinities, which JSON does not have, become null."""
         row = {"step": step, "epoch": epoch, "time": round(self._before + time.monotonic() - self._started, 3)}
         plain = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+        line = ("\n" * self._torn + json.dumps({**row, **plain}) + "\n").encode()
         try:
-            os.write(self._metrics, (json.dumps({**row, **plain}) + "\n").encode())
+            self._torn = os.write(self._metrics, line) < len(line)
         except OSError as error:  # a full disk must not end a training that could still be saved
-            LOG.warning("metrics.jsonl: a line is lost (%s)", error.strerror)
+            self._warn_once("metrics.jsonl: lines are lost", error)
 
     def update(
         self,
@@ -86,7 +90,7 @@ class Run:
         """Sets the last status: finished, failed or interrupted; then says which code was edited meanwhile."""
         self._ended.set()
         with self._lock:
-            self._status.update(status=status, reason=reason, ended=now())
+            self._status.update(status=status, reason=redact(reason), ended=now())
             self._write()
             changed = snapshot.edited(self.root, self._code)
             if changed:
@@ -138,8 +142,13 @@ class Run:
         self._status["seconds"] = round(self._before + time.monotonic() - self._started, 3)
         try:
             write_atomic(self.path / "status.json", json.dumps(self._status, indent=1) + "\n")
-        except OSError as error:  # as for metrics.jsonl; the next update brings all that is known by then
-            LOG.warning("status.json is not up to date (%s)", error.strerror)
+        except OSError as error:  # as above; the next one may fit
+            self._warn_once("status.json: cannot be brought up to date", error)
+
+    def _warn_once(self, what: str, error: OSError) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            LOG.warning("%s (%s); the training goes on", what, error.strerror or error)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):

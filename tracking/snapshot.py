@@ -32,6 +32,10 @@ SECRETS = (
     "*.pfx",
     ".netrc",
     ".pypirc",
+    ".htpasswd",
+    "*.token",
+    "secrets.*",
+    "kaggle.json",
     "*credentials*",
 )
 _NOT_CODE = [".git/", ".venv/", "venv/", "__pycache__/", "/exp/", "/datasets/", "node_modules/", ".idea/", ".vscode/"]
@@ -164,7 +168,7 @@ def _reason_to_skip(root: Path, name: str, sizes: dict[str, int]) -> str:
         info = path.lstat()
     except OSError:
         return "" if not path.exists() else "cannot be read"  # deleted, but not yet in git's eyes
-    if any(fnmatch.fnmatch(path.name, pattern) for pattern in SECRETS):
+    if any(fnmatch.fnmatch(path.name.lower(), pattern) for pattern in SECRETS):
         return "looks like a secret"
     if stat.S_ISLNK(info.st_mode):
         target = path.resolve()

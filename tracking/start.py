@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tracking.run import Run, now
 from utils.errors import UserError
 from utils.files import fsync_directory, write_atomic
 from utils.names import check_run_name
+from utils.redact import redact
 
 _STARTING = ".starting-"
 
@@ -59,6 +60,7 @@ def start_run(folder: Path, facts: Facts) -> Run:
     """
     check_run_name(facts.name)
     check_tags(facts.tags)
+    facts = _shareable(facts)
     moment = datetime.now()
     aside = folder / f"{_STARTING}{facts.name}-{os.getpid()}-{moment:%H%M%S%f}"
     try:
@@ -75,6 +77,16 @@ def start_run(folder: Path, facts: Facts) -> Run:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     return Run(path, status, facts.root, snapshot.read_checksums(path / "scripts.sha256"))
+
+
+def _shareable(facts: Facts) -> Facts:
+    """The same without credentials and without characters that UTF-8 does not have."""
+
+    def clean(text: str) -> str:
+        return redact(text).encode(errors="replace").decode()
+
+    command, tags = [clean(word) for word in environment.without_secrets(facts.command)], [clean(tag) for tag in facts.tags]
+    return replace(facts, why=clean(facts.why), expect=clean(facts.expect), tags=tags, command=command)
 
 
 def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str, Any]:
@@ -152,7 +164,7 @@ def _run_json(
         "parent": facts.parent,
         "parent_guess": facts.parent_guess,
         "started": started,
-        "command": environment.without_secrets(facts.command),
+        "command": facts.command,
         "host": environment.host(),
         "boot_id": environment.boot_id(),
         "pid": os.getpid(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
+
+from utils.redact import redact
 
 LOGGER = "fieldbook"
 
@@ -15,7 +18,7 @@ class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
         record.levelmark = level
-        return super().format(record)
+        return redact(super().format(record))
 
 
 class _Screen(logging.Handler):
@@ -28,6 +31,22 @@ class _Screen(logging.Handler):
             sys.stderr.flush()
         except Exception:  # as logging's own handlers do: a broken terminal never ends a training
             self.handleError(record)
+
+
+class _RunLog(logging.FileHandler):
+    """A run's log.txt. That its disk is full is said once, on the screen, and ends no training."""
+
+    _said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by logging while the error is being handled."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._said:
+            self._said = True
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"WARNING {self.baseFilename}: lines may be lost ({error.strerror})\n")
 
 
 def setup_logger(screen: bool = True) -> logging.Logger:
@@ -46,7 +65,7 @@ def setup_logger(screen: bool = True) -> logging.Logger:
 
 def add_file(path: Path | str) -> logging.Handler:
     """Append everything that is logged from now on to `path`. Each line is flushed, so a killed run keeps its log."""
-    handler = logging.FileHandler(path, mode="a", encoding="utf-8")
+    handler = _RunLog(path, mode="a", encoding="utf-8")
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelmark)s%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logging.getLogger(LOGGER).addHandler(handler)
     return handler
@@ -55,4 +74,5 @@ def add_file(path: Path | str) -> logging.Handler:
 def remove_file(handler: logging.Handler) -> None:
     """Undo `add_file`."""
     logging.getLogger(LOGGER).removeHandler(handler)
-    handler.close()
+    with contextlib.suppress(OSError):
+        handler.close()

@@ -21,7 +21,7 @@ LOG = logging.getLogger("fieldbook.data")
 def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
     """The file is the training part; name another one in DATASETS.TEST.
 
-    Image paths are relative to the CSV's folder. With the columns path,targets a cell holds any number of classes,
+    Image paths are relative to the CSV's folder. With path,target an empty cell is a sample without a label. With the columns path,targets a cell holds any number of classes,
     separated by | or ; (none: empty), and a target is C floats of 0 and 1: multi-label. Numeric tables become samples of shape columns x 1 x 1 (float32) with
     a float target: regression.
 
@@ -47,10 +47,12 @@ def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
 
 def _images(file: Path, body: list[list[str]]) -> Dataset:
     files = _files(file, body, "target")
-    names = _names({target for _, target in body})
+    names = _names({target for _, target in body if target.strip()})
+    if not names:
+        raise UserError(f"csv:{file}: no cell of the column target names a class")
     if any("|" in name for name in names):
         LOG.warning("csv:%s: %r is taken as one class; name the column targets where | parts several", file, names[-1])
-    return ImageFiles(f"csv:{file}", files, [names.index(target) for _, target in body], names)
+    return ImageFiles(f"csv:{file}", files, [names.index(target) if target.strip() else None for _, target in body], names)
 
 
 def _labelled_images(file: Path, body: list[list[str]]) -> Dataset:

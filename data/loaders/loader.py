@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ import torch
 from data.collate_batch import collate_batch
 from data.dataset import Dataset, Sample
 from data.images import BadSample
+from data.loaders.bad_samples import BadSamples, Complaint
 from data.loaders.plan import Plan, Rows
 from data.randomness import SAMPLE, generator
 from utils.errors import RunFailed
 
-LOG = logging.getLogger("fieldbook.data")
 Transform = Callable[[Sample, Any], Sample]
 Batch = dict[str, Any]
 
@@ -26,14 +25,19 @@ class Fetcher:
     def __init__(self, dataset: Dataset, transforms: Sequence[Transform], seed: int, skip_bad: bool) -> None:
         self.dataset, self.transforms, self.seed, self.skip_bad = dataset, list(transforms), seed, skip_bad
 
-    def fetch(self, epoch: int, rows: Rows) -> tuple[Batch | None, list[str]]:
+    def fetch(self, epoch: int, rows: Rows, note: Callable[[int], None] | None = None) -> tuple[Batch | None, list[Complaint]]:
         """The batch (None where no sample is left) and what is wrong with each sample left out.
+
+        `note(index)` is told of each sample before it is read.
 
         Raises:
             RunFailed: a sample is bad and that is an error.
         """
-        samples, complaints = [], []
+        samples: list[Sample] = []
+        complaints: list[Complaint] = []
         for index, position in zip(rows[0].tolist(), rows[1].tolist(), strict=True):
+            if note is not None:
+                note(index)
             try:
                 samples.append(self._sample(index, epoch, position))
             except BadSample as error:
@@ -42,7 +46,7 @@ class Fetcher:
                         f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set "
                         "DATALOADER.BAD_SAMPLES skip"
                     ) from error
-                complaints.append(f"{error} (sample {index})")
+                complaints.append((index, f"{error} (sample {index})"))
         return (collate_batch(samples) if samples else None), complaints
 
     def _sample(self, index: int, epoch: int, position: int) -> Sample:
@@ -60,9 +64,10 @@ class Loader:
     Args:
         plan: which samples make which batch.
         fetcher: reads them.
+        max_bad: 0 to 1; share of the samples that may be left out because they are bad.
 
     Attributes:
-        skipped: bad samples left out so far.
+        bad: the samples left out so far.
         num_samples: of an epoch, over all ranks.
         says_position: whether each batch has a "position", (epoch, window of the epoch): equal for all micro-batches and
             ranks of a step, for what is drawn once a step.
@@ -70,12 +75,11 @@ class Loader:
 
     kind = "memory"
 
-    def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "") -> None:
+    def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "", *, max_bad: float = 0.01) -> None:
         self.plan, self.fetcher, self.why = plan, fetcher, why
         self.dataset = fetcher.dataset
-        self.skipped = 0
+        self.bad = BadSamples(fetcher.dataset, max_bad)
         self.says_position = False
-        self._warned: set[str] = set()
         self._epoch = self._batch = 0
 
     @property
@@ -93,10 +97,8 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self._epoch, self._batch
         self._batch = 0
-        left_out = 0
         for number, (batch, complaints) in enumerate(self._fetch_all(epoch, self.plan.batches(epoch, first)), first):
-            left_out += len(complaints)
-            self._complain(complaints, left_out)
+            self.bad.add(complaints)
             # A batch without samples is still one, else the positions after it would shift.
             batch = batch if batch is not None else {"index": torch.empty(0, dtype=torch.int64)}
             yield {**batch, "position": (epoch, number // self.plan.parts)} if self.says_position else batch
@@ -105,18 +107,6 @@ class Loader:
         """Which loader this is and why, for the run card."""
         return f"{self.kind} ({self.why})"
 
-    def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[str]]]:
+    def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         for rows in batches:
             yield self.fetcher.fetch(epoch, rows)
-
-    def _complain(self, complaints: list[str], left_out: int) -> None:
-        self.skipped += len(complaints)
-        for complaint in complaints:
-            if complaint not in self._warned:
-                self._warned.add(complaint)
-                LOG.warning("left out: %s", complaint)
-        if complaints and left_out > max(10, self.plan.length // 100):
-            raise RunFailed(
-                f"{left_out} of {self.plan.length} samples of {self.fetcher.dataset.name} are bad: more than 1 %, so "
-                "something is wrong with the data set, see the warnings above"
-            )

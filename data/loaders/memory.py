@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import Plan, Rows
 
@@ -15,13 +16,13 @@ class MemoryLoader(Loader):
 
     kind = "memory"
 
-    def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "") -> None:
-        super().__init__(plan, fetcher, why)
+    def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "", *, max_bad: float = 0.01) -> None:
+        super().__init__(plan, fetcher, why, max_bad=max_bad)
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
 
-    def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[str]]]:
+    def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self.fetcher.transforms:
             yield from super()._fetch_all(epoch, batches)
             return

@@ -55,7 +55,8 @@ def replay_step(trainer: Trainer, state: dict[str, Any], *, anomaly: bool = Fals
     """
     for hook in trainer.hooks:  # what is frozen until a later epoch
         hook.before_train(trainer)
-    trainer.load_state_dict(state)
+    parts = trainer.state_dict().keys()  # those of a run's hooks are not here
+    trainer.load_state_dict({name: state[name] for name in parts if name in state})
     for hook in trainer.hooks:
         hook.before_epoch(trainer)
     seen = Replay(weights=[n for n, p in trainer.task.named_parameters() if not bool(torch.isfinite(p).all())])

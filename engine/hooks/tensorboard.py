@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +20,19 @@ LOG = logging.getLogger("fieldbook.engine")
 
 
 class TensorBoardHook(Hook):
-    """Writes event files into `folder`; after a resume, what lies beyond the restored step is purged from view."""
+    """Writes event files into `folder`; after a resume, what lies beyond the restored step is purged from view.
+
+    When they cannot be written (a full disk), that is said once and the training goes on without them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._thread_hook = threading.excepthook
         self._writer: Any = None
 
     def before_train(self, trainer: Trainer) -> None:
         """Opens the writer and listens."""
+        threading.excepthook = self._on_thread
         self._open(trainer)
         trainer.listeners.append(self._write)
         if trainer.step == 0:
@@ -33,32 +40,47 @@ class TensorBoardHook(Hook):
 
     def after_rollback(self, trainer: Trainer) -> None:
         """Purges what lies beyond the step gone back to."""
-        self._writer.close()
-        self._open(trainer)
+        with self._or_without():
+            if self._writer is not None:
+                self._writer.close()
+                self._open(trainer)
 
     def after_train(self, trainer: Trainer) -> None:
         """Flushes and closes."""
-        if self._writer is not None:
-            with suppress(OSError):
+        with self._or_without():
+            if self._writer is not None:
                 self._writer.close()
+        threading.excepthook = self._thread_hook
 
     def _open(self, trainer: Trainer) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
+        with self._or_without():
+            self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
 
     def _write(self, step: int, row: dict[str, float]) -> None:
-        if self._writer is None:
-            return
-        try:
-            for name, value in row.items():
+        with self._or_without():
+            for name, value in row.items() if self._writer is not None else ():
                 self._writer.add_scalar(name, value, step)
-        except OSError as error:  # its own thread has ended with this, and nothing more would be written
-            LOG.warning("TensorBoard files end at step %d (%s); metrics.jsonl goes on", step, error.strerror)
-            self._writer = None
 
     def _write_images(self, trainer: Trainer) -> None:
         trainer.loader.set_position(0, 0)
         images = next((batch["image"][:32] for batch in trainer.loader if "image" in batch), torch.empty(0))
         if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[-1] > 1:
-            self._writer.add_images("train/batch", images, 0)
+            with self._or_without():
+                if self._writer is not None:
+                    self._writer.add_images("train/batch", images, 0)
+
+    @contextmanager
+    def _or_without(self) -> Iterator[None]:
+        """Within, an error of the file system ends the event files, not the training."""
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            LOG.warning("%s: no more TensorBoard files (%s); the training goes on", self.folder, error.strerror or error)
+
+    def _on_thread(self, args: Any) -> None:
+        """The writer's own thread dies of the same error, with a traceback that would say nothing more."""
+        if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard")):
+            self._thread_hook(args)

@@ -1,0 +1,57 @@
+"""Putting a checkpoint back, part by part: what does not fit is one line that says what, never half an explanation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from utils.errors import UserError
+from utils.states import differences
+
+LOG = logging.getLogger("fieldbook.engine")
+_NOT_PARTS = ("schema", "progress", "meta")
+
+
+def load_parts(parts: Mapping[str, Any], state: dict[str, Any]) -> None:
+    """Loads each of `parts` (name -> something with load_state_dict) from `state`; a warning names what is left over.
+
+    Raises:
+        UserError: a part is missing, or does not fit: modules are compared by names, shapes and types beforehand.
+    """
+    missing = [name for name in parts if name not in state]
+    if missing:
+        raise UserError(f"the checkpoint has no state of {', '.join(missing)}: it was written with other keys or code")
+    for name, part in parts.items():
+        differs = differences(part.state_dict(), state[name]) if isinstance(part, nn.Module) else ""
+        if differs:
+            raise UserError(f"the checkpoint's {name} does not fit: {differs}; resume with the run's own code (--code run)")
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+        except UserError:
+            raise
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise UserError(
+                f"the checkpoint's state of {name} does not fit this code ({said}); resume with --code run"
+            ) from error
+    unused = [name for name in state if name not in parts and name not in _NOT_PARTS]
+    if unused:
+        LOG.warning("the checkpoint also holds %s, which nothing here uses", ", ".join(unused))
+
+
+def note_rate(saved: list[dict[str, Any]], rate: float) -> None:
+    """One line where the rate by the config differs from that of the checkpoint's last step: the config's is taken.
+
+    Args:
+        saved: the optimizer's groups as they were saved, with "lr" and "lr_factor".
+        rate: what the schedule gives for that step.
+    """
+    for group in saved:
+        before, now = float(group["lr"]), rate * float(group.get("lr_factor", 1.0))
+        if abs(before - now) > 1e-9 * max(abs(before), abs(now)):
+            LOG.info("the learning rate follows the config: %g at this step, where the checkpoint had %g", now, before)
+            return
