@@ -8,7 +8,9 @@ import os
 import random
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from conftest import TINY, newest
 from engine import checkpoint
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.manifest import read_manifest
+from engine.writing import Save, Saver
 from utils.errors import NoUsableCheckpoint
 from utils.files import sweep
 
@@ -103,6 +106,27 @@ def test_a_kill_at_any_file_system_call_loses_nothing(before: int, memory: Path)
             killed_child(folder, call // 2, lies + 1)
             assert step_of(folder) in (lies, lies + 1), call
     assert call > 60, call
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_in_one_folder_lose_nothing(memory: Path) -> None:
+    """A fork saves beside its loop as fast as it can, each going on from where the one before was killed."""
+    rng, told = random.Random(0), memory / "told"
+    for kill in range(50):
+        lies = step_of(memory)
+        child = os.fork()
+        if child == 0:
+            saver = Saver(CheckpointWriter(memory))
+            for step in range(lies + 1, lies + 10_000):
+                state = {"progress": {"step": step}, "model": torch.full((300,), float(step))}
+                saves = [Save(name, state, step, None) for name in (f"epoch_{step % 3:04d}.pt", "last.pt")]
+                saver.settle()
+                saver.start(saves, then=partial(told.write_text, str(step)))  # type: ignore[arg-type]
+        time.sleep(rng.uniform(0.005, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert step_of(memory) >= max(lies, int((told.read_text() if told.exists() else "") or 0)), kill
+    assert step_of(memory) > 50
 
 
 def test_kills_in_a_row_never_orphan_the_file_that_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,8 @@ def test_a_run_whose_last_state_is_not_on_disk_has_failed(
 def test_a_file_that_the_end_can_write_after_all_is_written(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, tries = CheckpointWriter.write, []
+    before = CheckpointWriter.write
+    tries: list[int] = []
 
     def write(writer: CheckpointWriter, name: str, content: dict[str, Any], *, step: int, metric: Any = None) -> None:
         if name == "last.pt" and step == 18 and not tries:
@@ -207,9 +208,13 @@ def test_what_checkpoints_need_is_about_what_they_take(
     import engine.disk
 
     guess: list[int] = []
-    monkeypatch.setattr(
-        engine.disk, "checkpoint_bytes", lambda t, f=engine.disk.checkpoint_bytes: guess.append(f(t)[0]) or f(t)
-    )
+    estimate = engine.disk.checkpoint_bytes
+
+    def noted(trainer: Any) -> tuple[int, int]:
+        guess.append(estimate(trainer)[0])
+        return estimate(trainer)
+
+    monkeypatch.setattr(engine.disk, "checkpoint_bytes", noted)
     words = ["MODEL.NAME", "resnet20", "SOLVER.OPTIMIZER_NAME", optimizer, "SOLVER.BASE_LR", "0.001", "SOLVER.MAX_STEPS", "1"]
     code, log, _ = train(*TINY, *words)
     assert code == 0, log
