@@ -8,7 +8,9 @@ import os
 import random
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from conftest import TINY, newest
 from engine import checkpoint
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.manifest import read_manifest
+from engine.writing import Save, Saver
 from utils.errors import NoUsableCheckpoint
 from utils.files import sweep
 
@@ -59,22 +62,20 @@ def die_at(last: int) -> None:
     checkpoint._HashingFile.write = deadly(checkpoint._HashingFile.write)  # type: ignore[method-assign]
 
 
-def killed_child(folder: Path, call: int, first: int) -> tuple[int, int]:
-    """A fork writes best, epoch and last of two steps, as a run does, and dies at a call: its exit status, and the step of
-    the newest file whose writing had ended."""
+def killed_child(folder: Path, call: int, step: int) -> tuple[int, bool]:
+    """A fork writes best, epoch and last of a step, as a run does, and dies at a call: its exit status, and whether a
+    file that can be resumed from was written before that."""
     told = folder.with_suffix(".told")
     child = os.fork()
     if child == 0:
-        descriptor, say = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), os.write
         die_at(call)
-        for step in (first, first + 1):
-            for name in ("best.pt", f"epoch_{step:04d}.pt", "last.pt"):
-                write(folder, name, step)
-                if name != "best.pt":
-                    say(descriptor, f"{step}\n".encode())
+        for name in ("best.pt", f"epoch_{step:04d}.pt", "last.pt"):
+            write(folder, name, step)
+            if name.startswith("epoch"):
+                told.symlink_to("written")
         os._exit(0)
     status = os.waitpid(child, 0)[1]
-    return status, max(map(int, told.read_text().split()), default=0)
+    return status, told.is_symlink()
 
 
 @pytest.fixture
@@ -87,19 +88,45 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_kill_at_any_file_system_call_loses_nothing(memory: Path) -> None:
-    """k = 1, 2, ... until the saves are through; then once more in the folder that the kill left."""
-    call, status = 0, signal.SIGKILL
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_kill_at_any_file_system_call_loses_nothing(before: int, memory: Path) -> None:
+    """k = 1, 2, ... until the save is through, in an empty folder and where one lies; now and then the next is killed too."""
+    call, status = 0, int(signal.SIGKILL)
     while status:
         call += 1
         folder = memory / str(call)
         folder.mkdir()
-        status, written = killed_child(folder, call, 1)
+        if before:
+            write(folder, "last.pt", before)
+        status, written = killed_child(folder, call, before + 1)
         lies = step_of(folder)
-        assert lies >= written, call
-        _, more = killed_child(folder, (call * 7) % 60 + 1, lies + 1)
-        assert step_of(folder) >= max(more, lies), call
-    assert call > 100, call
+        assert lies == before + 1 if written else lies in (before, before + 1), call
+        if call % 4 == 0:
+            killed_child(folder, call // 2, lies + 1)
+            assert step_of(folder) in (lies, lies + 1), call
+    assert call > 60, call
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_in_one_folder_lose_nothing(memory: Path) -> None:
+    """A fork saves beside its loop as fast as it can, each going on from where the one before was killed."""
+    rng, told = random.Random(0), memory / "told"
+    for kill in range(50):
+        lies = step_of(memory)
+        child = os.fork()
+        if child == 0:
+            saver = Saver(CheckpointWriter(memory))
+            for step in range(lies + 1, lies + 10_000):
+                state = {"progress": {"step": step}, "model": torch.full((300,), float(step))}
+                saves = [Save(name, state, step, None) for name in (f"epoch_{step % 3:04d}.pt", "last.pt")]
+                saver.settle()
+                saver.start(saves, then=partial(told.write_text, str(step)))  # type: ignore[arg-type]
+        time.sleep(rng.uniform(0.005, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert step_of(memory) >= max(lies, int((told.read_text() if told.exists() else "") or 0)), kill
+    assert step_of(memory) > 50
 
 
 def test_kills_in_a_row_never_orphan_the_file_that_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
