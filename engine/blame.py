@@ -18,6 +18,7 @@ PLUMBING = re.compile(
     r"(tools|config|tracking|utils)/.*|data/loaders/.*|(data|modeling|solver)/[^/]+\.py|data/transforms/(build|adapter)\.py"
     r"|engine/(analysis|preflight)/.*|engine/(hooks|evaluators)/(base|build)\.py"
     r"|engine/(blame|build|card|checkpoint|distributed|inference|launch|meters|prepare|resume|task|testing|trainer)\.py"
+    r"|engine/(agreement|slurm)\.py"
 )
 _LINE = re.compile(r'^\s*File "(.+)", line (\d+), in (\S+)', flags=re.MULTILINE)
 

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from engine import distributed
+from engine.agreement import Agreement
 from engine.hooks.base import Hook
 from engine.meters import MeanMeter
 from engine.randomness import GlobalGenerators
 from engine.task import Batch, Task, total_loss, with_total
 from solver import set_lr
 from utils.errors import RunFailed, UserError
+from utils.interrupts import Interrupted
 
 LOG = logging.getLogger("fieldbook.engine")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,6 +54,7 @@ class Trainer:
                 train_step        learning rate, forward, backward, clip, optimizer, EMA
                 after_step
             after_epoch           validation, early stop, checkpoints
+            after_interrupt       where a signal broke the validation off
         after_train               always, also when something was raised
 
     For another kind of training (GAN, distillation, detection) override `compute_losses` or `train_step`, and
@@ -105,6 +108,7 @@ class Trainer:
         self.stop_reason = ""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
         self.meter = MeanMeter(device)
+        self.agreement = Agreement(device)
         self.data_seconds = 0.0
         self.samples = 0
         self.measure_gradient = False
@@ -140,13 +144,23 @@ class Trainer:
                 whole = self.step_in_epoch >= self.steps_per_epoch
                 if not whole and self.step < self.total_steps:
                     break  # stopped in the middle of the epoch: it goes on from here when resumed
-                if whole:
-                    self.epoch, self.step_in_epoch = self.epoch + 1, 0
-                self._call("after_epoch")
+                self._end_epoch(whole)
                 if not whole:
                     break  # by max_steps: the position stays, should the run be given more of them
         finally:
-            self._call("after_train")
+            self._call_all("after_train")
+
+    def _end_epoch(self, whole: bool) -> None:
+        """Counts the epoch, if it is `whole`, and calls what comes then. Where a signal cuts that short, the position is again
+        that after the epoch's last step: everything of an epoch's end happens once more when the run goes on."""
+        position = self.epoch, self.step_in_epoch
+        if whole:
+            self.epoch, self.step_in_epoch = self.epoch + 1, 0
+        try:
+            self._call("after_epoch")
+        except Interrupted:
+            self.epoch, self.step_in_epoch = position
+            self._call("after_interrupt")
 
     def train_epoch(self) -> None:
         """The rest of the current epoch, window by window."""
@@ -160,6 +174,7 @@ class Trainer:
             if window:  # without one (bad samples left out) there is nothing to learn from
                 self.train_step(window)
             self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
+            self.agreement.end_step()
             for act in after_step:
                 act(self)
 
@@ -294,8 +309,7 @@ class Trainer:
         """What one sample weighs: 1 / samples of the window; times ranks, because DDP averages over them."""
         if distributed.world_size() == 1:
             return 1.0 / max(count, 1)
-        total = distributed.all_reduce_sum(torch.tensor(float(count), device=self.device))
-        return distributed.world_size() / total.clamp(min=1)
+        return distributed.world_size() / self.agreement.share(count).clamp(min=1)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
@@ -311,3 +325,16 @@ class Trainer:
     def _call(self, event: str) -> None:
         for hook in self.hooks:
             getattr(hook, event)(self)
+
+    def _call_all(self, event: str) -> None:
+        """As `_call`, but every hook gets its turn, though one raises; the first error is raised then."""
+        first: BaseException | None = None
+        for hook in self.hooks:
+            try:
+                getattr(hook, event)(self)
+            except BaseException as error:
+                if first is not None:
+                    LOG.exception("a further error in %s", event)
+                first = first or error
+        if first is not None:
+            raise first

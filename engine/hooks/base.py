@@ -29,6 +29,10 @@ class Hook:
     def after_epoch(self, trainer: Trainer) -> None:
         """After an epoch's last step; `trainer.epoch` counts it already."""
 
+    def after_interrupt(self, trainer: Trainer) -> None:
+        """After a signal broke off an epoch's end: the trainer stands after the epoch's last step again, and what happened
+        in `after_epoch` so far happens once more on resume."""
+
     def after_train(self, trainer: Trainer) -> None:
         """At the end, whatever ended it."""
 
