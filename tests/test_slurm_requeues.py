@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY, command, newest, read_json
+from conftest import TINY, command, newest, read_json
 from test_resume_equals_uninterrupted import assert_equal, final
 from test_signals_save_once import child, send_when
 
@@ -85,8 +85,6 @@ def test_without_scontrol_the_run_is_saved_all_the_same(train: Train, calls: Pat
 def test_the_same_command_goes_on_with_its_own_run_and_code(
     again: str, train: Train, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os as system
-
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a-launcher")
     monkeypatch.setattr("utils.orphans.follow_launcher", lambda: None)
     stop(train, monkeypatch, "SEED", "1")
@@ -100,7 +98,7 @@ def test_the_same_command_goes_on_with_its_own_run_and_code(
         started.append(words)
         raise SystemExit(0)
 
-    monkeypatch.setattr(system, "execv", execute)
+    monkeypatch.setattr(os, "execv", execute)
     monkeypatch.setenv(again, "1")
     _, log, _ = train(*TINY, "SEED", "1")
     _, log, _ = train(*TINY)
@@ -127,16 +125,14 @@ LoggingHook.after_step = after_step
 def test_a_requeued_job_ends_as_one_that_was_never_stopped(calls: Path) -> None:
     whole = command("tools/train_net.py", *TINY, "TEST.IMS_PER_BATCH", "4", "--output-dir", str(calls.parent / "whole"))
     assert whole.returncode == 0, whole.stderr
-    words: list[str] = []
-    job = child(calls.parent, PREEMPTED, *words)
+    job = child(calls.parent, PREEMPTED)
     assert job.wait(60) == 75
     job.communicate()
     run = newest(calls.parent / "exp")
     assert calls.read_text() == "requeue 41\n"
-    again = child(calls.parent, "", *words, SLURM_RESTART_COUNT="1")
+    again = child(calls.parent, "", SLURM_RESTART_COUNT="1")
     _, log = again.communicate(timeout=120)
     assert again.returncode == 0 and "started again" in log, log
     assert [p.name for p in (calls.parent / "exp").iterdir() if not p.name.startswith(".")] == [run.name]
     assert_equal(final(newest(calls.parent / "whole")), final(run))
     assert read_json(run / "status.json")["sessions"][1]["code_digest"] == read_json(run / "run.json")["code_digest"]
-    assert ROOT.is_dir()
