@@ -43,15 +43,6 @@ class Agreement:
             return self._questions[name]()
         return name in self._agreed
 
-    def forget(self, name: str) -> None:
-        """What was asked for is done: answers from before, still under way, do not ask for it again."""
-        self._agreed -= {name}
-        place = 1 + list(self._questions).index(name)
-        for sums, event in self._under_way:
-            if event is not None:
-                event.synchronize()
-            sums[place] = 0
-
     def share(self, count: int) -> Tensor:
         """`count` summed over ranks, on the device; the answers travel along."""
         answers = [float(question()) for question in self._questions.values()]
