@@ -46,14 +46,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
-    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test") or `analyze.py` ("analyze").
+    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py` or `replay.py`.
 
     The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win.
 
     Raises:
         UserError: an unknown flag, a key without a value, a word that is neither.
     """
-    parser = {"train": _train_parser, "test": _test_parser, "analyze": _analyze_parser}[tool]()
+    parsers = {"train": _train_parser, "test": _test_parser, "analyze": _analyze_parser, "replay": _replay_parser}
+    parser = parsers[tool]()
     flags, pairs, words = _separate(parser, list(argv))
     args = parser.parse_args([*flags, *(["--", *words] if words else [])])
     args.overrides = [
@@ -151,6 +152,22 @@ def _test_parser() -> argparse.ArgumentParser:
     add("--split", choices=("test", "val", "train"), default="test", help="which part of the data")
     add(*_both("--config-file"), metavar="FILE", help="a recipe, for weights that belong to no run")
     add("--json", action="store_true", help="print the scores as JSON to stdout and nothing else")
+    _add_keys(parser, ["--device", "--output-dir"])
+    return parser
+
+
+def _replay_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="replay.py",
+        description="Make the step of a run whose loss or gradient was NaN or infinite again, exactly; nothing is written.",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.PRECISION fp32.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last")
+    parser.set_defaults(config_file=None)
+    add("--anomaly", action="store_true", help="autograd's anomaly detection: the operation whose backward gives a NaN")
+    add("--json", action="store_true", help="print what is found as JSON to stdout and nothing else")
     _add_keys(parser, ["--device", "--output-dir"])
     return parser
 

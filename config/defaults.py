@@ -99,7 +99,9 @@ _C.SOLVER.CLIP_NORM = 0.0  # >= 0; greatest norm of the gradient; 0: no clipping
 _C.SOLVER.CLIP_VALUE = 0.0  # >= 0; greatest size of each value of the gradient; 0: no clipping
 _C.SOLVER.EMA_DECAY = 0.0  # 0 to 1; moving average of the weights, which is what gets evaluated; 0: off
 _C.SOLVER.SWA_EPOCHS = 0  # >= 0 last epochs whose weights are averaged (SWA), which is what gets evaluated; 0: off
-_C.SOLVER.NONFINITE = "stop"  # stop, skip: what a NaN or infinite loss does
+_C.SOLVER.NONFINITE = "stop"  # stop, skip (the step), rollback (to a checkpoint): what a NaN in loss or gradient does
+_C.SOLVER.NONFINITE_LIMIT = 3  # >= 1 steps in a row that are skipped, or rollbacks of a run; one more ends it
+_C.SOLVER.ROLLBACK_FACTOR = 0.5  # > 0 to 1; the learning rate after a rollback over that before it
 _C.SOLVER.EVAL_PERIOD = 1  # >= 1 epochs between validations
 _C.SOLVER.EARLY_STOP = 0  # >= 0 validations without a better score that end the run; 0: off
 _C.SOLVER.CHECKPOINT_PERIOD = 10  # >= 1 epochs between epoch_NNNN.pt; last.pt is written every epoch
@@ -138,7 +140,7 @@ CHOICES = {
     "SOLVER.LR_SCALING": ("", "linear", "sqrt"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.PRECISION": ("fp32", "bf16", "fp16"),
-    "SOLVER.NONFINITE": ("stop", "skip"),
+    "SOLVER.NONFINITE": ("stop", "skip", "rollback"),
     "DISTRIBUTED.STRATEGY": ("ddp",),
 }
 
@@ -162,6 +164,8 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "SOLVER.WARMUP_FACTOR": (0, 1),
     "SOLVER.EMA_DECAY": (0, 1),
     "SOLVER.MAX_EPOCHS": (1, 10**9),
+    "SOLVER.NONFINITE_LIMIT": (1, 10**9),
+    "SOLVER.ROLLBACK_FACTOR": (">0", 1),
     "DATALOADER.REPEATS": (1, 10**6),
     "SOLVER.IMS_PER_BATCH": (1, 10**9),
     "SOLVER.ACCUMULATE": (1, 10**6),

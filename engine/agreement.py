@@ -58,17 +58,18 @@ class Agreement:
         if not self._shared:
             self.share(0)
         self._shared = False
-        if len(self._under_way) > (LAG if self.device.type == "cuda" else 0):
+        agreed: set[str] = set()
+        while len(self._under_way) > (LAG if self.device.type == "cuda" else 0):
             sums, event = self._under_way.popleft()
             if event is not None:
                 event.synchronize()
-            asked = zip(self._questions, sums[1:].tolist(), strict=True)
-            self._agreed = frozenset(name for name, votes in asked if votes > 0)
+            agreed |= {name for name, votes in zip(self._questions, sums[1:].tolist(), strict=True) if votes > 0}
+        self._agreed = frozenset(agreed)
 
     def _on_its_way(self, sums: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         """The sums for the host to read, and what says when they are there."""
         if self.device.type != "cuda":
-            return sums.clone(), None
+            return sums, None
         host = torch.empty(sums.shape, dtype=sums.dtype, pin_memory=True)
         host.copy_(sums, non_blocking=True)
         event = torch.cuda.Event()

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PLUMBING = re.compile(
     r"(tools|config|tracking|utils)/.*|data/loaders/.*|(data|modeling|solver)/[^/]+\.py|data/transforms/(build|adapter)\.py"
     r"|engine/(analysis|preflight)/.*|engine/(hooks|evaluators)/(base|build)\.py"
-    r"|engine/(blame|build|card|checkpoint|distributed|inference|launch|meters|prepare|resume|task|testing|trainer)\.py"
-    r"|engine/(agreement|slurm)\.py"
+    r"|engine/(agreement|blame|build|card|checkpoint|crash|distributed|inference|launch|memory|meters|numbers)\.py"
+    r"|engine/(prepare|resume|slurm|task|testing|trainer)\.py"
 )
 _LINE = re.compile(r'^\s*File "(.+)", line (\d+), in (\S+)', flags=re.MULTILINE)
 
@@ -39,6 +39,17 @@ def blame(error: BaseException) -> str:
 def report(error: BaseException) -> str:
     """The line of `blame` and, where the error came out of a model, a loss or an evaluator, the shapes that met."""
     return "\n".join([blame(error), *shapes(error)])
+
+
+def own_lines(text: str) -> list[str]:
+    """Of a traceback as text the places in this repository that are no plumbing, outermost first."""
+    found = [(name, int(line), function) for file, line, function in _LINE.findall(text) if (name := _inside(file))]
+    return [_text(place) for place in found if not PLUMBING.fullmatch(place[0])]
+
+
+def passed_through(error: BaseException, name: str) -> bool:
+    """Whether an error came out of a file of this repository, such as engine/inference.py."""
+    return any(_inside(file) == name for link in _chain(error) for file, _, _ in _frames(link))
 
 
 def shapes(error: BaseException) -> list[str]:

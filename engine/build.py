@@ -128,7 +128,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         clip_norm=solver.CLIP_NORM,
         clip_value=solver.CLIP_VALUE,
         ema=ema,
-        nonfinite=solver.NONFINITE,
+        wait=solver.NONFINITE == "skip",
     )
     check_single_samples(cfg, trainer, splits)
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)

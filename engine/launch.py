@@ -16,10 +16,11 @@ from config import Config
 from config.defaults import get_defaults
 from data import Splits, summary
 from engine import distributed
-from engine.blame import blame, report
+from engine.blame import blame, passed_through, report
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator
+from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
 from engine.randomness import seed_everything
 from engine.task import Task
@@ -174,7 +175,7 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     LOG.info("finished%s: %s", f" ({reason})" if reason else "", run.path)
 
 
-def record_failure(run: Any, error: BaseException) -> int:
+def record_failure(cfg: Config, trainer: Trainer, run: Any, error: BaseException) -> int:
     """What ended a run, into its log and record; the exit code.
 
     A rank that ends only because another one did says so in one line: the first traceback is the one that counts.
@@ -183,6 +184,9 @@ def record_failure(run: Any, error: BaseException) -> int:
     if distributed.is_echo(error):
         reason = f"another rank ended first: {_said_elsewhere(run.path)}"
         LOG.error("rank %d stops, because %s", distributed.rank(), reason)
+    elif is_out_of_memory(error):
+        reason = f"out of memory {_memory_advice(cfg, trainer, error)}"
+        LOG.error("%s\n  %s", reason, blame(error))
     elif isinstance(error, UserError | RunFailed):
         reason, code = str(error), error.exit_code
         LOG.error("%s", reason)
@@ -191,6 +195,22 @@ def record_failure(run: Any, error: BaseException) -> int:
         LOG.exception("%s", report(error))
     run.finish("failed", reason)
     return code
+
+
+def _memory_advice(cfg: Config, trainer: Trainer, error: BaseException) -> str:
+    """Where it was, how much was in use, and the key that helps. What is on disk is of before and stays."""
+    solver, ranks, peak = cfg.SOLVER, distributed.world_size(), peak_memory_mb(trainer.device)
+    kept = f"peak {peak:,.0f} MB on {trainer.device}; checkpoints are kept, so --resume goes on"
+    if passed_through(error, "engine/inference.py"):
+        return f"in validation or test ({kept}): lower TEST.IMS_PER_BATCH, now {cfg.TEST.IMS_PER_BATCH}"
+    micro = -(-solver.IMS_PER_BATCH // (solver.ACCUMULATE * ranks))
+    at = f"at step {trainer.step} ({solver.IMS_PER_BATCH} samples a step, {micro} at a time; {kept})"
+    if micro == 1:
+        return f"{at}: a single sample does not fit; lower INPUT.SIZE_TRAIN, or set MODEL.ACTIVATION_CHECKPOINTING true"
+    return (
+        f"{at}: set SOLVER.ACCUMULATE {2 * solver.ACCUMULATE} in a new run, which makes the same steps of {-(-micro // 2)} "
+        "samples at a time; or SOLVER.PRECISION bf16, MODEL.ACTIVATION_CHECKPOINTING true"
+    )
 
 
 def _said_elsewhere(path: Path) -> str:

@@ -16,6 +16,7 @@ from engine import distributed
 from engine.agreement import Agreement
 from engine.hooks.base import Hook
 from engine.meters import MeanMeter
+from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
 from engine.randomness import GlobalGenerators
 from engine.task import Batch, Task, total_loss, with_total
 from solver import set_lr
@@ -57,6 +58,8 @@ class Trainer:
             after_interrupt       where a signal broke the validation off
         after_train               always, also when something was raised
 
+    and, where a loss or gradient is NaN or infinite, `on_nonfinite`; `after_rollback` if that goes back to a checkpoint.
+
     For another kind of training (GAN, distillation, detection) override `compute_losses` or `train_step`, and
     `register` every further thing that has state, several optimizers included.
 
@@ -72,8 +75,8 @@ class Trainer:
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm, clip_value: greatest norm of the gradient, and greatest size of each of its values; 0 leaves it alone.
         ema: moving average of the weights, `update()`d after each step.
-        nonfinite: "stop" ends the run before such weights are saved (on a CPU: before they are touched), "skip" leaves the
-            step out and counts it.
+        wait: look at each step's numbers before the next begins, which waits for the device; needed to leave single steps
+            out. A CPU always looks.
     """
 
     def __init__(
@@ -93,18 +96,17 @@ class Trainer:
         clip_norm: float = 0.0,
         clip_value: float = 0.0,
         ema: Any = None,
-        nonfinite: str = "stop",
+        wait: bool = False,
     ) -> None:
         self.task, self.wrapped = task, wrapped if wrapped is not None else task
         self.optimizer, self.schedule, self.ema = optimizer, schedule, ema
         self.loader, self.prepare, self.device = loader, prepare, device
         self.accumulate, self.precision = accumulate, precision
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.nonfinite = nonfinite
         self.steps_per_epoch = -(-len(loader) // accumulate)
         self.total_steps = min(max_steps or 2**62, max_epochs * self.steps_per_epoch)
         self.max_epochs = -(-self.total_steps // max(self.steps_per_epoch, 1))
-        self.epoch = self.step = self.step_in_epoch = self.skipped_steps = 0
+        self.epoch = self.step = self.step_in_epoch = 0
         self.stop_reason = ""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
         self.meter = MeanMeter(device)
@@ -115,6 +117,7 @@ class Trainer:
         self.gradient_norm: Tensor | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.guard = Guard(task, optimizer, device, late=not wait and can_be_late(optimizer, device, precision))
         self._registered: dict[str, Stateful] = {}
         self.register("model", task.model)
         self.register("loss", task.loss)
@@ -138,29 +141,33 @@ class Trainer:
         """Trains from where the trainer stands (the start, or where `load_state_dict` put it) to the end."""
         try:
             self._call("before_train")
-            while self.epoch < self.max_epochs and not self.stop_reason:
-                self._call("before_epoch")
-                self.train_epoch()
-                whole = self.step_in_epoch >= self.steps_per_epoch
-                if not whole and self.step < self.total_steps:
-                    break  # stopped in the middle of the epoch: it goes on from here when resumed
-                self._end_epoch(whole)
-                if not whole:
-                    break  # by max_steps: the position stays, should the run be given more of them
+            goes_on = True
+            while goes_on and self.epoch < self.max_epochs and not self.stop_reason:
+                try:
+                    goes_on = self._epoch_with_hooks()
+                except GoBack as back:  # a hook wants to go on from an earlier state
+                    self.optimizer.zero_grad(set_to_none=True)
+                    self.load_state_dict(back.state)
+                    self._call("after_rollback")
         finally:
             self._call_all("after_train")
 
-    def _end_epoch(self, whole: bool) -> None:
-        """Counts the epoch, if it is `whole`, and calls what comes then. Where a signal cuts that short, the position is again
-        that after the epoch's last step: everything of an epoch's end happens once more when the run goes on."""
+    def _epoch_with_hooks(self) -> bool:
+        """What is left of the current epoch; whether another may follow."""
+        self._call("before_epoch")
+        self.train_epoch()
+        whole = self.step_in_epoch >= self.steps_per_epoch
+        if not whole and self.step < self.total_steps:
+            return False  # stopped in the middle of the epoch: it goes on from here when resumed
         position = self.epoch, self.step_in_epoch
         if whole:
             self.epoch, self.step_in_epoch = self.epoch + 1, 0
         try:
             self._call("after_epoch")
-        except Interrupted:
+        except Interrupted:  # a signal, in validation: all of an epoch's end happens once more when the run goes on
             self.epoch, self.step_in_epoch = position
             self._call("after_interrupt")
+        return whole  # else ended by max_steps: the position stays, should the run be given more of them
 
     def train_epoch(self) -> None:
         """The rest of the current epoch, window by window."""
@@ -181,6 +188,7 @@ class Trainer:
     def train_step(self, window: list[Batch]) -> None:
         """One optimizer step on the mean loss over all samples of the window, over all ranks."""
         set_lr(self.optimizer, self.schedule(self.step))
+        self.guard.begin(self.epoch, self.step, self.step_in_epoch, [batch["index"] for batch in window])
         counts = [len(batch["index"]) for batch in window]
         share = self._share_of_sample(sum(counts))
         seen: list[dict[str, Tensor]] = []
@@ -189,9 +197,9 @@ class Trainer:
                 with self._autocast():
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
-                self._scaler.scale(loss * (count * share)).backward()
+                self._scaler.scale(self.guard.weigh(loss, count * share)).backward()
             seen.append({name: value.detach() for name, value in with_total(losses).items()})
-        if self._update(seen):
+        if self._update():
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
         self.samples += sum(counts)
@@ -233,7 +241,6 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All registered state and the position, as plain types and tensors."""
         progress = {"epoch": self.epoch, "step": self.step, "step_in_epoch": self.step_in_epoch}
-        progress["skipped_steps"] = self.skipped_steps
         return {"progress": progress, **{name: part.state_dict() for name, part in self._registered.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -250,32 +257,35 @@ class Trainer:
             part.load_state_dict(state[name])
         for group, settings in zip(self.optimizer.param_groups, built, strict=True):
             group.update(settings)  # decays, momenta and factors are those of the config, which a resume may change
-        for name, value in state["progress"].items():
-            setattr(self, name, value)
+        self.epoch, self.step, self.step_in_epoch = (state["progress"][name] for name in ("epoch", "step", "step_in_epoch"))
 
     def read_losses(self) -> dict[str, float]:
-        """Mean losses since the last log; waits for the device.
+        """Mean losses since the last log; waits for the device, whose steps that were not finite are noticed here.
 
         Raises:
-            RunFailed: one of them is not finite and `nonfinite` is "stop". On a device this is where it is noticed.
+            NonFinite: there was one, and no hook dealt with it.
         """
+        bad = self.guard.look()
+        if bad is not None:
+            self._not_finite(bad)
         values = self.meter.read()
-        if self.nonfinite == "stop" and not all(map(math.isfinite, values.values())):
-            self._leave_out()
+        if not all(math.isfinite(value) for name, value in values.items() if name.startswith("loss")):
+            self._not_finite(self.guard.newest, spoilt=True)
         return values
 
-    def _update(self, losses: list[dict[str, Tensor]]) -> bool:
+    def _update(self) -> bool:
         """Clips, steps and averages; whether the weights moved."""
-        # On a CPU looking at the loss is free. On a device it would wait: there it is `read_losses` that looks,
-        # before anything is logged or saved.
-        if (self.device.type == "cpu" or self.nonfinite == "skip") and not self._all_finite(losses):
-            self._leave_out()
-            return False
         self._scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if self.precision != "fp16" and self.guard.finds(
+            gradients
+        ):  # the scaler leaves out such steps, and tries a lower scale
+            self.guard.put_back()
+            self._not_finite(self.guard.newest)
+            return False
         if self.clip_norm > 0:
             self.gradient_norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
         elif self.measure_gradient:
-            gradients = [p.grad for p in self._parameters if p.grad is not None]
             self.gradient_norm = nn.utils.get_total_norm(gradients)
         if self.clip_value > 0:
             nn.utils.clip_grad_value_(self._parameters, self.clip_value)
@@ -285,25 +295,16 @@ class Trainer:
             self.ema.update()
         return True
 
-    def _all_finite(self, losses: list[dict[str, Tensor]]) -> bool:
-        """Whether every loss is finite on every rank, so that all ranks step or none does."""
-        finite = all(math.isfinite(value.item()) for part in losses for value in part.values())
-        if distributed.world_size() == 1:
-            return finite
-        return not distributed.all_reduce_sum(torch.tensor(float(not finite), device=self.device)).item()
+    def _not_finite(self, step: Step, spoilt: bool = False) -> None:
+        """Asks the hooks what to do about a step whose loss or gradient is not finite; `spoilt`: the weights moved by it.
 
-    def _leave_out(self) -> None:
-        """What `nonfinite` says of a step whose loss is NaN or infinite: never let it touch the weights."""
-        if self.nonfinite == "stop":
-            # On a device it is noticed steps later, but before anything is saved.
-            at, kept = ("at", "weights") if self.device.type == "cpu" else ("at or some steps before", "checkpoints")
-            raise RunFailed(
-                f"the loss is not finite {at} step {self.step} (epoch {self.epoch}, learning rate "
-                f"{self.schedule(self.step):g}); the {kept} before it are kept. Lower SOLVER.BASE_LR, set "
-                "SOLVER.CLIP_NORM, or take SOLVER.NONFINITE skip"
-            )
-        self.skipped_steps += 1
-        LOG.warning("step %d is left out: its loss is not finite (SOLVER.NONFINITE skip)", self.step)
+        Raises:
+            NonFinite: none of them deals with it.
+        """
+        dealt = [hook.on_nonfinite(self, step, spoilt) for hook in self.hooks]
+        if not any(dealt):
+            at = "at or some steps before" if spoilt else "at"
+            raise NonFinite(f"the loss or a gradient is not finite {at} step {step.step} (epoch {step.epoch})")
 
     def _share_of_sample(self, count: int) -> float | Tensor:
         """What one sample weighs: 1 / samples of the window; times ranks, because DDP averages over them."""

@@ -139,7 +139,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
         return stopped(cfg, trainer, run, str(stop))
     except BaseException as error:
         if not before or not isinstance(error, UserError):
-            return record_failure(run, error)
+            return record_failure(cfg, trainer, run, error)
         run.give_back(before)  # nothing was done yet: the record stays as it was
         raise
     try:
@@ -153,7 +153,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
     except interrupts.Interrupted as stop:  # before the first step or in the test at the end: all is saved
         return stopped(cfg, trainer, run, str(stop))
     except BaseException as error:
-        return record_failure(run, error)
+        return record_failure(cfg, trainer, run, error)
     if trainer.is_main:  # the record is closed: whatever is wrong with the records beside it, this run is finished
         import tracking
 

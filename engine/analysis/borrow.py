@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from engine.numbers import NonFinite
 from engine.task import Batch
 from engine.trainer import Trainer
-from utils.errors import RunFailed
 
 
 @contextmanager
@@ -42,13 +42,11 @@ def step_losses(trainer: Trainer, window: list[Batch], rate: float | None = None
     if rate is not None:
         trainer.schedule = lambda step: rate
     trainer.meter.reset()
-    skipped = trainer.skipped_steps
     try:
         trainer.train_step(window)
-        named = trainer.read_losses()
-    except RunFailed:
+        return trainer.read_losses()
+    except NonFinite:
         return {"loss": math.nan}
-    return {"loss": math.nan} if trainer.skipped_steps > skipped else named
 
 
 def total(losses: Mapping[str, float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.numbers import Step
     from engine.trainer import Trainer
 
 
@@ -32,6 +33,16 @@ class Hook:
     def after_interrupt(self, trainer: Trainer) -> None:
         """After a signal broke off an epoch's end: the trainer stands after the epoch's last step again, and what happened
         in `after_epoch` so far happens once more on resume."""
+
+    def on_nonfinite(self, trainer: Trainer, step: Step, spoilt: bool) -> bool:
+        """A step's loss or gradient is NaN or infinite; whether that is dealt with, else the run ends.
+
+        The weights are those before the step, which does not happen; but with `spoilt` they have moved by it.
+        """
+        return False
+
+    def after_rollback(self, trainer: Trainer) -> None:
+        """After the state of an earlier checkpoint was loaded under way."""
 
     def after_train(self, trainer: Trainer) -> None:
         """At the end, whatever ended it."""

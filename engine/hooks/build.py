@@ -14,6 +14,7 @@ from engine.hooks.checkpoints import CheckpointHook
 from engine.hooks.early_stop import EarlyStopHook
 from engine.hooks.evaluation import EvaluationHook
 from engine.hooks.logging import LoggingHook
+from engine.hooks.nonfinite import NonFiniteHook
 from engine.hooks.plateau import PlateauHook
 from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
@@ -54,8 +55,23 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     if solver.EARLY_STOP and evaluation is not None:
         hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
     # After everything that changes state at an epoch's end, so that what is saved knows of it.
-    hooks += [checkpoints, SignalHook(checkpoints)]
+    hooks += [make_nonfinite(cfg, trainer, run, checkpoints), checkpoints, SignalHook(checkpoints)]
     return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
+
+
+def make_nonfinite(cfg: Config, trainer: Trainer, run: Any, checkpoints: CheckpointHook) -> NonFiniteHook:
+    """What a NaN does; from now on the trainer asks it for the rate of a step."""
+    solver = cfg.SOLVER
+    hook = NonFiniteHook(
+        run,
+        checkpoints,
+        trainer.schedule,
+        policy=solver.NONFINITE,
+        limit=solver.NONFINITE_LIMIT,
+        factor=solver.ROLLBACK_FACTOR,
+    )
+    trainer.schedule = hook.rate
+    return hook
 
 
 def make_plateau(cfg: Config, trainer: Trainer, evaluation: EvaluationHook) -> PlateauHook:

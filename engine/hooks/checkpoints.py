@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from engine import distributed
-from engine.checkpoint import CheckpointWriter
+from engine.checkpoint import CheckpointWriter, load_newest
 from engine.hooks.base import Hook
 from engine.hooks.evaluation import EvaluationHook
 
@@ -76,6 +76,11 @@ class CheckpointHook(Hook):
         self._write(trainer, "last.pt", self.best)
         self._saved_at = time.monotonic()
         self.run.update(progress={"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps})
+
+    def newest_good(self) -> dict[str, Any] | None:
+        """The newest good checkpoint, on every rank; None where there is none yet. All ranks must ask."""
+        distributed.barrier()
+        return load_newest(self.run.weights_dir)
 
     def state_dict(self) -> dict[str, Any]:
         """The best score and which files are kept."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from engine import distributed
 from engine.hooks.base import Hook
+from engine.memory import peak_memory_mb
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
@@ -74,11 +71,3 @@ class LoggingHook(Hook):
     def _restart(self, trainer: Trainer) -> None:
         self._step, self._time = trainer.step, time.perf_counter()
         trainer.samples, trainer.data_seconds = 0, 0.0
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The greatest memory in use so far, in MB (10**6 bytes): of the device, or of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -22,17 +22,25 @@ class TensorBoardHook(Hook):
 
     def before_train(self, trainer: Trainer) -> None:
         """Opens the writer and listens."""
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-        self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
+        self._open(trainer)
         trainer.listeners.append(self._write)
         if trainer.step == 0:
             self._write_images(trainer)
+
+    def after_rollback(self, trainer: Trainer) -> None:
+        """Purges what lies beyond the step gone back to."""
+        self._writer.close()
+        self._open(trainer)
 
     def after_train(self, trainer: Trainer) -> None:
         """Flushes and closes."""
         if self._writer is not None:
             self._writer.close()
+
+    def _open(self, trainer: Trainer) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
 
     def _write(self, step: int, row: dict[str, float]) -> None:
         for name, value in row.items():

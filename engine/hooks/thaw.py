@@ -35,9 +35,18 @@ class ThawHook(Hook):
         if not self.frozen or trainer.epoch < self.epochs:
             return
         self.freezing.lift()
-        trainer.task.still = ()
+        self._wrap_anew(trainer, frozen=False)
+        LOG.info("epoch %d: %s frozen weights train from now on", trainer.epoch + 1, f"{len(self.freezing):,}")
+
+    def after_rollback(self, trainer: Trainer) -> None:
+        """Freezes again, where it went back to an epoch in which that was so."""
+        if not self.frozen and trainer.epoch < self.epochs:
+            self.freezing.apply()
+            self._wrap_anew(trainer, frozen=True)
+
+    def _wrap_anew(self, trainer: Trainer, frozen: bool) -> None:
+        self.frozen = frozen
+        trainer.task.still = self.freezing.norms if frozen else ()
         trainer.wrapped = trainer.task
         gc.collect()  # the old wrapper takes its hooks off the parameters when it goes
         trainer.wrapped = self.wrap()
-        self.frozen = False
-        LOG.info("epoch %d: %s frozen weights train from now on", trainer.epoch + 1, f"{len(self.freezing):,}")

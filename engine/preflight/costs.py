@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from engine import distributed
-from engine.hooks.logging import peak_memory_mb
+from engine.memory import peak_memory_mb
 from engine.preflight.table import Finding, duration, size
 from engine.trainer import Trainer
 
