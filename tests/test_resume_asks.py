@@ -22,9 +22,7 @@ def runs(tmp_path: Path) -> int:
     return len([p for p in (tmp_path / "exp").iterdir() if not p.name.startswith(".")])
 
 
-def test_a_run_is_named_by_its_folder_its_name_or_auto(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_named_by_its_folder_its_name_or_auto(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         send_when(patch, "step", 8, signal.SIGTERM)
         assert train(*TINY)[0] == 75

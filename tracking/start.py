@@ -203,7 +203,9 @@ def _reopen(path: Path, root: Path, changes: dict[str, Any]) -> tuple[dict[str, 
         raise UserError(f"{path.name} is still running: process {session['pid']} on {session['host']}; stop it first")
     newer = max(record.run.get("schema", SCHEMA), record.status.get("schema", SCHEMA)) > SCHEMA
     if not record.status or newer:
-        raise UserError(f"{record.problems[0]}; the run cannot be resumed" + (": take its own code, --code run" if newer else ""))
+        raise UserError(
+            f"{record.problems[0]}; the run cannot be resumed" + (": take its own code, --code run" if newer else "")
+        )
     _sweep(path)
     difference, code = _keep_code(path, root)
     status = {**_first_status("", ""), **record.status, "status": "running", "reason": "", "ended": ""}
