@@ -124,6 +124,7 @@ _C.DISTRIBUTED.STRATEGY = "ddp"  # ddp; under torchrun only
 _C.DISTRIBUTED.SYNC_BATCHNORM = False  # batch normalisation over the samples of all ranks (CUDA only)
 _C.DISTRIBUTED.FIND_UNUSED = False  # allow parameters that a step's loss does not reach (slower)
 _C.DISTRIBUTED.TIMEOUT = 600  # > 0 seconds that ranks wait for one that hangs
+_C.DISTRIBUTED.MAX_REQUEUES = 20  # >= 0 times that a SLURM job stopped by a signal puts itself into the queue again
 
 _C.DISTILL = Config()
 _C.DISTILL.TEACHER = ""  # learn from this run's best weights as well: a run, or best:METRIC; empty: off

@@ -16,9 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What carries the parts around: the loop, the loaders, the factories. A part that fails fails *through* these.
 PLUMBING = re.compile(
     r"(tools|config|tracking|utils)/.*|data/loaders/.*|(data|modeling|solver)/[^/]+\.py|data/transforms/(build|adapter)\.py"
-    r"|engine/(analysis|preflight)/.*|engine/(hooks|evaluators)/(base|build)\.py"
-    r"|engine/(blame|build|card|checkpoint|crash|disk|distributed|host_copy|inference|launch|left_out|manifest|memory|meters)\.py"
-    r"|engine/(numbers|prepare|resume|state|task|testing|trainer|writing)\.py"
+    r"|engine/(analysis|preflight)/.*|engine/(hooks|evaluators)/(base|build)\.py|engine/[^/]+\.py"
 )
 _LINE = re.compile(r'^\s*File "(.+)", line (\d+), in (\S+)', flags=re.MULTILINE)
 

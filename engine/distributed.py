@@ -37,8 +37,12 @@ def is_main() -> bool:
 
 
 def launched_ranks() -> int:
-    """The world size that torchrun announced, before any process group exists."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """The world size that torchrun announced, before any process group exists.
+
+    Raises:
+        UserError: WORLD_SIZE is no such number.
+    """
+    return _announced("WORLD_SIZE", 1)
 
 
 @contextmanager
@@ -47,19 +51,32 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
 
     Args:
         timeout: seconds to wait for a rank that hangs.
+
+    Raises:
+        UserError: what the environment announces is no whole group.
     """
     if launched_ranks() == 1:
         yield
         return
     if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(_announced("LOCAL_RANK", 0))
     global was_rank
     was_rank = True
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+    except ValueError as error:  # a variable is missing or malformed
+        raise UserError(f"WORLD_SIZE announces ranks, but: {error}; start them with torchrun, or unset WORLD_SIZE") from error
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _announced(key: str, least: int) -> int:
+    text = os.environ.get(key, str(least))
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"the environment has {key}={text}, not a number from {least} on; torchrun sets it, else unset it")
+    return int(text)
 
 
 def broadcast(value: Any) -> Any:

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from engine.agreement import agreed_signal
 from engine.meters import ExactMeans
 from engine.task import Batch, Outputs, with_total
+from utils import interrupts
 
 
 class Evaluator(Protocol):
@@ -37,6 +39,9 @@ def evaluate(
 
     `task(batch) -> (outputs, losses)` is a `Task` or what acts like one. It is put into evaluation mode and back into the
     mode that it had. `on_batch(outputs, batch)` sees every batch, for those who collect predictions.
+
+    Raises:
+        Interrupted: a signal came to some rank of a training; on all ranks, between two batches.
     """
     evaluator.reset()
     means = ExactMeans(device)
@@ -44,6 +49,8 @@ def evaluate(
     task.eval()
     try:
         for raw in loader:
+            if interrupts.received():
+                break
             if len(raw["index"]) == 0:
                 continue
             batch = prepare(raw)
@@ -55,4 +62,7 @@ def evaluate(
                 on_batch(outputs, batch)
     finally:
         task.train(was_training)
+    number = agreed_signal()
+    if number:
+        raise interrupts.Interrupted(number)
     return {**evaluator.compute(), **means.read()}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine import distributed
+from engine.agreement import Agreement
 from engine.hooks.base import Hook
 from engine.meters import MeanMeter
 from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
@@ -21,6 +22,7 @@ from engine.state import load_parts, note_rate
 from engine.task import Batch, Task, total_loss, with_total
 from solver import NamedOptimizer, set_lr
 from utils.errors import RunFailed
+from utils.interrupts import Interrupted
 
 LOG = logging.getLogger("fieldbook.engine")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,6 +56,7 @@ class Trainer:
                 train_step        learning rate, forward, backward, clip, optimizer, EMA
                 after_step
             after_epoch           validation, early stop, checkpoints
+            after_interrupt       where a signal broke the validation off
         after_train               always, also when something was raised
 
     and, where a loss or gradient is NaN or infinite, `on_nonfinite`; `after_rollback` if that goes back to a checkpoint.
@@ -108,6 +111,7 @@ class Trainer:
         self.stop_reason = ""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
         self.meter = MeanMeter(device)
+        self.agreement = Agreement(device)
         self.data_seconds = 0.0
         self.samples = 0
         self.measure_gradient = False
@@ -147,7 +151,7 @@ class Trainer:
                     self.load_state_dict(back.state)
                     self._call("after_rollback")
         finally:
-            self._call("after_train")
+            self._call_all("after_train")
 
     def _epoch_with_hooks(self) -> bool:
         """What is left of the current epoch; whether another may follow."""
@@ -156,9 +160,14 @@ class Trainer:
         whole = self.step_in_epoch >= self.steps_per_epoch
         if not whole and self.step < self.total_steps:
             return False  # stopped in the middle of the epoch: it goes on from here when resumed
+        position = self.epoch, self.step_in_epoch
         if whole:
             self.epoch, self.step_in_epoch = self.epoch + 1, 0
-        self._call("after_epoch")
+        try:
+            self._call("after_epoch")
+        except Interrupted:  # a signal, in validation: all of an epoch's end happens once more when the run goes on
+            self.epoch, self.step_in_epoch = position
+            self._call("after_interrupt")
         return whole  # else ended by max_steps: the position stays, should the run be given more of them
 
     def train_epoch(self) -> None:
@@ -173,6 +182,7 @@ class Trainer:
             if window:  # without one (bad samples left out) there is nothing to learn from
                 self.train_step(window)
             self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
+            self.agreement.end_step()
             for act in after_step:
                 act(self)
 
@@ -266,9 +276,8 @@ class Trainer:
         """Clips, steps and averages; whether the weights moved."""
         self._scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if self.precision != "fp16" and self.guard.finds(
-            gradients
-        ):  # the scaler leaves out such steps, and tries a lower scale
+        # The loss scaler of fp16 leaves out such steps itself, and tries a lower scale.
+        if self.precision != "fp16" and self.guard.finds(gradients):
             self.guard.put_back()
             self._not_finite(self.guard.newest)
             return False
@@ -299,8 +308,7 @@ class Trainer:
         """What one sample weighs: 1 / samples of the window; times ranks, because DDP averages over them."""
         if distributed.world_size() == 1:
             return 1.0 / max(count, 1)
-        total = distributed.all_reduce_sum(torch.tensor(float(count), device=self.device))
-        return distributed.world_size() / total.clamp(min=1)
+        return distributed.world_size() / self.agreement.share(count).clamp(min=1)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
@@ -316,3 +324,16 @@ class Trainer:
     def _call(self, event: str) -> None:
         for hook in self.hooks:
             getattr(hook, event)(self)
+
+    def _call_all(self, event: str) -> None:
+        """As `_call`, but every hook gets its turn, though one raises; the first error is raised then."""
+        first: BaseException | None = None
+        for hook in self.hooks:
+            try:
+                getattr(hook, event)(self)
+            except BaseException as error:
+                if first is not None:
+                    LOG.exception("a further error in %s", event)
+                first = first or error
+        if first is not None:
+            raise first

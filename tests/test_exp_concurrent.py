@@ -12,14 +12,16 @@ from conftest import ROOT, read_json
 
 STEPS, WRITERS = 300, 8
 WRITER = """
-import sys, pathlib
+import os, sys, pathlib
 sys.path.insert(0, {root!r})
 folder = pathlib.Path({folder!r})
 written = set()
 
 def watch(event, args):
-    if event == "sqlite3.connect" or event.startswith("fcntl"):
+    if event == "sqlite3.connect":
         written.add(event)
+    if event.startswith("fcntl"):
+        written.add(os.readlink(f"/proc/self/fd/{{args[0]}}"))
     if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
         written.add(str(args[0]))
 

@@ -21,6 +21,8 @@ from typing import Any
 import _root
 
 import config
+from tracking import job
+from utils import interrupts, orphans
 from utils.errors import UserError
 from utils.logger import add_file, setup_logger
 
@@ -36,15 +38,23 @@ def main(argv: Sequence[str]) -> int:
         cfg = config.load(args)
         print(config.explain(cfg, args.explain) if args.explain else config.dump(cfg), end="\n" if args.explain else "")
         return 0
-    if args.resume:
-        return resume(args, argv)
-    return start(args, argv)
+    with interrupts.catching():
+        orphans.follow_launcher()
+        try:
+            return resume(args, argv) if args.resume else start(args, argv)
+        except interrupts.Interrupted as stop:
+            return stopped_early(args, stop)
 
 
 def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
     name = cfg.NAME or "run"
+    own = job.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, ["tools/train_net.py", *argv])
+    if own is not None:
+        LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
+        args.resume, args.code = str(own), "run"
+        return resume(args, ["--resume", args.resume, "--code", "run", *argv])
     if sys.stderr.isatty():  # the import of torch takes seconds; elsewhere a mistake stays one line
         LOG.info("starting %s ...", name)
     from engine import distributed, prepare  # torch takes seconds: after the config is known to be good
@@ -61,6 +71,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         parent, guess = choose_parent(cfg, name, args.parent)
         args.why = args.why or ask_why(cfg, parent)
         facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, guess=guess)
+        interrupts.check()
         run = make_run(Path(cfg.OUTPUT_DIR or "exp"), facts)
         return train(cfg, splits, trainer, run, parent=parent)
 
@@ -128,6 +139,8 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
         trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
         if before:
             restore(trainer, run)
+    except interrupts.Interrupted as stop:
+        return stopped(cfg, trainer, run, str(stop))
     except BaseException as error:
         if not before or not isinstance(error, UserError):
             return record_failure(cfg, trainer, run, error)
@@ -138,11 +151,11 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
             print_card(cfg, splits, trainer, run, parent)
         trainer.train()
         if trainer.stop_reason.startswith("signal"):
-            run.finish("interrupted", trainer.stop_reason)
-            LOG.info("stopped by %s at step %d; go on with --resume %s", trainer.stop_reason, trainer.step, run.id)
-            return INTERRUPTED
+            return stopped(cfg, trainer, run, trainer.stop_reason)
         # A resumed run's config is written out whole: there every key was "set".
         finish(cfg, splits, trainer, run, report_unread=not before)
+    except interrupts.Interrupted as stop:  # before the first step or in the test at the end: all is saved
+        return stopped(cfg, trainer, run, str(stop))
     except BaseException as error:
         return record_failure(cfg, trainer, run, error)
     if trainer.is_main:  # the record is closed: whatever is wrong with the records beside it, this run is finished
@@ -150,6 +163,27 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
 
         LOG.info("%s", tracking.outcome(run.path))
     return 0
+
+
+def stopped(cfg: config.Config, trainer: Any, run: Any, reason: str) -> int:
+    """The end of a run that a signal stopped and that can be resumed; under SLURM it is queued again."""
+    from engine.slurm import requeue
+
+    run.finish("interrupted", reason)
+    LOG.info("stopped by %s at step %d; go on with --resume %s", reason, trainer.step, run.id)
+    if trainer.is_main:
+        requeue(reason, cfg.DISTRIBUTED.MAX_REQUEUES)
+    return INTERRUPTED
+
+
+def stopped_early(args: argparse.Namespace, stop: interrupts.Interrupted) -> int:
+    """The end at a signal that came before there was a run."""
+    from engine.slurm import requeue
+
+    LOG.info("stopped by %s before there was anything to save", stop)
+    if os.environ.get("RANK", "0") == "0":
+        requeue(str(stop), config.load(args).DISTRIBUTED.MAX_REQUEUES)
+    return 128 + stop.number
 
 
 def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
@@ -169,7 +203,7 @@ def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
 
 def ask_why(cfg: config.Config, parent: Any) -> str:
     """Asks once, on a terminal and alone only; Enter or 60 s skip it. It is never forced."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("WORLD_SIZE", "1") != "1":
         return ""
     import select
 

@@ -31,6 +31,7 @@ _SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
         **dict.fromkeys(("progress", "metrics", "code_edited"), dict),
         **dict.fromkeys(("sessions", "lower_is_better"), list),
         "seconds": (int, float),
+        "schema": int,
     },
 }
 
@@ -76,8 +77,9 @@ def read_record(path: Path) -> Record:
     record = Record(path)
     record.run = _read(path / "run.json", record.problems)
     record.status = _read(path / "status.json", record.problems)
-    if record.run.get("schema", SCHEMA) > SCHEMA:
-        record.problems.append(f"{path / 'run.json'}: written by newer code (schema {record.run['schema']})")
+    for name, content in (("run.json", record.run), ("status.json", record.status)):
+        if content.get("schema", SCHEMA) > SCHEMA:
+            record.problems.append(f"{path / name}: written by newer code (schema {content['schema']})")
     _check_parts(record)
     try:
         record.notes = parse_notes((path / "notes.md").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A run that is being made: scalars, status, heartbeat. It writes into its own folder only and locks nothing."""
+"""A run that is being made: scalars, status, heartbeat. It writes into its own folder only, and locks only that."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking import snapshot
+from tracking.lock import RunLock
 from utils.files import write_atomic
 from utils.redact import redact
 
@@ -31,12 +32,13 @@ class Run:
     Args:
         path: its folder, already whole.
         root: the code that runs, to notice edits at the end.
+        lock: that of the folder, let go at the end.
     """
 
-    def __init__(self, path: Path, status: dict[str, Any], root: Path, code: dict[str, str]) -> None:
+    def __init__(self, path: Path, status: dict[str, Any], root: Path, code: dict[str, str], lock: RunLock) -> None:
         self.path, self.id, self.root = path, path.name, root
         self.weights_dir, self.figures_dir, self.events_dir = path / "weights", path / "figures", path / "runs"
-        self._status, self._code = status, code
+        self._status, self._code, self._run_lock = status, code, lock
         self._before = float(status.get("seconds", 0.0))
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -98,6 +100,7 @@ class Run:
                 LOG.warning("code was edited while the run was going: %s", ", ".join(sum(changed.values(), [])[:5]))
                 self._write()
         os.close(self._metrics)
+        self._run_lock.release(self.path)
 
     def give_back(self, status: dict[str, Any]) -> None:
         """Ends a resume that could not begin: the status is again what it was, and nothing else was changed."""
@@ -106,6 +109,7 @@ class Run:
             self._status = status
             write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
         os.close(self._metrics)
+        self._run_lock.release(self.path)
 
     def cut(self, step: int) -> int:
         """Moves rows beyond `step` to metrics.cut.jsonl, so that curves never step backwards; how many those were."""

@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tracking import environment, snapshot
+from tracking import environment, job, snapshot
+from tracking.lock import RunLock
 from tracking.notes import check_tags, notes_text
 from tracking.record import SCHEMA, is_alive, read_record
 from tracking.run import Run, now
@@ -66,6 +67,7 @@ def start_run(folder: Path, facts: Facts) -> Run:
     try:
         aside.mkdir(parents=True)
         status = _fill(aside, folder, facts, moment)
+        lock = RunLock(aside)
         path = _claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}")
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -76,7 +78,7 @@ def start_run(folder: Path, facts: Facts) -> Run:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    return Run(path, status, facts.root, snapshot.read_checksums(path / "scripts.sha256"))
+    return Run(path, status, facts.root, snapshot.read_checksums(path / "scripts.sha256"), lock)
 
 
 def _shareable(facts: Facts) -> Facts:
@@ -145,6 +147,7 @@ def _session(started: str, changes: dict[str, Any], code: str) -> dict[str, Any]
         "host": environment.host(),
         "boot_id": environment.boot_id(),
         "pid": os.getpid(),
+        **job.facts(),
         "started": started,
         "changes": changes,
         "code_digest": code,
@@ -191,12 +194,30 @@ def resume_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Run, st
     Raises:
         UserError: the run is still living, or its record is broken.
     """
+    try:
+        lock = RunLock(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
+    try:
+        status, code, difference = _reopen(path, root, changes)
+    except BaseException:
+        lock.release(path)
+        raise
+    return Run(path, status, root, code, lock), difference
+
+
+def _reopen(path: Path, root: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Makes the record one of a living run again: its status, the code that runs, and how that differs from the copy."""
     record = read_record(path)
-    if record.status.get("status") == "running" and is_alive(record):
-        session = record.status["sessions"][-1]
+    session = (record.status.get("sessions") or [{}])[-1]
+    # Beyond the lock: on file servers that know none, and for runs of code that had none.
+    if record.status.get("status") == "running" and not job.is_own(session) and is_alive(record):
         raise UserError(f"{path.name} is still running: process {session['pid']} on {session['host']}; stop it first")
-    if not record.status:
-        raise UserError(f"{record.problems[0]}; the run cannot be resumed")
+    newer = max(record.run.get("schema", SCHEMA), record.status.get("schema", SCHEMA)) > SCHEMA
+    if not record.status or newer:
+        raise UserError(
+            f"{record.problems[0]}; the run cannot be resumed" + (": take its own code, --code run" if newer else "")
+        )
     _sweep(path)
     difference, code = _keep_code(path, root)
     status = {**_first_status("", ""), **record.status, "status": "running", "reason": "", "ended": ""}
@@ -205,7 +226,7 @@ def resume_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Run, st
         _write_json(path / "status.json", status)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
-    return Run(path, status, root, code), difference
+    return status, code, difference
 
 
 def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:

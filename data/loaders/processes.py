@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import os
+import sys
 from collections.abc import Iterator
+from functools import partial
+from multiprocessing import context, popen_fork
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ from data.loaders.deaths import DEATHS
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import Plan, Rows
 from data.loaders.readings import Readings
+from utils import interrupts, orphans
 from utils.errors import RunFailed
 
 
@@ -35,9 +39,28 @@ class _Batches(torch.utils.data.Dataset):
             self.readings.note()
 
 
-def _start_worker(number: int) -> None:
-    """Ctrl-C is for the main process, which ends its workers; a worker needs one thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class _Popen(popen_fork.Popen):
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Worker(context.ForkProcess):
+    """Signals that ask to stop are for the main process: a worker ignores them. So torch's and Python's way to be rid of one
+    that hangs, SIGTERM, is SIGKILL here."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _Popen(process_obj)
+
+
+class _Forking(context.ForkContext):
+    Process = _Worker
+
+
+def _start_worker(parent: int, number: int) -> None:
+    """Whatever kills the main process ends its workers; and a worker needs one thread."""
+    interrupts.ignore()
+    orphans.end_with(parent)
     torch.set_num_threads(1)
 
 
@@ -66,10 +89,12 @@ class ProcessLoader(Loader):
             batch_size=None,
             num_workers=self.workers,
             timeout=self.timeout,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(_start_worker, os.getpid()),
+            multiprocessing_context=_Forking() if sys.platform.startswith("linux") else None,
             generator=torch.Generator(),  # else it would draw from the global one
         )
-        results = iter(loader)
+        with interrupts.held():
+            results = iter(loader)
         DEATHS.defer()
         for _ in batches:
             batch, complaints, failure = self._next(results, readings)

@@ -30,6 +30,10 @@ class Hook:
     def after_epoch(self, trainer: Trainer) -> None:
         """After an epoch's last step; `trainer.epoch` counts it already."""
 
+    def after_interrupt(self, trainer: Trainer) -> None:
+        """After a signal broke off an epoch's end: the trainer stands after the epoch's last step again, and what happened
+        in `after_epoch` so far happens once more on resume."""
+
     def on_nonfinite(self, trainer: Trainer, step: Step, spoilt: bool) -> bool:
         """A step's loss or gradient is NaN or infinite; whether that is dealt with, else the run ends.
 

@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from engine import distributed
+from engine.agreement import agreed_signal
 from engine.hooks.base import Hook
 from engine.hooks.checkpoints import CheckpointHook
+from utils import interrupts
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
 
 class SignalHook(Hook):
-    """Turns SIGTERM, SIGINT and SIGUSR1 into an orderly stop.
-
-    Attributes:
-        received: number of the signal that came, or 0.
-    """
+    """Turns a signal (see utils/interrupts.py) into an orderly stop of all ranks at the same step, with one checkpoint."""
 
     def __init__(self, checkpoints: CheckpointHook) -> None:
         self.checkpoints = checkpoints
-        self.received = 0
-        self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self, trainer: Trainer) -> None:
-        """Takes the signals over."""
-        self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        """From here on a signal is noted, not raised, and ranks tell each other."""
+        interrupts.defer()
+        trainer.agreement.ask("stop", lambda: bool(interrupts.received()))
 
     def after_step(self, trainer: Trainer) -> None:
-        """Saves and stops, if a signal came to any rank: they do not come at the same step."""
-        if not trainer.stop_reason and distributed.any_rank(bool(self.received)):
-            trainer.stop_reason = self._reason()
+        """Saves and stops, if a signal came to any rank. At an epoch's end that is left to what comes there."""
+        at_end = trainer.step_in_epoch >= trainer.steps_per_epoch or trainer.step >= trainer.total_steps
+        if not trainer.stop_reason and not at_end and trainer.agreement.says("stop"):
+            trainer.stop_reason = str(interrupts.Interrupted(agreed_signal()))
             self.checkpoints.save_last(trainer)
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """The same, for a signal that came while validating; the epoch's checkpoint is written already."""
-        if distributed.any_rank(bool(self.received)):
-            trainer.stop_reason = self._reason()
+        """Stops after an epoch's end that no signal cut short: its checkpoint is written already."""
+        number = agreed_signal()
+        if number:
+            trainer.stop_reason = str(interrupts.Interrupted(number))
 
-    def after_train(self, trainer: Trainer) -> None:
-        """Gives the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _reason(self) -> str:
-        return f"signal {signal.Signals(self.received).name}" if self.received else "signal on another rank"
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
-            os._exit(128 + number)
-        self.received = number
+    def after_interrupt(self, trainer: Trainer) -> None:
+        """Saves the state from before the epoch's end, which a signal cut short: it is done again on resume."""
+        trainer.stop_reason = str(interrupts.Interrupted(agreed_signal()))
+        self.checkpoints.save_last(trainer)

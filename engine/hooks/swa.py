@@ -20,5 +20,5 @@ class SWAHook(Hook):
     def after_epoch(self, trainer: Trainer) -> None:
         """Takes this epoch in, if it is one of the last."""
         first = trainer.max_epochs - self.epochs + 1
-        if trainer.epoch >= first:
+        if trainer.epoch >= first and trainer.epoch not in self.average.epochs:  # it is, where its end happens once more
             self.average.collect(trainer.epoch, first)

@@ -1,0 +1,41 @@
+"""A job that SLURM stops puts itself into the queue again."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+
+from tracking import job
+
+LOG = logging.getLogger("fieldbook.engine")
+
+
+def requeue(reason: str, limit: int) -> bool:
+    """Called by rank 0 when all is saved: puts this job into the queue again; whether it did.
+
+    Not outside of SLURM, and not at SIGINT, by which a person stops it. The job then runs the same script again, and the
+    same command in it goes on with its own run (tracking/job.py).
+
+    Args:
+        reason: "signal SIGTERM".
+        limit: how often a job may be started again.
+    """
+    number = job.slurm_job()
+    if not number or reason.endswith(signal.SIGINT.name):
+        return False
+    if job.restarts() >= limit:
+        LOG.warning("SLURM job %s is not requeued: it was %d times, DISTRIBUTED.MAX_REQUEUES", number, job.restarts())
+        return False
+    try:
+        done = subprocess.run(["scontrol", "requeue", number], capture_output=True, text=True, timeout=60)
+        problem = "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+    except FileNotFoundError:
+        problem = "there is no scontrol on PATH here"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if problem:
+        LOG.warning("SLURM job %s could not be requeued (%s): `scontrol requeue %s` by hand", number, problem, number)
+        return False
+    LOG.info("SLURM job %s is requeued", number)
+    return True
