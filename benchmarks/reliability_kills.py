@@ -7,12 +7,13 @@ never killed.
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,9 @@ class Tally:
     survived: int = 0
     lost: int = 0  # runs
     compared: int = 0  # ends
+    unequal: int = 0  # of them
     differing: int = 0  # bytes
+    torn: int = 0  # kills that left a checkpoint which cannot be read
     work: int = 0  # most steps that one kill cost
     complaints: list[str] = field(default_factory=list)
 
@@ -94,10 +97,13 @@ class Victims:
 
     def at_calls(self, variant: str) -> Iterator[Moment]:
         """Before each file-system call of an epoch's saves, one after the other, and over again."""
-        last = 2 * self.reference(variant).calls // runs.EPOCHS
         while True:
-            for number in range(1, last + 1):
+            for number in range(1, self.calls_of_an_epoch(variant) + 1):
                 yield Moment("call", count=number)
+
+    def calls_of_an_epoch(self, variant: str) -> int:
+        """File-system calls of an epoch's saves."""
+        return max(1, -(-self.reference(variant).calls // runs.EPOCHS))
 
 
 class Chain:
@@ -126,6 +132,7 @@ class Chain:
         if run is None:  # killed before there was a run: nothing to lose, and no kill of one
             return 0
         newest = runs.newest_step(run)
+        self.tally.torn += runs.any_unreadable(run)
         self.tally.injected += 1
         self.unproved += 1
         if newest < self.known:
@@ -158,6 +165,7 @@ class Chain:
         found = runs.compare_ends(whole.path, run)
         self.tally.survived += self.unproved  # it came to its end, whatever it said
         self.tally.compared += 1
+        self.tally.unequal += found.differing > 0
         self.tally.differing += found.differing
         if found.differing:
             self.tally.complain(f"{self.variant}: {found.differing} of {found.compared} bytes differ, first {found.where}")
@@ -165,18 +173,23 @@ class Chain:
 
 def kill_campaign(victims: Victims, count: int, variants: list[str]) -> list[Tally]:
     """`count` kills: a third by the clock, a third within saves, a third at each call in turn."""
-    kinds: list[tuple[str, Callable[[str], Iterator[Moment]]]] = [
-        ("SIGKILL at any moment", victims.by_clock),
-        ("SIGKILL within a save", victims.in_saves),
-        ("SIGKILL at the k-th file-system call", victims.at_calls),
-    ]
+    clock, saves, calls = runs.spread(count, 3)
     tallies = []
-    for (name, moments), share in zip(kinds, runs.spread(count, len(kinds)), strict=True):
-        tally = Tally(name)
+    for name, moments, share in (
+        ("SIGKILL at any moment", victims.by_clock, clock),
+        ("SIGKILL within a save", victims.in_saves, saves),
+    ):
+        tallies.append(Tally(name))
         parts = variants[: max(1, min(len(variants), share // 8))]
         for variant, part in zip(parts, runs.spread(share, len(parts)), strict=True):
-            victims.kill(variant, moments(variant), part, tally)
-        tallies.append(tally)
+            victims.kill(variant, moments(variant), part, tallies[-1])
+    tallies.append(Tally("SIGKILL at every file-system call of a save"))
+    for variant in itertools.cycle(variants):  # a variant's calls all in turn, then the next one's
+        part = min(calls, victims.calls_of_an_epoch(variant))
+        victims.kill(variant, victims.at_calls(variant), part, tallies[-1])
+        calls -= part
+        if calls <= 0:
+            return tallies
     return tallies
 
 
@@ -208,7 +221,8 @@ class _Stopped(Chain):
         run = runs.only_run(self.folder)
         words = runs.start_words(self.variant, self.folder) if run is None else runs.resume_words(run)
         ended = forks.run(runs.tool(words), Moment("time", at=at, signal=number))
-        stopped = ended.code == 75 or ended.code == -number or ended.code in (130, 128 + number)
+        # Before the run has taken the signals over, they end the process as they end any.
+        stopped = ended.code in (75, -number, 130, 128 + number) or "KeyboardInterrupt" in ended.log
         if ended.code == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
         elif not stopped:

@@ -85,6 +85,11 @@ def newest_step(run: Path) -> int:
     return max(steps)
 
 
+def any_unreadable(run: Path) -> bool:
+    """Whether a file that bears a checkpoint's name cannot be read."""
+    return any(load(path) is None for path in (run / "weights").glob("[!.]*.pt"))
+
+
 def steps_done(run: Path) -> int:
     """The last step that metrics.jsonl tells of; a torn last line is passed over."""
     try:
