@@ -168,7 +168,10 @@ class Chain:
         self.tally.unequal += found.differing > 0
         self.tally.differing += found.differing
         if found.differing:
-            self.tally.complain(f"{self.variant}: {found.differing} of {found.compared} bytes differ, first {found.where}")
+            last = runs.load(run / "weights" / "last.pt")
+            steps = f"last.pt of step {last['progress']['step'] if last else '?'}, newest {runs.newest_step(run)}"
+            what = f"{found.differing} of {found.compared} bytes differ, first {found.where}; {steps}"
+            self.tally.complain(f"{self.variant}: {what}")
 
 
 def kill_campaign(victims: Victims, count: int, variants: list[str]) -> list[Tally]:
