@@ -180,9 +180,9 @@ class _Calls:
     def install(self) -> None:
         """From now on, in this process."""
         sys.addaudithook(self._on_event)
-        os.fsync = self._fsync
+        os.fsync = self._fsync  # type: ignore[assignment]
         os.write = self._write
-        builtins.open = io.open = self._open  # type: ignore[assignment]
+        builtins.open = io.open = self._open
 
     def tick(self) -> bool:
         """Counts one; True when it is the last."""
