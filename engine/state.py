@@ -12,11 +12,10 @@ from utils.errors import UserError
 from utils.states import differences
 
 LOG = logging.getLogger("fieldbook.engine")
-_NOT_PARTS = ("schema", "progress", "meta")
 
 
 def load_parts(parts: Mapping[str, Any], state: dict[str, Any]) -> None:
-    """Loads each of `parts` (name -> something with load_state_dict) from `state`; a warning names what is left over.
+    """Loads each of `parts` (name -> something with load_state_dict) from `state`; what else there is stays unused.
 
     Raises:
         UserError: a part is missing, or does not fit: modules are compared by names, shapes and types beforehand.
@@ -38,9 +37,6 @@ def load_parts(parts: Mapping[str, Any], state: dict[str, Any]) -> None:
             raise UserError(
                 f"the checkpoint's state of {name} does not fit this code ({said}); resume with --code run"
             ) from error
-    unused = [name for name in state if name not in parts and name not in _NOT_PARTS]
-    if unused:
-        LOG.warning("the checkpoint also holds %s, which nothing here uses", ", ".join(unused))
 
 
 def note_rate(saved: list[dict[str, Any]], rate: float) -> None:

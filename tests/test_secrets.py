@@ -67,9 +67,13 @@ def test_errors_that_quote_a_secret_are_blotted_out(train: Train, tmp_path: Path
     assert_clean(tmp_path / "exp")
 
 
-@pytest.mark.parametrize("value", [f"https://me:{PASSWORD}@host/w.pt", "https://ghp_zyxwvu@host/w.pt", PLANTED["HF_TOKEN"]])
-def test_a_config_with_a_secret_is_refused(value: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+VALUES = {"password": f"https://me:{PASSWORD}@host/w.pt", "user": "https://ghp_zyxwvu@host/w.pt", "token": PLANTED["HF_TOKEN"]}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_config_with_a_secret_is_refused(kind: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", PLANTED["HF_TOKEN"])
+    value = VALUES[kind]
     for words in (["MODEL.WEIGHTS", value], ["DATASETS.TRAIN", f"[digits, 'csv:{value}']"]):
         code, error, _ = train(*TINY, *words)
         assert code == 2 and "holds a password or a token" in error and value not in error
