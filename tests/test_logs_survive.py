@@ -18,7 +18,7 @@ from test_adding_is_one_file import fork, write
 
 from tracking.record import read_metrics
 from tracking.run import Run
-from utils.logger import add_file, remove_file
+from utils.logger import log_file
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -75,12 +75,9 @@ def test_a_torn_last_line_is_passed_over_and_cut_on_resume(train: Train, tmp_pat
 
 def test_a_full_disk_for_log_txt_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.symlink("/dev/full", tmp_path / "log.txt")
-    handler = add_file(tmp_path / "log.txt")
-    try:
+    with log_file(tmp_path / "log.txt"):
         for _ in range(3):
             logging.getLogger("fieldbook").warning("a line")
-    finally:
-        remove_file(handler)
     error = capsys.readouterr().err
     assert error.count("lines may be lost (No space left on device)") == 1
     assert "Logging error" not in error and "Traceback" not in error

@@ -24,7 +24,7 @@ import config
 from tracking import job
 from utils import interrupts, orphans
 from utils.errors import UserError
-from utils.logger import add_file, setup_logger
+from utils.logger import log_file, setup_logger
 
 LOG = logging.getLogger("fieldbook.tools")
 INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be resumed
@@ -134,34 +134,31 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
     from engine.launch import finish, record_failure
     from engine.resume import restore
 
-    add_file(run.path / f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt")
-    try:
-        trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
-        if before:
-            restore(trainer, run)
-    except interrupts.Interrupted as stop:
-        return stopped(cfg, trainer, run, str(stop))
-    except BaseException as error:
-        if not before or not isinstance(error, UserError):
-            return record_failure(cfg, trainer, run, error)
-        run.give_back(before)  # nothing was done yet: the record stays as it was
-        raise
-    try:
-        if not before:
-            print_card(cfg, splits, trainer, run, parent)
-        trainer.train()
-        if trainer.stop_reason.startswith("signal"):
-            return stopped(cfg, trainer, run, trainer.stop_reason)
-        # A resumed run's config is written out whole: there every key was "set".
-        finish(cfg, splits, trainer, run, report_unread=not before)
-    except interrupts.Interrupted as stop:  # before the first step or in the test at the end: all is saved
-        return stopped(cfg, trainer, run, str(stop))
-    except BaseException as error:
-        return record_failure(cfg, trainer, run, error)
-    if trainer.is_main:  # the record is closed: whatever is wrong with the records beside it, this run is finished
-        import tracking
+    log, began = f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt", False
+    with log_file(run.path / log):
+        try:
+            trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
+            if before:
+                restore(trainer, run)
+            else:
+                print_card(cfg, splits, trainer, run, parent)
+            began = True
+            trainer.train()
+            if trainer.stop_reason.startswith("signal"):
+                return stopped(cfg, trainer, run, trainer.stop_reason)
+            # A resumed run's config is written out whole: there every key was "set".
+            finish(cfg, splits, trainer, run, report_unread=not before)
+        except interrupts.Interrupted as stop:  # before the first step or in the test at the end: all is saved
+            return stopped(cfg, trainer, run, str(stop))
+        except BaseException as error:
+            if began or not before or not isinstance(error, UserError):
+                return record_failure(cfg, trainer, run, error)
+            run.give_back(before)  # nothing was done yet: the record stays as it was
+            raise
+        if trainer.is_main:  # the record is closed: whatever is wrong with the records beside it, this run is finished
+            import tracking
 
-        LOG.info("%s", tracking.outcome(run.path))
+            LOG.info("%s", tracking.outcome(run.path))
     return 0
 
 

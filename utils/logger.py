@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from utils.redact import redact
@@ -54,8 +55,8 @@ def setup_logger(screen: bool = True) -> logging.Logger:
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    for handler in [h for h in logger.handlers if not isinstance(h, logging.FileHandler)]:
-        logger.removeHandler(handler)
+    for other in [h for h in logger.handlers if not isinstance(h, logging.FileHandler)]:
+        logger.removeHandler(other)
     handler = _Screen()
     handler.setLevel(logging.INFO if screen else logging.WARNING)
     handler.setFormatter(_LineFormatter("%(levelmark)s%(message)s"))
@@ -63,16 +64,16 @@ def setup_logger(screen: bool = True) -> logging.Logger:
     return logger
 
 
-def add_file(path: Path | str) -> logging.Handler:
-    """Append everything that is logged from now on to `path`. Each line is flushed, so a killed run keeps its log."""
+@contextlib.contextmanager
+def log_file(path: Path | str) -> Iterator[None]:
+    """Within, all that is logged is appended to `path`. Each line is flushed, so a killed run keeps its log."""
     handler = _RunLog(path, mode="a", encoding="utf-8")
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelmark)s%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    logging.getLogger(LOGGER).addHandler(handler)
-    return handler
-
-
-def remove_file(handler: logging.Handler) -> None:
-    """Undo `add_file`."""
-    logging.getLogger(LOGGER).removeHandler(handler)
-    with contextlib.suppress(OSError):
-        handler.close()
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()
