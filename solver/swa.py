@@ -28,8 +28,6 @@ class ModelSWA(WeightAverage):
         """Takes the weights at the end of `epoch` into the mean; what was taken before epoch `first` is forgotten."""
         if any(e < first for e in self.epochs):  # the run was made longer: its last epochs are others now
             self.epochs = []
-        if epoch in self.epochs:  # an epoch's end that a signal cut short is gone through once more
-            return
         self.epochs.append(epoch)
         self._move(1 / len(self.epochs))
 

@@ -79,7 +79,7 @@ def send_when(patch: pytest.MonkeyPatch, where: str, number: int, event: int) ->
     kind, name = (LoggingHook, "after_step") if where == "step" else (ExactMeans, "add")
     patch.setattr(kind, name, counted(getattr(kind, name), tick))
     patch.setattr(
-        CheckpointHook, "save_last", counted(CheckpointHook.save_last, lambda: saves.append(1) if sent else None)
+        CheckpointHook, "_save", counted(CheckpointHook._save, lambda: saves.append(1) if sent else None)
     )  # fmt: skip
     return saves
 

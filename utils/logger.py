@@ -34,6 +34,18 @@ class _Screen(logging.Handler):
             self.handleError(record)
 
 
+class _Early(logging.Handler):
+    """Keeps what is said before there is a run, for its log.txt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Where no run ever begins nobody asks for them."""
+        self.records.append(record)
+
+
 class _RunLog(logging.FileHandler):
     """A run's log.txt. That its disk is full is said once, on the screen, and ends no training."""
 
@@ -61,15 +73,21 @@ def setup_logger(screen: bool = True) -> logging.Logger:
     handler.setLevel(logging.INFO if screen else logging.WARNING)
     handler.setFormatter(_LineFormatter("%(levelmark)s%(message)s"))
     logger.addHandler(handler)
+    logger.addHandler(_Early())
     return logger
 
 
 @contextlib.contextmanager
 def log_file(path: Path | str) -> Iterator[None]:
-    """Within, all that is logged is appended to `path`. Each line is flushed, so a killed run keeps its log."""
+    """Within, all that is logged is appended to `path`, and first what was said since `setup_logger`. Each line is flushed,
+    so a killed run keeps its log."""
     handler = _RunLog(path, mode="a", encoding="utf-8")
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelmark)s%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger(LOGGER)
+    for early in [h for h in logger.handlers if isinstance(h, _Early)]:
+        logger.removeHandler(early)
+        for record in early.records:
+            handler.handle(record)
     logger.addHandler(handler)
     try:
         yield
