@@ -63,7 +63,8 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
     global was_rank
     was_rank = True
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **_meeting_place())
     except ValueError as error:  # a variable is missing or malformed
         raise UserError(f"WORLD_SIZE announces ranks, but: {error}; start them with torchrun, or unset WORLD_SIZE") from error
     try:
@@ -77,6 +78,16 @@ def _announced(key: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise UserError(f"the environment has {key}={text}, not a number from {least} on; torchrun sets it, else unset it")
     return int(text)
+
+
+def _meeting_place() -> dict[str, Any]:
+    """Where ranks that torchrun started again meet: under names of their own. Its store outlives them, and in it lie the
+    addresses of the ranks that are gone. Elsewhere torch finds the place by itself."""
+    attempt = _announced("TORCHELASTIC_RESTART_COUNT", 0)
+    if not attempt:
+        return {}
+    store, number, size = next(dist.rendezvous("env://"))
+    return {"store": dist.PrefixStore(f"attempt_{attempt}", store), "rank": number, "world_size": size}
 
 
 def broadcast(value: Any) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, newest, read_json
-from test_resume_equals_uninterrupted import final
-from test_signals_save_once import send_when
+from conftest import TINY, command, newest, read_json
+from test_resume_equals_uninterrupted import assert_equal, final
+from test_signals_save_once import RANKS, child, send_when
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -96,3 +97,28 @@ def test_every_hook_gets_to_its_end_though_one_raises(train: Train, tmp_path: Pa
     code, log, _ = train(*TINY)
     assert code == 1 and ended == ["signals"] and "a bug at the end" in log, log
     assert "a bug at the end" in read_json(newest(tmp_path / "exp") / "status.json")["reason"]
+
+
+DIES_ONCE = """
+from engine.hooks.logging import LoggingHook
+original = LoggingHook.after_step
+def after_step(hook, trainer):
+    original(hook, trainer)
+    if trainer.step == 8 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+LoggingHook.after_step = after_step
+"""
+
+
+@pytest.mark.slow
+def test_a_launcher_that_restarts_its_ranks_goes_on_with_their_run(tmp_path: Path) -> None:
+    job = child(tmp_path, DIES_ONCE, launcher=[*RANKS, "--max-restarts", "1"])
+    _, log = job.communicate(timeout=200)
+    assert job.returncode == 0 and "started again" in log, log
+    assert runs(tmp_path) == 1
+    status = read_json(newest(tmp_path / "exp") / "status.json")
+    assert status["status"] == "finished" and len(status["sessions"]) == 2
+    whole = command(*RANKS, "tools/train_net.py", *TINY, "TEST.IMS_PER_BATCH", "4", "--output-dir", str(tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr
+    assert_equal(final(newest(tmp_path / "whole")), final(newest(tmp_path / "exp")))
+    assert os.path.isfile(newest(tmp_path / "exp") / "test.json")
