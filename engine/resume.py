@@ -11,11 +11,12 @@ from typing import Any
 import config
 import tracking
 from engine import distributed
-from engine.checkpoint import load_newest
+from engine.hooks.checkpoints import CheckpointHook
+from engine.state import note_rate
 from engine.trainer import Trainer
+from tracking import job
 from tracking.reading import index
 from utils.errors import UserError
-from utils.files import sweep
 
 LOG = logging.getLogger("fieldbook.engine")
 # What a run is cannot be changed under way.
@@ -51,6 +52,9 @@ def find_resumable(args: argparse.Namespace, folder: Path, name: str) -> Path | 
         if (folder / args.resume).is_symlink() and folder.resolve() not in (folder / args.resume).resolve().parents:
             raise UserError(f"--resume {args.resume}: a link out of {folder}; name the folder that it points to")
         return tracking.find_run(folder, args.resume)
+    own = job.find_own(folder, name)
+    if own is not None:
+        return own
     runs = index.load(folder, write=False)
     for row in reversed(runs.rows):
         if row["name"] == name and row["status"] in ("interrupted", "failed", "lost"):
@@ -105,14 +109,13 @@ def restore(trainer: Trainer, run: Any) -> None:
     Raises:
         NoUsableCheckpoint: there are some, but none is good.
     """
-    if distributed.is_main():
-        swept = [*sweep(run.path), *sweep(run.weights_dir)]
-        if swept:
-            LOG.info("deleted what a killed process left half written: %s", ", ".join(swept))
-    state = load_newest(run.weights_dir)
+    checkpoints = next(hook for hook in trainer.hooks if isinstance(hook, CheckpointHook))
+    state = checkpoints.newest_good()
     if state is None:
         LOG.info("no checkpoint was ever written: starting at step 0")
     else:
         trainer.load_state_dict(state)
-    cut = run.cut(trainer.step)
+        if trainer.step:
+            note_rate(state["optimizer"]["param_groups"], trainer.schedule(trainer.step - 1))
+    cut = distributed.on_main(lambda: run.cut(trainer.step))
     LOG.info("resumed at epoch %d, step %d%s", trainer.epoch, trainer.step, f"; {cut} later rows cut" if cut else "")

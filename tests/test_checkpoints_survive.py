@@ -36,9 +36,10 @@ def write(folder: Path, name: str, step: int) -> None:
 
 def step_of(folder: Path) -> int:
     """The step that a resume would go on from; 0 where it would start anew. Its content is checked, too."""
-    state = load_newest(folder)
-    if state is None:
+    found = load_newest(folder)
+    if found is None:
         return 0
+    state = found[1]
     assert (state["model"] == state["progress"]["step"]).all()
     return int(state["progress"]["step"])
 

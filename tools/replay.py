@@ -65,7 +65,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, dict[str, Any
         )
     changed = [(key, new) for key, (_, new) in read_record(path).changes.items()]  # when it was resumed
     own = [o for o in args.overrides if o.key != "OUTPUT_DIR"]
-    plain = [("MODEL.COMPILE", False)]  # so that each module can be looked at
+    plain = [("MODEL.COMPILE", False), ("SOLVER.NONFINITE", "skip")]  # to look at each module, and at the step at once
     return config.load_run(path / "config.yml", [*changed, *plain, *own]), path, record
 
 
