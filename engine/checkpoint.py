@@ -154,15 +154,15 @@ def _choose(folder: Path) -> list[tuple[str, dict[str, Any]]]:
             found = found if name in found else {name: _load_state(folder / name)}
         except NoUsableCheckpoint as error:
             LOG.warning("rejected %s", error)
-            tried.append(str(error))
+            tried.append(name)  # what is wrong with it was just said
             continue
         step = found[name]["progress"]["step"]
         if step >= max(claims.values(), default=-1):
             return [(name, found[name])]
         claims[name] = step
-    tried += [f"{n}: it is gone" for n in manifest if n not in files and n != "best.pt" and "sha256" in manifest[n]]
+    tried += [f"{n} (gone)" for n in manifest if n not in files and n != "best.pt" and "sha256" in manifest[n]]
     if tried:
-        raise NoUsableCheckpoint(f"{folder}: no usable checkpoint; tried {'; '.join(tried)}")
+        raise NoUsableCheckpoint(f"{folder}: no usable checkpoint; tried {', '.join(tried)}; nothing was deleted")
     return []
 
 

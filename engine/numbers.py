@@ -81,7 +81,7 @@ class Guard:
     def begin(self, epoch: int, step: int, step_in_epoch: int, indices: Sequence[Tensor]) -> None:
         """Before a step's first forward."""
         device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        self._begun += 1
+        self._begun += self.late
         rows = [index.tolist() for index in indices]
         self._steps.append(Step(epoch, step, step_in_epoch, rows, (torch.get_rng_state(), device)))
         if self._buffers:

@@ -107,13 +107,12 @@ class Trainer:
         self.steps_per_epoch = -(-len(loader) // accumulate)
         self.total_steps = min(max_steps or 2**62, max_epochs * self.steps_per_epoch)
         self.max_epochs = -(-self.total_steps // max(self.steps_per_epoch, 1))
-        self.epoch = self.step = self.step_in_epoch = 0
+        self.epoch = self.step = self.step_in_epoch = self.samples = 0
         self.stop_reason = ""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
         self.meter = MeanMeter(device)
         self.agreement = Agreement(device)
         self.data_seconds = 0.0
-        self.samples = 0
         self.measure_gradient = False
         self.gradient_norm: Tensor | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

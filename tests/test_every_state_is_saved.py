@@ -22,7 +22,8 @@ WORDS = [
 ]  # fmt: skip
 # What may differ at the same step of a run and of its resumption: clocks, files, threads, and what is reset anyway.
 FREE = {
-    "LoggingHook._time", "LoggingHook._step", "ProgressHook._began", "CheckpointHook._saved_at", "Trainer.data_seconds",
+    "LoggingHook._time", "LoggingHook._step", "ProgressHook._began", "CheckpointHook._saved_at", "CheckpointHook.restored",
+    "Trainer.data_seconds",
     "Trainer.gradient_norm", "Guard._kept", "EvaluationHook.score", "EvaluationHook.fresh", "Trainer.hooks",
     "Trainer.listeners",
 }  # fmt: skip

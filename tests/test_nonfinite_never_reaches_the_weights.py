@@ -203,7 +203,7 @@ def test_a_loss_scaler_that_only_leaves_steps_out_ends_the_run(
     import engine.build
 
     monkeypatch.setattr(engine.build, "check_precision", lambda cfg, device: None)  # fp16 on a CPU: slow, and the same to us
-    words = rotten("SOLVER.PRECISION", "fp16", "MODEL.NAME", "mlp", "SOLVER.ACCUMULATE", "1", "SOLVER.MAX_EPOCHS", "40")
+    words = [*TINY, "LOSS.NAME", "rotten", "SOLVER.PRECISION", "fp16", "SOLVER.MAX_EPOCHS", "40"]
     monkeypatch.setattr(Rotten, "forward", lambda self, outputs, batch: {"loss": (outputs * 0).sum().abs().sqrt()})
     code, log, _ = train(*words)
     assert code == 1 and "not finite at or some steps before" in log and "tools/replay.py" not in log

@@ -44,7 +44,7 @@ class Fetcher:
                 if not self.skip_bad:
                     raise RunFailed(
                         f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set "
-                        "DATALOADER.BAD_SAMPLES skip"
+                        "DATALOADER.BAD_SAMPLES skip (and DATALOADER.MAX_BAD to the share that may be bad)"
                     ) from error
                 complaints.append((index, f"{error} (sample {index})"))
         return (collate_batch(samples) if samples else None), complaints

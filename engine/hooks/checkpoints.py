@@ -55,7 +55,7 @@ class CheckpointHook(Hook):
         self.best_step = 0
         self.kept: dict[str, float] = {}
         self._saved_at = time.monotonic()
-        self._restored = ""  # the file that this run goes on from
+        self.restored = ""  # the file that this run goes on from
 
     def overrides(self, event: str) -> bool:
         """Nothing is done after a step unless `seconds` is set."""
@@ -64,7 +64,7 @@ class CheckpointHook(Hook):
     def before_train(self, trainer: Trainer) -> None:
         """A run that goes on from an epoch_NNNN.pt writes last.pt at once: its end may be there, or last.pt is damaged."""
         trainer.agreement.ask("save", self._is_due)
-        if self._restored not in ("", "last.pt"):
+        if self.restored not in ("", "last.pt"):
             self.save_last(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
@@ -117,7 +117,7 @@ class CheckpointHook(Hook):
         """
         distributed.on_main(self.wait)
         found = load_newest(self.run.weights_dir)
-        self._restored = found[0] if found else ""
+        self.restored = found[0] if found else ""
         return found[1] if found else None
 
     def state_dict(self) -> dict[str, Any]:

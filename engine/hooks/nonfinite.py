@@ -69,11 +69,12 @@ class NonFiniteHook(Hook):
             self._go_back(step)
         at, kept = ("at or some steps before", "checkpoints") if spoilt else ("at", "weights")
         limit = "" if self.policy == "stop" or spoilt else f", after {self.limit} times SOLVER.NONFINITE {self.policy}"
-        replay = f" tools/replay.py {self.run.id} makes the step again;" if recorded else ""
+        replay = f" python tools/replay.py {self.run.path} makes the step again;" if recorded else ""
+        other = ", or take SOLVER.NONFINITE skip or rollback" if self.policy == "stop" else ""
         raise NonFinite(
             f"the loss or a gradient is not finite {at} step {step.step} (epoch {step.epoch}, learning rate "
             f"{trainer.schedule(step.step):g}{limit}); the {kept} before it are kept.{replay} lower SOLVER.BASE_LR, set "
-            "SOLVER.CLIP_NORM, or take SOLVER.NONFINITE skip or rollback"
+            f"SOLVER.CLIP_NORM{other}"
         )
 
     def state_dict(self) -> dict[str, Any]:
