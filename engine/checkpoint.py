@@ -146,7 +146,8 @@ def _choose(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     files = {path.name for path in (folder / "last.pt", *folder.glob("epoch_*.pt")) if path.exists()}
     # What a file claims is the newest step it may have; a kill before a rename leaves it with an older one.
     claims = {n: max((v["step"] for v in versions(manifest.get(n, {}))), default=2**62) for n in files}
-    tried, found = [], {}
+    tried: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
     while claims:
         name = max(claims, key=lambda n: (claims[n], n))  # of the same step last.pt, by the alphabet
         del claims[name]

@@ -216,7 +216,8 @@ def test_a_loss_scaler_that_only_leaves_steps_out_ends_the_run(
 def test_a_rollback_at_an_epochs_end_goes_on(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.trainer import Trainer
 
-    original, told = Trainer.read_losses, []
+    original = Trainer.read_losses
+    told: list[int] = []
 
     def read_losses(self: Trainer) -> dict[str, float]:
         values = original(self)
