@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -111,17 +112,17 @@ def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str
 
 
 def _claim(aside: Path, folder: Path, wanted: str) -> Path:
-    """Renames to `wanted`, or `wanted-2`, ...: mkdir is exclusive, and renaming onto an empty folder replaces it."""
+    """Renames to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds something fails, and a run's always does."""
     for number in range(1, 10_000):
         path = folder / (wanted if number == 1 else f"{wanted}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
         run_json = aside / "run.json"
-        content = json.loads(run_json.read_text())
-        _write_json(run_json, {**content, "id": path.name})
-        os.rename(aside, path)
+        _write_json(run_json, {**json.loads(run_json.read_text()), "id": path.name})
+        try:
+            os.rename(aside, path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                continue
+            raise
         fsync_directory(folder)
         return path
     raise UserError(f"{folder}: no free name like {wanted}")
