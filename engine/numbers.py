@@ -80,10 +80,9 @@ class Guard:
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
-    def weight(self, loss: Tensor, weight: float | Tensor) -> Tensor:
-        """What to begin backward with, so that `loss` counts `weight` times; NaN where it is not finite, and so in every
-        gradient."""
-        return loss.detach() * 0 + weight
+    def weigh(self, loss: Tensor, weight: float | Tensor) -> Tensor:
+        """`loss * weight`; NaN in every gradient where the loss is not finite."""
+        return loss * (loss.detach() * 0 + weight)  # to begin backward with this factor would import torch's compiler
 
     def finds(self, gradients: list[Tensor]) -> bool:
         """Whether one of them is not finite; always no where the answer comes late (`look`)."""

@@ -199,7 +199,7 @@ class Trainer:
                 with self._autocast():
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
-                loss.backward(self._scaler.scale(self.guard.weight(loss, count * share)))
+                self._scaler.scale(self.guard.weigh(loss, count * share)).backward()
             seen.append({**losses, "loss": loss.detach()})
         if self._update():
             for losses, count in zip(seen, counts, strict=True):

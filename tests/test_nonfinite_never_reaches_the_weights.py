@@ -150,7 +150,7 @@ def test_a_device_leaves_the_step_out_without_being_waited_for(kind: str) -> Non
     for step in range(6):
         guard.begin(0, step, step, [torch.tensor([step])])
         loss = model(torch.full((4, 3), torch.nan if step == 3 else 1.0)).sum()
-        loss.backward(guard.weight(loss, 1.0))
+        guard.weigh(loss, 1.0).backward()
         assert not guard.finds([p.grad for p in model.parameters() if p.grad is not None])
         optimizer.step()
         optimizer.zero_grad()
