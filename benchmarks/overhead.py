@@ -19,15 +19,14 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks.common import LOG_PERIOD, MEAN, STD, arguments, ratio, recorded_run, seconds, show  # noqa: E402
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
-import torch  # noqa: E402, I001
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
-
-from engine.hooks.base import Hook  # noqa: E402
-from engine.hooks.checkpoints import CheckpointHook  # noqa: E402
+from benchmarks.common import LOG_PERIOD, MEAN, STD, arguments, ratio, recorded_run, seconds, show
+from engine.hooks.base import Hook
+from engine.hooks.checkpoints import CheckpointHook
 
 SAMPLES = 30_000
 CASES = [(model, batch) for model in ("softmax", "mlp") for batch in (64, 256)]

@@ -14,14 +14,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks.common import MEAN, STD, arguments, ratio, seconds, show  # noqa: E402
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-import torch  # noqa: E402, I001
-from torch import Tensor  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-
-import config  # noqa: E402
-from data import build_prepare, build_splits, make_data_loader  # noqa: E402
+import config
+from benchmarks.common import MEAN, STD, arguments, ratio, seconds, show
+from data import build_prepare, build_splits, make_data_loader
 
 SAMPLES, BATCH, WORKERS = 20_000, 128, 2
 PEER_BATCHES = 24

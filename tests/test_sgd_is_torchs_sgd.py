@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
-from conftest import ROOT
 from solver.sgd import SGD
 
 KINDS = [

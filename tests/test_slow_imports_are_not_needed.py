@@ -11,8 +11,8 @@ from typing import Any
 import numpy
 import pytest
 import torch
-
 from conftest import ROOT
+
 from data.idx_files import read_idx
 from data.splits import stratified
 from utils.errors import UserError
