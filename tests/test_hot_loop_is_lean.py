@@ -50,13 +50,8 @@ class Counting(Hook):
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         path = Path(frame.f_code.co_filename)
-        if (
-            event == "call"
-            and frame.f_code.co_name[0] != "<"
-            and ROOT in path.parents
-            and ".venv" not in path.parts
-            and "tests" not in path.parts
-        ):
+        ours = ROOT in path.parents and not {".venv", "tests"} & set(path.parts)
+        if event == "call" and ours and frame.f_code.co_name[0] != "<":  # comprehensions are calls in some Pythons only
             self.calls[f"{path.name}:{frame.f_code.co_name}"] += 1
 
 
@@ -79,7 +74,7 @@ def test_steps_leave_no_tensors_behind(train: Callable[..., Any]) -> None:
         def after_step(self, trainer: Any) -> None:
             if trainer.step in (10, 30):
                 gc.collect()
-                live.append(sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()))
+                live.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
 
     HOOKS.register("living")(lambda **_: Living())
     words = [*TINY, "DATASETS.TRAIN", "synthetic:800x1x8x8x4", "SOLVER.LOG_PERIOD", "1000", "HOOKS", "('living',)"]
