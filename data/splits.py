@@ -21,14 +21,39 @@ def stratified(targets: Sequence[Any], fraction: float, seed: int) -> tuple[list
     count = min(max(count, 1), len(targets) - 1)
     if isinstance(targets[0], tuple):
         return stratified_labels(targets, count, seed)
-    from sklearn.model_selection import train_test_split  # slow to import
-
     sizes = Counter(targets)
     possible = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(targets) - count)
-    kept, held_out = train_test_split(
-        range(len(targets)), test_size=count, random_state=seed, stratify=targets if possible else None
-    )
-    return sorted(kept), sorted(held_out)
+    rng = numpy.random.RandomState(seed)
+    held_out = _of_each_class(targets, count, rng) if possible else rng.permutation(len(targets))[:count]
+    kept = numpy.setdiff1d(numpy.arange(len(targets)), held_out)
+    return kept.tolist(), sorted(held_out.tolist())
+
+
+def _of_each_class(targets: Sequence[Any], count: int, rng: numpy.random.RandomState) -> numpy.ndarray:
+    """The same `count` indices as scikit-learn's train_test_split(stratify=targets), whose import would cost more than
+    that of the rest of this project."""
+    _, classes, sizes = numpy.unique(numpy.asarray(targets), return_inverse=True, return_counts=True)
+    rows = numpy.split(numpy.argsort(classes, kind="stable"), numpy.cumsum(sizes)[:-1])
+    kept = _shares(sizes, len(targets) - count, rng)
+    held = _shares(sizes - kept, count, rng)
+    chosen = []
+    for own, first, more in zip(rows, kept, held, strict=True):
+        chosen.append(own[rng.permutation(len(own))][first : first + more])
+    return numpy.concatenate(chosen)
+
+
+def _shares(sizes: numpy.ndarray, count: int, rng: numpy.random.RandomState) -> numpy.ndarray:
+    """`count` shared out in proportion to `sizes`: rounded down, then one more for the greatest remainders."""
+    exact = sizes / sizes.sum() * count
+    shares = numpy.floor(exact)
+    remainders, missing = exact - shares, int(count - shares.sum())
+    for remainder in numpy.unique(remainders)[::-1]:
+        if missing > 0:
+            equal = numpy.flatnonzero(remainders == remainder)
+            equal = rng.choice(equal, size=min(len(equal), missing), replace=False)  # draws among equals
+            shares[equal] += 1
+            missing -= len(equal)
+    return shares.astype(int)
 
 
 def stratified_labels(targets: Sequence[tuple[int, ...]], count: int, seed: int) -> tuple[list[int], list[int]]:

@@ -27,7 +27,7 @@ class Agreement:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.device, self.alone = device, distributed.world_size() == 1
         self._questions: dict[str, Callable[[], bool]] = {}
         self._under_way: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
         self._shared = False
@@ -39,7 +39,7 @@ class Agreement:
 
     def says(self, name: str) -> bool:
         """After a step: whether any rank said yes. With one rank that is its answer now."""
-        if distributed.world_size() == 1:
+        if self.alone:
             return self._questions[name]()
         return name in self._agreed
 
@@ -53,7 +53,7 @@ class Agreement:
 
     def end_step(self) -> None:
         """Reads the answers that are due, after a step; a step of another kind that shared nothing is caught up on."""
-        if distributed.world_size() == 1:
+        if self.alone:
             return
         if not self._shared:
             self.share(0)

@@ -89,7 +89,7 @@ class Guard:
 
     def weigh(self, loss: Tensor, weight: float | Tensor) -> Tensor:
         """`loss * weight`; NaN in every gradient where the loss is not finite."""
-        return loss * (loss.detach() * 0 + weight)
+        return loss * (loss.detach() * 0 + weight)  # to begin backward with this factor would import torch's compiler
 
     def finds(self, losses: list[Tensor], gradients: list[Tensor]) -> bool:
         """Whether one of them is not finite; always no where the answer comes late (`look`)."""

@@ -19,7 +19,7 @@ from engine.meters import MeanMeter
 from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
 from engine.randomness import GlobalGenerators
 from engine.state import load_parts
-from engine.task import Batch, Task, total_loss, with_total
+from engine.task import Batch, Task, total_loss
 from solver import NamedOptimizer, set_lr
 from utils.errors import RunFailed
 from utils.interrupts import Interrupted
@@ -130,7 +130,7 @@ class Trainer:
         if ema is not None:
             self.register("ema", ema)
         self.hooks: list[Hook] = []
-        self.rank, self.is_main = distributed.rank(), distributed.is_main()
+        self.rank, self.is_main, self.world_size = distributed.rank(), distributed.is_main(), distributed.world_size()
 
     def add_hooks(self, hooks: Sequence[Hook]) -> None:
         """Appends hooks, in order, and registers those that have state."""
@@ -192,8 +192,9 @@ class Trainer:
     def train_step(self, window: list[Batch]) -> None:
         """One optimizer step on the mean loss over all samples of the window, over all ranks."""
         set_lr(self.optimizer, self.schedule(self.step))
-        self.guard.begin(self.epoch, self.step, self.step_in_epoch, [batch["index"] for batch in window])
-        counts = [len(batch["index"]) for batch in window]
+        indices = [batch["index"] for batch in window]
+        self.guard.begin(self.epoch, self.step, self.step_in_epoch, indices)
+        counts = [index.shape[0] for index in indices]
         share = self._share_of_sample(sum(counts))
         seen: list[dict[str, Tensor]] = []
         for i, (batch, count) in enumerate(zip(window, counts, strict=True)):
@@ -202,12 +203,13 @@ class Trainer:
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
                 self._scaler.scale(self.guard.weigh(loss, count * share)).backward()
-            seen.append({name: value.detach() for name, value in with_total(losses).items()})
+            seen.append({**losses, "loss": loss.detach()})
         if self._update([losses["loss"] for losses in seen]):
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
         self.samples += sum(counts)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def windows(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch on this rank, from step `first` of it on; those without a sample left out."""
@@ -219,7 +221,7 @@ class Trainer:
 
     def _stand_in(self, epoch: int) -> list[Batch]:
         """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""
-        if distributed.world_size() == 1:
+        if self.world_size == 1:
             return []
         self.loader.set_position(epoch, 0)
         batch = next((batch for batch in self.loader if len(batch["index"])), None)
@@ -310,9 +312,9 @@ class Trainer:
 
     def _share_of_sample(self, count: int) -> float | Tensor:
         """What one sample weighs: 1 / samples of the window; times ranks, because DDP averages over them."""
-        if distributed.world_size() == 1:
+        if self.world_size == 1:
             return 1.0 / max(count, 1)
-        return distributed.world_size() / self.agreement.share(count).clamp(min=1)
+        return self.world_size / self.agreement.share(count).clamp(min=1)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
@@ -321,7 +323,7 @@ class Trainer:
 
     def _no_sync(self, more: bool) -> AbstractContextManager[Any]:
         """Gradients travel between ranks once a step, with the window's last batch."""
-        if more and distributed.world_size() > 1:
+        if more and self.world_size > 1:
             return self.wrapped.no_sync()  # type: ignore[operator]
         return nullcontext()
 

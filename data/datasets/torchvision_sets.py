@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from data.dataset import ArrayDataset, Dataset
 from data.datasets import DATASETS
+from data.idx_files import find_idx, read_idx
 from utils.errors import UserError
 
 # name: (torchvision's class, mean, std, what lies where under DATASETS.ROOT)
@@ -21,9 +23,27 @@ _SETS: dict[str, tuple[str, list[float], list[float], str]] = {
     "cifar100": ("CIFAR100", [0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762], "cifar-100-python.tar.gz"),
     "svhn": ("SVHN", [0.4377, 0.4438, 0.4728], [0.1980, 0.2010, 0.1970], "train_32x32.mat and test_32x32.mat"),
 }
+# torchvision's names of the classes of the sets whose files are read without it
+_CLASSES = {
+    "mnist": [
+        "0 - zero", "1 - one", "2 - two", "3 - three", "4 - four", "5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine",
+    ],
+    "fashion_mnist": [
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ],
+}  # fmt: skip
 
 
 def _load(name: str, root: str, train: bool) -> Dataset:
+    kind, mean, std, _ = _SETS[name]
+    files = find_idx(Path(root, kind, "raw"), "train" if train else "t10k") if name in _CLASSES else None
+    if files is None:
+        return _by_torchvision(name, root, train)
+    images, labels = (read_idx(path) for path in files)
+    return ArrayDataset(name, images[:, None], labels.long(), _CLASSES[name], mean, std)
+
+
+def _by_torchvision(name: str, root: str, train: bool) -> Dataset:
     import torchvision  # slow to import
 
     kind, mean, std, files = _SETS[name]

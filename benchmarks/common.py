@@ -1,0 +1,84 @@
+"""What the speed benchmarks share: a recorded run of this template, the plain loops beside it, medians of turns."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+MEAN, STD = 0.5, 0.25  # of the synthetic images
+LOG_PERIOD = 50
+
+
+def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
+    """--json and --rounds."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns of each competitor; medians are taken")
+    return parser.parse_args()
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """The result as one JSON object, or as lines."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        for row in value if isinstance(value, list) else [value]:
+            print(f"{name}: {row:.3f}" if isinstance(row, float) else f"{name}: {row}")
+
+
+def seconds(act: Callable[[], Any]) -> float:
+    """How long `act` takes."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios of each turn: what slows both in a turn falls out."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within, what is logged to the screen is dropped (a bar is drawn nevertheless, see `Terminal`)."""
+    with contextlib.redirect_stderr(Terminal()), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+class Terminal(io.StringIO):
+    """Says that it is a terminal, so that the bar is drawn, and forgets what is written."""
+
+    def isatty(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Forgets it."""
+        return len(text)
+
+
+def recorded_run(words: Sequence[str], hook: Any) -> None:
+    """`tools/train_net.py` with these keys in a temporary folder, on the CPU; `hook`, a Hook, comes after all others."""
+    import train_net
+
+    from engine.hooks import HOOKS
+
+    name = f"benchmark_{id(hook)}"
+    HOOKS.register(name)(lambda **_: hook)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        keys = [*words, "HOOKS", f"('{name}',)", "TEST.AT_END", "False"]
+        code = train_net.main(["--device", "cpu", "--why", "how fast is it?", "--output-dir", folder, *keys])
+    assert code == 0, f"the run ended with {code}"

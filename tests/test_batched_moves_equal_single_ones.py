@@ -1,0 +1,60 @@
+"""The memory loader's crops and flips are, bit for bit, the transforms applied to one sample after another."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import torch
+
+from data.dataset import ArrayDataset
+from data.loaders.loader import Fetcher, Loader
+from data.loaders.memory import MemoryLoader
+from data.loaders.plan import TrainingPlan
+from data.randomness import SAMPLE, first_draws, generator
+from data.transforms.crops_and_flips import CropsAndFlips
+from data.transforms.geometry import PadCrop, RandomHorizontalFlip
+
+LISTS = [
+    [PadCrop(4), RandomHorizontalFlip()],
+    [RandomHorizontalFlip(0.3), PadCrop(2)],
+    [PadCrop(3)],
+    [RandomHorizontalFlip(0.7)],
+    [PadCrop(0), RandomHorizontalFlip()],
+    [RandomHorizontalFlip(), PadCrop(0)],
+]
+
+
+def test_the_first_draws_are_the_generators() -> None:
+    positions = numpy.array([0, 1, 7, 2**31, 2**32 - 1])
+    for seed, epoch in ((0, 0), (12345, 3), (2**62, 2**20)):
+        drawn = first_draws(seed, SAMPLE, epoch, positions)
+        for column, position in zip(drawn.T, positions.tolist(), strict=True):
+            raw = generator(seed, SAMPLE, epoch, position).bit_generator.random_raw(4)
+            assert (column == raw).all()
+
+
+@pytest.mark.parametrize("number", range(len(LISTS)))
+def test_batches_are_equal_from_any_position(number: int) -> None:
+    images = torch.randint(0, 256, (50, 3, 9, 11), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    dataset = ArrayDataset("made", images, torch.arange(50) % 5, [str(n) for n in range(5)])
+    plan = TrainingPlan(lambda epoch: generator(1, 1, epoch).permutation(50), 50, 8)
+    fetcher = Fetcher(dataset, LISTS[number], seed=3, skip_bad=False)
+    for epoch, first in ((0, 0), (4, 3)):
+        loaders = [MemoryLoader(plan, fetcher), Loader(plan, fetcher)]
+        for loader in loaders:
+            loader.set_position(epoch, first)
+        for ours, single in zip(*loaders, strict=True):
+            assert ours.keys() == single.keys()
+            assert all(torch.equal(ours[key], single[key]) and ours[key].dtype == single[key].dtype for key in ours)
+
+
+@pytest.mark.parametrize("flip_first", [False, True])
+def test_draws_that_numpy_repeats_are_equal_too(flip_first: bool) -> None:
+    padding = 2**30  # so many choices that nearly every other draw is repeated
+    transforms = [RandomHorizontalFlip(), PadCrop(padding)] if flip_first else [PadCrop(padding), RandomHorizontalFlip()]
+    moves, positions = CropsAndFlips(transforms), numpy.arange(200)
+    for i, (top, left, mirrored) in enumerate(zip(*moves.draw(5, 2, positions), strict=True)):
+        expected = list(moves._draw_one(5, 2, i))
+        if flip_first and expected[2]:
+            expected[1] = 2 * padding - expected[1]
+        assert [int(top), int(left), bool(mirrored)] == expected

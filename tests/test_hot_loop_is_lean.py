@@ -1,0 +1,82 @@
+"""What a step costs beyond torch's own work is counted, not timed: Python calls of this repository, waits, memory."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from conftest import ROOT, TINY
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from engine.hooks import HOOKS, Hook
+
+MOST_CALLS = 37  # of our own functions in a step that logs nothing; 35 when this was written
+MOST_READS = 1  # of a number from the device: the guard against NaN, which on CUDA needs none
+WARM, COUNTED = 12, 20
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations that wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func._overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+        return func(*args, **(kwargs or {}))
+
+
+class Counting(Hook):
+    """Counts between two steps that log nothing."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.reads = Reads()
+
+    def after_step(self, trainer: Any) -> None:
+        """Begins after some steps, ends after some more."""
+        if trainer.step == WARM:
+            self.reads.__enter__()
+            sys.setprofile(self._note)
+        elif trainer.step == WARM + COUNTED:
+            sys.setprofile(None)
+            self.reads.__exit__(None, None, None)
+
+    def _note(self, frame: FrameType, event: str, argument: Any) -> None:
+        path = Path(frame.f_code.co_filename)
+        ours = ROOT in path.parents and not {".venv", "tests"} & set(path.parts)
+        if event == "call" and ours and frame.f_code.co_name[0] != "<":  # comprehensions are calls in some Pythons only
+            self.calls[f"{path.name}:{frame.f_code.co_name}"] += 1
+
+
+def test_a_step_makes_few_calls_and_waits_for_nothing_else(train: Callable[..., Any]) -> None:
+    hook = Counting()
+    HOOKS.register("counting")(lambda **_: hook)
+    words = [*TINY, "DATASETS.TRAIN", "synthetic:800x1x8x8x4", "SOLVER.LOG_PERIOD", "1000", "HOOKS", "('counting',)"]
+    assert train(*words, "SOLVER.MAX_EPOCHS", "1")[0] == 0
+    calls = sum(hook.calls.values()) / COUNTED
+    assert 5 < calls <= MOST_CALLS, (calls, hook.calls.most_common())
+    assert hook.reads.count / COUNTED <= MOST_READS
+
+
+def test_steps_leave_no_tensors_behind(train: Callable[..., Any]) -> None:
+    import gc
+
+    live: list[int] = []
+
+    class Living(Hook):
+        def after_step(self, trainer: Any) -> None:
+            if trainer.step in (10, 30):
+                gc.collect()
+                live.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+
+    HOOKS.register("living")(lambda **_: Living())
+    words = [*TINY, "DATASETS.TRAIN", "synthetic:800x1x8x8x4", "SOLVER.LOG_PERIOD", "1000", "HOOKS", "('living',)"]
+    assert train(*words, "SOLVER.MAX_EPOCHS", "1")[0] == 0
+    assert live[0] == live[1]

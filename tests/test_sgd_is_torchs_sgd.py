@@ -1,0 +1,90 @@
+"""Our SGD is torch.optim's fused one to the last bit, in its numbers, its state and its checkpoints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+from torch import nn
+
+from solver.sgd import SGD
+
+KINDS = [
+    {"momentum": 0.9, "weight_decay": 0.01},
+    {"momentum": 0.9, "nesterov": True},
+    {"momentum": 0.5, "dampening": 0.3, "maximize": True},
+    {"momentum": 0.0, "weight_decay": 0.1},
+]
+
+
+def pair(arguments: dict[str, Any]) -> list[tuple[nn.Module, Any]]:
+    """The same model twice, with our optimizer and with torch's, in two groups."""
+    made = []
+    for kind, further in ((SGD, {}), (torch.optim.SGD, {"fused": True})):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(7, 33), nn.Tanh(), nn.Linear(33, 3).double())
+        groups = [{"params": list(model[0].parameters())}, {"params": list(model[2].parameters()), "weight_decay": 0.0}]
+        made.append((model, kind(groups, lr=0.1, **arguments, **further)))
+    return made
+
+
+def train(model: nn.Module, optimizer: Any, steps: range, frozen: bool = False) -> list[torch.Tensor]:
+    """Some steps with a rate of their own; the weights after them."""
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 / (1 + step)
+        x = torch.randn(5, 7, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        model[2](model[1](model[0](x)).double()).square().sum().backward()
+        if frozen:
+            model[2].bias.grad = None
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("arguments", KINDS)
+def test_the_weights_are_equal_bit_for_bit(arguments: dict[str, Any]) -> None:
+    (ours, mine), (theirs, torchs) = pair(arguments)
+    for a, b in zip(train(ours, mine, range(20)), train(theirs, torchs, range(20)), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("arguments", KINDS)
+def test_either_goes_on_from_the_others_state(arguments: dict[str, Any]) -> None:
+    (ours, mine), (theirs, torchs) = pair(arguments)
+    train(ours, mine, range(5)), train(theirs, torchs, range(5))
+    one, other = mine.state_dict(), torchs.state_dict()
+    assert one["param_groups"] == other["param_groups"]
+    for number, state in one["state"].items():
+        assert torch.equal(state["momentum_buffer"], other["state"][number]["momentum_buffer"])
+    mine.load_state_dict(other), torchs.load_state_dict(one)
+    for a, b in zip(train(ours, mine, range(5, 9)), train(theirs, torchs, range(5, 9)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_parameter_that_begins_later_begins_anew() -> None:
+    model, optimizer = pair({"momentum": 0.9})[0]
+    train(model, optimizer, range(3), frozen=True)
+    assert model[2].bias not in optimizer.state
+    before = model[2].bias.detach().clone()
+    train(model, optimizer, range(3, 4))
+    assert torch.equal(before - 0.1 / 4 * model[2].bias.grad, model[2].bias)
+
+
+def test_found_inf_leaves_the_weights_alone() -> None:
+    model, optimizer = pair({"momentum": 0.9})[0]
+    before = train(model, optimizer, range(2))
+    optimizer.found_inf = torch.ones(())
+    assert all(torch.equal(a, b) for a, b in zip(before, train(model, optimizer, range(2, 3)), strict=True))
+
+
+def test_a_step_does_not_import_the_compiler() -> None:
+    code = (
+        "import sys, torch; from solver.sgd import SGD; p = torch.ones(2, requires_grad=True); p.sum().backward();"
+        "SGD([{'params': [p]}], momentum=0.9).step(); assert 'torch._dynamo' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
