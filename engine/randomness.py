@@ -28,6 +28,8 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
     `deterministic` raises in torch (RuntimeError) when an operation has no deterministic implementation.
     """
+    import rich.style  # noqa: F401  draws from Python's generator when it is imported: let that be before
+
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
 import pytest
 import torch
@@ -14,7 +16,7 @@ from data.randomness import SAMPLE, first_draws, generator
 from data.transforms.crops_and_flips import CropsAndFlips
 from data.transforms.geometry import PadCrop, RandomHorizontalFlip
 
-LISTS = [
+LISTS: list[list[Any]] = [
     [PadCrop(4), RandomHorizontalFlip()],
     [RandomHorizontalFlip(0.3), PadCrop(2)],
     [PadCrop(3)],

@@ -21,18 +21,23 @@ KINDS = [
 ]
 
 
-def pair(arguments: dict[str, Any]) -> list[tuple[nn.Module, Any]]:
+def pair(arguments: dict[str, Any]) -> list[tuple[nn.Sequential, Any]]:
     """The same model twice, with our optimizer and with torch's, in two groups."""
-    made = []
+    made: list[tuple[nn.Sequential, Any]] = []
+    kind: Any
+    further: dict[str, Any]
     for kind, further in ((SGD, {}), (torch.optim.SGD, {"fused": True})):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(7, 33), nn.Tanh(), nn.Linear(33, 3).double())
-        groups = [{"params": list(model[0].parameters())}, {"params": list(model[2].parameters()), "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(model[0].parameters())},
+            {"params": list(model[2].parameters()), "weight_decay": 0.0},
+        ]
         made.append((model, kind(groups, lr=0.1, **arguments, **further)))
     return made
 
 
-def train(model: nn.Module, optimizer: Any, steps: range, frozen: bool = False) -> list[torch.Tensor]:
+def train(model: Any, optimizer: Any, steps: range, frozen: bool = False) -> list[torch.Tensor]:
     """Some steps with a rate of their own; the weights after them."""
     for step in steps:
         for group in optimizer.param_groups:
@@ -67,6 +72,7 @@ def test_either_goes_on_from_the_others_state(arguments: dict[str, Any]) -> None
 
 
 def test_a_parameter_that_begins_later_begins_anew() -> None:
+    model: Any
     model, optimizer = pair({"momentum": 0.9})[0]
     train(model, optimizer, range(3), frozen=True)
     assert model[2].bias not in optimizer.state
@@ -76,6 +82,7 @@ def test_a_parameter_that_begins_later_begins_anew() -> None:
 
 
 def test_found_inf_leaves_the_weights_alone() -> None:
+    model: Any
     model, optimizer = pair({"momentum": 0.9})[0]
     before = train(model, optimizer, range(2))
     optimizer.found_inf = torch.ones(())
