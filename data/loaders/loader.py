@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from data.collate_batch import collate_batch
-from data.dataset import Dataset, Sample
+from data.dataset import Crop, Dataset, Sample
 from data.images import BadSample
 from data.loaders.bad_samples import BadSamples, Complaint
 from data.loaders.plan import Plan, Rows
@@ -24,6 +24,7 @@ class Fetcher:
 
     def __init__(self, dataset: Dataset, transforms: Sequence[Transform], seed: int, skip_bad: bool) -> None:
         self.dataset, self.transforms, self.seed, self.skip_bad = dataset, list(transforms), seed, skip_bad
+        self._crops = bool(self.transforms) and isinstance(self.transforms[0], Crop)
 
     def fetch(self, epoch: int, rows: Rows, note: Callable[[int], None] | None = None) -> tuple[Batch | None, list[Complaint]]:
         """The batch (None where no sample is left) and what is wrong with each sample left out.
@@ -33,28 +34,42 @@ class Fetcher:
         Raises:
             RunFailed: a sample is bad and that is an error.
         """
-        samples: list[Sample] = []
-        complaints: list[Complaint] = []
+        results = []
         for index, position in zip(rows[0].tolist(), rows[1].tolist(), strict=True):
             if note is not None:
                 note(index)
-            try:
-                samples.append(self._sample(index, epoch, position))
-            except BadSample as error:
-                if not self.skip_bad:
-                    raise RunFailed(
-                        f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set "
-                        "DATALOADER.BAD_SAMPLES skip"
-                    ) from error
-                complaints.append((index, f"{error} (sample {index})"))
+            results.append(self.read(epoch, index, position))
+        return self.gather(results)
+
+    def read(self, epoch: int, index: int, position: int) -> Sample | Complaint:
+        """The sample, transformed, or what is wrong with it.
+
+        Raises:
+            RunFailed: it is bad and that is an error.
+        """
+        try:
+            return self._sample(index, epoch, position)
+        except BadSample as error:
+            if not self.skip_bad:
+                raise RunFailed(
+                    f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set DATALOADER.BAD_SAMPLES skip"
+                ) from error
+            return index, f"{error} (sample {index})"
+
+    def gather(self, results: Sequence[Sample | Complaint]) -> tuple[Batch | None, list[Complaint]]:
+        """A batch of what `read` gave."""
+        samples = [result for result in results if isinstance(result, dict)]
+        complaints = [result for result in results if isinstance(result, tuple)]
         return (collate_batch(samples) if samples else None), complaints
 
     def _sample(self, index: int, epoch: int, position: int) -> Sample:
-        sample = self.dataset[index]
-        if self.transforms:
-            rng = generator(self.seed, SAMPLE, epoch, position)
-            for transform in self.transforms:
-                sample = transform(sample, rng)
+        if not self.transforms:
+            return self.dataset[index]
+        rng = generator(self.seed, SAMPLE, epoch, position)
+        first, *others = self.transforms
+        sample = self.dataset.cropped(index, first, rng) if self._crops else first(self.dataset[index], rng)
+        for transform in others:
+            sample = transform(sample, rng)
         return sample
 
 
