@@ -155,7 +155,12 @@ def test_no_more_is_read_than_a_few_batches_ahead(folder: Path, monkeypatch: pyt
     read: list[int] = []
     loader = loader_of(folder, "threads", 2)
     plain = loader.fetcher.read
-    monkeypatch.setattr(loader.fetcher, "read", lambda *place: read.append(place[1]) or plain(*place))
+
+    def counted(epoch: int, index: int, position: int) -> Any:
+        read.append(index)
+        return plain(epoch, index, position)
+
+    monkeypatch.setattr(loader.fetcher, "read", counted)
     iterator = iter(loader)
     next(iterator)
     for _ in range(100):

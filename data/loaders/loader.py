@@ -24,7 +24,8 @@ class Fetcher:
 
     def __init__(self, dataset: Dataset, transforms: Sequence[Transform], seed: int, skip_bad: bool) -> None:
         self.dataset, self.transforms, self.seed, self.skip_bad = dataset, list(transforms), seed, skip_bad
-        self._crops = bool(self.transforms) and isinstance(self.transforms[0], Crop)
+        first = self.transforms[0] if self.transforms else None
+        self._crop = first if isinstance(first, Crop) else None
 
     def fetch(self, epoch: int, rows: Rows, note: Callable[[int], None] | None = None) -> tuple[Batch | None, list[Complaint]]:
         """The batch (None where no sample is left) and what is wrong with each sample left out.
@@ -66,9 +67,11 @@ class Fetcher:
         if not self.transforms:
             return self.dataset[index]
         rng = generator(self.seed, SAMPLE, epoch, position)
-        first, *others = self.transforms
-        sample = self.dataset.cropped(index, first, rng) if self._crops else first(self.dataset[index], rng)
-        for transform in others:
+        if self._crop is None:
+            sample = self.transforms[0](self.dataset[index], rng)
+        else:
+            sample = self.dataset.cropped(index, self._crop, rng)
+        for transform in self.transforms[1:]:
             sample = transform(sample, rng)
         return sample
 
