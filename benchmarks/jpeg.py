@@ -8,8 +8,7 @@ The competitors take turns over the same files, and medians are taken: of images
     torchvision   ImageFolder, DataLoader with as many workers as there are cores, kept alive between epochs; normalised floats
     uint8         the loader `threads` with as many threads: batches as the loop gets them
     float         the same, normalised by what the loop normalises with
-    decoding      as many threads that decode the same files whole and do nothing else: what no loader can pass that
-                  decodes files whole
+    decoding      as many threads that decode the same files, already in memory, whole and do nothing else
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from PIL import Image  # noqa: E402
 from config import load_file  # noqa: E402
 from data import jpeg  # noqa: E402
 from data.build import build_prepare, build_splits, make_data_loader  # noqa: E402
-from data.images import read_image  # noqa: E402
 
 BATCH, SIZE, CLASSES = 64, 224, 4
 TARGETS = {"uint8": 2.5, "float": 2.0, "decoding": 0.6}
@@ -114,13 +112,13 @@ def measure(folder: Path, rounds: int, images: int, threads: int) -> dict[str, A
     splits = build_splits(cfg)
     loader = make_data_loader(cfg, "train", splits)
     prepare = build_prepare(cfg, splits, torch.device("cpu"), train=True)
-    files = [splits.train.path(index) for index in range(images)]
+    contents = [Path(splits.train.path(index)).read_bytes() for index in range(images)]
     usual = torchvision_loader(folder, threads)
     competitors: dict[str, Callable[[], Any]] = {
         "torchvision": lambda: use(image for image, _ in usual),
         "uint8": lambda: use(batch["image"] for batch in loader),
         "float": lambda: use(prepare(batch)["image"] for batch in loader),
-        "decoding": lambda: decode(files, threads),
+        "decoding": lambda: decode(contents, threads),
     }
     rates: dict[str, list[float]] = {name: [] for name in competitors}
     for number in range(rounds + 1):
@@ -169,15 +167,23 @@ def use(images: Iterable[torch.Tensor]) -> None:
         assert image.shape[1:] == (3, SIZE, SIZE)
 
 
-def decode(files: list[str], threads: int) -> None:
-    """Every file, whole, in chunks: a task a file would measure the queue as well."""
+def decode(contents: list[bytes], threads: int) -> None:
+    """Every file, whole; in chunks, for a task a file would measure the queue as well."""
 
-    def some(part: list[str]) -> None:
-        for file in part:
-            read_image(file, 3)
+    def some(part: list[bytes]) -> None:
+        for content in part:
+            one(content)
 
+    def by_pillow(content: bytes) -> None:
+        Image.open(io.BytesIO(content)).convert("RGB")
+
+    one: Callable[[bytes], object] = by_pillow
+    if jpeg.available():
+        import simplejpeg
+
+        one = simplejpeg.decode_jpeg
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, [files[start : start + 16] for start in range(0, len(files), 16)]))
+        list(pool.map(some, [contents[start : start + 16] for start in range(0, len(contents), 16)]))
 
 
 if __name__ == "__main__":

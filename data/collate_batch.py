@@ -30,6 +30,9 @@ def _stack(key: str, values: list[Any], samples: Sequence[dict[str, Any]]) -> An
                     f"{key!r} of sample {samples[0]['index']} is {list(first.shape)} and of sample {sample['index']} "
                     f"{list(value.shape)}: set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or add a Resize to the transforms"
                 )
+        if first.ndim == 3 and len(first) > 1 and all(value.stride(0) == 1 for value in values):
+            # Images that lie in memory pixel by pixel stay so: copying is far cheaper than sorting by channel.
+            return torch.stack([value.permute(1, 2, 0) for value in values]).permute(0, 3, 1, 2)
         return torch.stack(values)
     if isinstance(first, bool | int | numpy.integer):
         return torch.tensor(values, dtype=torch.int64)

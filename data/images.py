@@ -77,7 +77,7 @@ def _jpeg_pixels(data: bytes, channels: int, choose: Choose) -> numpy.ndarray | 
         return None
     region = choose(*size)
     scale = _scale(region)
-    pixels = jpeg.decode(data, channels, size, scale)
+    pixels = jpeg.decode(data, channels, size, scale, region.top + region.height)
     return None if pixels is None else _cut(pixels, region, scale)
 
 
@@ -101,8 +101,9 @@ def _scale(region: Region) -> int:
 
 
 def _cut(pixels: numpy.ndarray, region: Region, scale: int) -> numpy.ndarray:
+    """The region of an image that was scaled down, copied out of it."""
     top, left = region.top // scale, region.left // scale
-    return pixels[top : top + region.height // scale, left : left + region.width // scale]
+    return pixels[top : top + region.height // scale, left : left + region.width // scale].copy()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -93,21 +93,27 @@ def test_threads_give_the_batches_of_the_other_loaders(folder: Path, threads: in
 
 def test_the_decoder_does_not_change_a_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("simplejpeg", reason="the extra `jpeg` is not installed")
-    options: list[dict[str, Any]] = [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 30}]
-    for n, option in enumerate(options * 2):
-        file = tmp_path / f"{n}.jpg"
-        file.write_bytes(photo(n, 301 + n, 402 - n, "L" if n == 7 else "RGB", **option))
-        for size in (300, 140, 70, 30):
-            for channels in (3, 1) if n == 7 else (3,):
-
-                def choose(height: int, width: int, size: int = size) -> Region:
-                    return Region(7, 9, height - 10, width - 11, (size, size))
-
-                assert jpeg.size(file.read_bytes(), channels) is not None
-                fast = read_image(file, channels, choose)
+    options: list[dict[str, Any]] = [
+        {}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 30}, {"restart_marker_blocks": 5}
+    ]  # fmt: skip
+    contents = [photo(n, 301 + n, 402 - n, "L" if n == 7 else "RGB", **option) for n, option in enumerate(options * 2)]
+    hurt = bytearray(contents[0])
+    hurt[len(hurt) // 2 : len(hurt) // 2 + 9] = b"\x00\xff\x00\x12\x34\x56\x78\x9a\xbc"
+    contents += [bytes(hurt), contents[0] + b"more", photo(1, 300, 400, "CMYK")]
+    places = [(7, 294, 250), (0, 90, 80), (100, 100, 100), (30, 160, 70), (50, 130, 30), (3, 250, 30)]
+    shorter = 0
+    for n, content in enumerate(contents):
+        (tmp_path / f"{n}.jpg").write_bytes(content)
+        for top, tall, size in places:
+            region = Region(top, 9, tall, tall + 20, (size, size))
+            for channels in (3, 1):
+                fast = read_image(tmp_path / f"{n}.jpg", channels, lambda h, w, region=region: region)
                 with monkeypatch.context() as patch:
                     patch.setattr(jpeg, "size", lambda data, channels: None)
-                    assert torch.equal(fast, read_image(file, channels, choose)), (option, size)
+                    plain = read_image(tmp_path / f"{n}.jpg", channels, lambda h, w, region=region: region)
+                assert torch.equal(fast, plain), (n, region, channels)
+            shorter += jpeg.shortened(content, top + tall) is not None
+    assert shorter >= 4 * 9
 
 
 def test_decoding_at_a_smaller_scale_is_close_to_resizing_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

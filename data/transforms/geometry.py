@@ -28,13 +28,15 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _resize(tensor: Tensor, size: tuple[int, int], is_mask: bool) -> Tensor:
-    from torchvision.transforms.v2 import functional as F  # slow to import
-
     if tensor.shape[-2:] == size:
         return tensor
-    mode = F.InterpolationMode.NEAREST if is_mask else F.InterpolationMode.BILINEAR
     flat = tensor[None] if tensor.ndim == 2 else tensor
-    resized = F.resize(flat, list(size), interpolation=mode, antialias=not is_mask)
+    if is_mask:
+        from torchvision.transforms.v2 import functional as F  # slow to import
+
+        resized = F.resize(flat, list(size), interpolation=F.InterpolationMode.NEAREST)
+    else:  # what torchvision does, bit by bit, without what it does around it
+        resized = functional.interpolate(flat[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     return resized[0] if tensor.ndim == 2 else resized
 
 
