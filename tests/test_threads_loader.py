@@ -7,6 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from data import images, jpeg
 from data.build import build_splits, make_data_loader
 from data.images import BadSample, Region, read_image
 from data.loaders.loader import Loader
+from data.prepare import Prepare
 from utils import interrupts
 from utils.errors import RunFailed, UserError
 
@@ -38,6 +40,11 @@ def photo(seed: int, height: int = 60, width: int = 90, mode: str = "RGB", **opt
     stream = io.BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(numpy.uint8)).convert(mode).save(stream, "JPEG", **options)
     return stream.getvalue()
+
+
+def settled(region: Region, height: int, width: int) -> Region:
+    """A choice of region that is made already."""
+    return region
 
 
 @pytest.fixture
@@ -105,13 +112,13 @@ def test_the_decoder_does_not_change_a_pixel(tmp_path: Path, monkeypatch: pytest
     for n, content in enumerate(contents):
         (tmp_path / f"{n}.jpg").write_bytes(content)
         for top, tall, size in places:
-            region = Region(top, 9, tall, tall + 20, (size, size))
+            choose = partial(settled, Region(top, 9, tall, tall + 20, (size, size)))
             for channels in (3, 1):
-                fast = read_image(tmp_path / f"{n}.jpg", channels, lambda h, w, region=region: region)
+                fast = read_image(tmp_path / f"{n}.jpg", channels, choose)
                 with monkeypatch.context() as patch:
                     patch.setattr(jpeg, "size", lambda data, channels: None)
-                    plain = read_image(tmp_path / f"{n}.jpg", channels, lambda h, w, region=region: region)
-                assert torch.equal(fast, plain), (n, region, channels)
+                    plain = read_image(tmp_path / f"{n}.jpg", channels, choose)
+                assert torch.equal(fast, plain), (n, top, tall, size, channels)
             shorter += jpeg.shortened(content, top + tall) is not None
     assert shorter >= 4 * 9
 
@@ -227,3 +234,15 @@ def test_resuming_in_the_middle_of_an_epoch_is_exact_with_bad_samples(
     assert code == 0, log
     assert_equal(final(whole), final(stopped))
     assert not crew() and len(final(stopped)["bad_samples"]["indices"]) >= 1
+
+
+def test_normalising_is_exact_for_large_and_small_grey_and_no_images() -> None:
+    for shape, repeat in [((5, 3, 200, 200), 1), ((7, 1, 28, 28), 3), ((0, 3, 32, 32), 1), ((2, 1, 200, 200), 3)]:
+        raw = torch.randint(0, 256, shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+        prepare = Prepare([0.4], [0.3], torch.device("cpu"), repeat=repeat)
+        with torch.inference_mode():  # an evaluation may come first
+            prepare({"image": raw})
+        image = prepare({"image": raw})["image"]
+        plain = raw.float().repeat(1, repeat, 1, 1) * (1 / (255 * torch.tensor(0.3))) + -torch.tensor(0.4) / torch.tensor(0.3)
+        assert torch.equal(image, plain) and image.is_contiguous()
+        (image * torch.ones((), requires_grad=True)).sum().backward()
