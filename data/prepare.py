@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from data.buffers import Buffers
 from data.mixing import Mixing
 
 LARGE = 2**15  # values of an image from which on a batch is normalised image by image
@@ -16,8 +18,6 @@ LARGE = 2**15  # values of an image from which on a batch is normalised image by
 
 class Prepare:
     """Moves a batch and normalises its images: uint8 becomes (x / 255 - mean) / std as float32, floats are only moved.
-
-    What it gives is valid until it is called again.
 
     Args:
         mean, std: fractions of full scale, one a channel; () leaves images at 0 to 1.
@@ -39,7 +39,7 @@ class Prepare:
     ) -> None:
         self.mean, self.std, self.size, self.device = tuple(mean), tuple(std), tuple(size), device
         self.mixing, self.repeat = mixing, repeat
-        self._memory = torch.empty(0)
+        self._buffers = Buffers(numpy.float32, most=2)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         shape = (1, -1, 1, 1)
         # (x / 255 - mean) / std in one multiplication and one addition
@@ -66,11 +66,7 @@ class Prepare:
             floats = image.to(torch.float32).repeat(1, self.repeat, 1, 1) if self.repeat > 1 else image.to(torch.float32)
             return floats.mul_(self._scale).add_(self._shift)
         shape = (len(image), image.shape[1] * self.repeat, *image.shape[2:])
-        size = math.prod(shape)
-        if self._memory.numel() < size:
-            with torch.inference_mode(False):  # else training could not use what an evaluation asked for
-                self._memory = torch.empty(size)
-        floats = self._memory[:size].view(shape)
+        floats = self._buffers.take(shape)
         pieces = 1 if math.prod(shape[1:]) >= LARGE else max(len(image), 1)
         for out, pixels in zip(floats.split(pieces), image.split(pieces), strict=True):
             out.copy_(pixels).mul_(self._scale).add_(self._shift)

@@ -21,6 +21,7 @@ from test_resume_equals_uninterrupted import Stop, assert_equal, final
 
 from config import load_file
 from data import images, jpeg
+from data.buffers import Buffers
 from data.build import build_splits, make_data_loader
 from data.images import BadSample, Region, read_image
 from data.loaders.loader import Loader
@@ -246,3 +247,18 @@ def test_normalising_is_exact_for_large_and_small_grey_and_no_images() -> None:
         plain = raw.float().repeat(1, repeat, 1, 1) * (1 / (255 * torch.tensor(0.3))) + -torch.tensor(0.4) / torch.tensor(0.3)
         assert torch.equal(image, plain) and image.is_contiguous()
         (image * torch.ones((), requires_grad=True)).sum().backward()
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
+    buffers = Buffers(numpy.uint8, most=2)
+    first = buffers.take((4, 5)).fill_(1)
+    place, view = first.data_ptr(), first[1:].permute(1, 0)
+    del first
+    second = buffers.take((4, 5)).fill_(2)
+    assert second.data_ptr() != place and bool((view == 1).all())
+    third = buffers.take((4, 5)).fill_(3)
+    assert bool((view == 1).all()) and bool((second == 2).all()) and bool((third == 3).all())
+    place = third.data_ptr()
+    del third
+    assert buffers.take((2, 3)).data_ptr() == place
+    assert buffers.take((40, 5)).shape == (40, 5) and bool((view == 1).all()) and bool((second == 2).all())

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher
 from data.loaders.plan import Rows
@@ -26,10 +27,11 @@ class Crew:
 
     A thread takes the next sample that nobody has taken; the one that reads a batch's last sample puts the batch together.
     An error is kept where it belongs and raised when that batch is taken, so the same one is raised as without threads.
+    The images of a batch lie in one of `buffers`.
     """
 
-    def __init__(self, fetcher: Fetcher, epoch: int, batches: list[Rows], threads: int) -> None:
-        self.fetcher, self.epoch, self.batches = fetcher, epoch, batches
+    def __init__(self, fetcher: Fetcher, epoch: int, batches: list[Rows], threads: int, buffers: Buffers) -> None:
+        self.fetcher, self.epoch, self.batches, self.buffers = fetcher, epoch, batches, buffers
         self.ahead = AHEAD + (2 * threads // max(len(batches[0][0]), 1) if batches else 0)
         self._changed = threading.Condition()
         self._results: dict[int, list[Any]] = {}  # of the batches in hand: a sample, a complaint or an error a place
@@ -129,7 +131,7 @@ class Crew:
     def _gather(self, results: list[Any]) -> Any:
         errors: Iterator[BaseException] = (result for result in results if isinstance(result, BaseException))
         try:
-            return next(errors, None) or self.fetcher.gather(results)
+            return next(errors, None) or self.fetcher.gather(results, self.buffers)
         except Exception as error:
             return error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from data.buffers import Buffers
 from data.collate_batch import collate_batch
 from data.dataset import Crop, Dataset, Sample
 from data.images import BadSample
@@ -57,11 +58,13 @@ class Fetcher:
                 ) from error
             return index, f"{error} (sample {index})"
 
-    def gather(self, results: Sequence[Sample | Complaint]) -> tuple[Batch | None, list[Complaint]]:
+    def gather(
+        self, results: Sequence[Sample | Complaint], buffers: Buffers | None = None
+    ) -> tuple[Batch | None, list[Complaint]]:
         """A batch of what `read` gave."""
         samples = [result for result in results if isinstance(result, dict)]
         complaints = [result for result in results if isinstance(result, tuple)]
-        return (collate_batch(samples) if samples else None), complaints
+        return (collate_batch(samples, buffers) if samples else None), complaints
 
     def _sample(self, index: int, epoch: int, position: int) -> Sample:
         if not self.transforms:

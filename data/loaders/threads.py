@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import numpy
+
+from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.crew import Crew
 from data.loaders.loader import Batch, Fetcher, Loader
@@ -25,9 +28,10 @@ class ThreadLoader(Loader):
     ) -> None:
         super().__init__(plan, fetcher, why, max_bad=max_bad)
         self.threads, self.timeout = threads, timeout
+        self._buffers = Buffers(numpy.uint8)
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        crew = Crew(self.fetcher, epoch, batches, self.threads)
+        crew = Crew(self.fetcher, epoch, batches, self.threads, self._buffers)
         try:
             for number in range(len(batches)):
                 yield crew.take(number, self.timeout)
