@@ -165,7 +165,8 @@ def _load(load_newest: Callable[[Path], Any], weights: Path) -> tuple[Any, list[
     log.addHandler(handler)
     propagates, log.propagate = log.propagate, False
     try:
-        return load_newest(weights), handler.lines
+        found = load_newest(weights)
+        return found[1] if found else None, handler.lines
     finally:
         log.removeHandler(handler)
         log.propagate = propagates

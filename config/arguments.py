@@ -130,8 +130,15 @@ def _train_parser() -> argparse.ArgumentParser:
     add("--expect", metavar="CLAIM", default="", help='free text, or a claim such as "val/top1 > parent + 0.005"')
     add("--tag", metavar="TAG", dest="tags", action="append", default=[], help="a word to find the run by; repeatable")
     add("--parent", metavar="RUN", default="", help="the run to compare with (default: the newest finished of its name)")
-    add("--resume", metavar="RUN|auto", default="", help="go on in that run's folder from its newest checkpoint")
-    add("--code", choices=("tree", "run"), default="tree", help="resume with the working tree's code or the run's own")
+    add(
+        "--resume",
+        metavar="RUN|auto",
+        default="",
+        help="go on in that run's folder from its newest checkpoint; auto: the newest unfinished of this name, or a new one",
+    )
+    add(
+        "--code", choices=("tree", "run"), default="tree", help="resume with the working tree's code (default) or the run's own"
+    )
     _add_keys(parser, list(FLAG_KEYS))
     add(*_both("--print-config"), action="store_true", help="print the resolved config and end")
     add("--explain", metavar="KEY", default="", help="print a key's meaning, value and origin, and end")

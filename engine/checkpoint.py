@@ -117,8 +117,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return _load(path)
 
 
-def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest good checkpoint that resuming can use; None where none was ever written.
+def load_newest(folder: Path) -> tuple[str, dict[str, Any]] | None:
+    """Name and content of the newest good checkpoint that resuming can use; None where none was ever written.
 
     Tried are last.pt and epoch_NNNN.pt, newest first; each that is rejected is warned of. On several ranks all must call
     this: rank 0 chooses, so that all go on from the same file.
@@ -126,47 +126,58 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     Raises:
         NoUsableCheckpoint: there are some, and none is good; the message lists what was tried.
     """
-    name = distributed.on_main(lambda: _choose(folder))
-    return load_checkpoint(folder / name) if name else None
+    chosen: list[tuple[str, dict[str, Any]]] = []
+
+    def choose() -> str:
+        chosen.extend(_choose(folder))
+        return chosen[0][0] if chosen else ""
+
+    name = distributed.on_main(choose)
+    if not name:
+        return None
+    return chosen[0] if chosen else (name, load_checkpoint(folder / name))
 
 
-def _choose(folder: Path) -> str:
-    """Name of the newest good checkpoint; "" where none was ever written."""
+def _choose(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Name and content of the newest good checkpoint; empty where none was ever written."""
     manifest = read_manifest(folder)
     if is_lost(folder):
         LOG.warning("%s cannot be read: the files are judged by the check sums within them", folder / MANIFEST)
     files = {path.name for path in (folder / "last.pt", *folder.glob("epoch_*.pt")) if path.exists()}
     # What a file claims is the newest step it may have; a kill before a rename leaves it with an older one.
     claims = {n: max((v["step"] for v in versions(manifest.get(n, {}))), default=2**62) for n in files}
-    tried = []
+    tried: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
     while claims:
         name = max(claims, key=lambda n: (claims[n], n))  # of the same step last.pt, by the alphabet
         del claims[name]
         try:
-            step = _step_of(folder / name)
+            found = found if name in found else {name: _load_state(folder / name)}
         except NoUsableCheckpoint as error:
             LOG.warning("rejected %s", error)
-            tried.append(str(error))
+            tried.append(name)  # what is wrong with it was just said
             continue
+        step = found[name]["progress"]["step"]
         if step >= max(claims.values(), default=-1):
-            return name
+            return [(name, found[name])]
         claims[name] = step
-    tried += [f"{n}: it is gone" for n in manifest if n not in files and n != "best.pt" and "sha256" in manifest[n]]
+    tried += [f"{n} (gone)" for n in manifest if n not in files and n != "best.pt" and "sha256" in manifest[n]]
     if tried:
-        raise NoUsableCheckpoint(f"{folder}: no usable checkpoint; tried {'; '.join(tried)}")
-    return ""
+        raise NoUsableCheckpoint(f"{folder}: no usable checkpoint; tried {', '.join(tried)}; nothing was deleted")
+    return []
 
 
-def _step_of(path: Path) -> int:
-    """The step of a good checkpoint.
+def _load_state(path: Path) -> dict[str, Any]:
+    """A checkpoint that training can go on from.
 
     Raises:
-        NoUsableCheckpoint: it is not good.
+        NoUsableCheckpoint: it is not good, or it is another file.
     """
-    progress = load_checkpoint(path).get("progress")
+    content = load_checkpoint(path)
+    progress = content.get("progress")
     if not isinstance(progress, dict) or not isinstance(progress.get("step"), int):
         raise NoUsableCheckpoint(f"{path.name}: holds no state of a training")
-    return int(progress["step"])
+    return content
 
 
 def _verify(path: Path) -> None:

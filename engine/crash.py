@@ -19,39 +19,36 @@ if TYPE_CHECKING:
     from engine.trainer import Trainer
 
 LOG = logging.getLogger("fieldbook.engine")
-STATE = "state.pt"  # of the newest such step: weights before it, generators as it began
-BEFORE = "as before the step"
+STATE = "state.pt"  # the weights before the newest step that is kept whole, and the generators as it began
 MOST = 100  # records of a run; what is skipped for ever must not fill the disk
 
 
-def record_crash(run: Any, trainer: Trainer, step: Step, spoilt: bool) -> None:
-    """Writes `crash/step_NNNNNNNN.json` and, unless the weights are spoilt, `crash/state.pt`. All ranks must call it.
+def record_crash(run: Any, trainer: Trainer, step: Step, *, whole: bool) -> bool:
+    """Writes `crash/step_NNNNNNNN.json` and, where `whole`, `crash/state.pt`; whether that was written. All ranks must call it.
 
-    A disk that is full is warned of: what was found matters more than its record.
+    What a device found late has the weights before the step, but averages and statistics of some steps after it. A full disk
+    is warned of: what was found matters more than its record.
     """
-    state = trainer.state_dict()
-    state["progress"] = {"epoch": step.epoch, "step": step.step, "step_in_epoch": step.step_in_epoch}
-    for own, generators in zip(state["generators"]["ranks"], distributed.gather(step.generators), strict=True):
-        own["torch"] = generators[0]
-        if generators[1] is not None and trainer.device.index is not None:
-            own["cuda"][trainer.device.index] = generators[1]
+    state = _state_before(trainer, step) if whole else None
     facts = {
+        "time": time.time(),
         "epoch": step.epoch,
         "step": step.step,
         "step_in_epoch": step.step_in_epoch,
         "learning_rate": trainer.schedule(step.step),
         "world_size": distributed.world_size(),
         "device": str(trainer.device),
-        "weights": "moved by the step" if spoilt else BEFORE,
-        "gradients": [] if spoilt else bad_gradients(trainer.task)[:20],
+        "state": whole,
+        "gradients": None if trainer.guard.late or not whole else bad_gradients(trainer.task)[:20],  # None: not known
         "samples": distributed.gather(step.indices),  # of each rank, of each micro-batch
     }
-    if not trainer.is_main:
-        return
-    try:
-        _write(run.path / "crash", facts, None if spoilt else state)
-    except OSError as error:
-        LOG.warning("the step that is not finite could not be recorded in crash/ (%s)", error)
+    if trainer.is_main:
+        try:
+            _write(run.path / "crash", facts, state)
+        except OSError as error:
+            LOG.warning("the step that is not finite could not be recorded in crash/ (%s)", error.strerror or error)
+            whole = False
+    return bool(distributed.broadcast(whole))
 
 
 def bad_gradients(task: torch.nn.Module) -> list[str]:
@@ -65,14 +62,24 @@ def newest_crash(path: Path) -> dict[str, Any] | None:
     if not (path / "crash" / STATE).is_file():
         return None
     records = (json.loads(file.read_text(encoding="utf-8")) for file in (path / "crash").glob("step_*.json"))
-    return max((r for r in records if r["weights"] == BEFORE), key=lambda r: r["time"], default=None)
+    return max((r for r in records if r["state"]), key=lambda r: r["time"], default=None)
+
+
+def _state_before(trainer: Trainer, step: Step) -> dict[str, Any]:
+    """The trainer's state with the position and torch's generators of when the step began."""
+    state = trainer.state_dict()
+    state["progress"] = {"epoch": step.epoch, "step": step.step, "step_in_epoch": step.step_in_epoch}
+    for own, (cpu, device) in zip(state["generators"]["ranks"], distributed.gather(step.generators), strict=True):
+        own["torch"] = own["torch"] if cpu is None else cpu
+        if device is not None:
+            own["cuda"][torch.cuda.current_device() if trainer.device.index is None else trainer.device.index] = device
+    return state
 
 
 def _write(folder: Path, facts: dict[str, Any], state: dict[str, Any] | None) -> None:
     folder.mkdir(exist_ok=True)
-    if len(list(folder.glob("step_*.json"))) >= MOST:
-        return
+    for old in sorted(folder.glob("step_*.json"), key=lambda p: p.stat().st_mtime_ns)[: -(MOST - 1)]:
+        old.unlink()
     if state is not None:
         CheckpointWriter(folder).write(STATE, state, step=facts["step"])
-    name = f"step_{facts['step']:08d}"
-    write_atomic(folder / f"{name}.json", json.dumps({"time": time.time(), **facts}, indent=1) + "\n")
+    write_atomic(folder / f"step_{facts['step']:08d}.json", json.dumps(facts, indent=1) + "\n")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from engine import distributed
 from engine.host_copy import tensor_bytes
-from engine.preflight.table import size
 from utils.errors import UserError
-from utils.files import free_bytes
+from utils.files import free_bytes, size
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer

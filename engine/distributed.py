@@ -17,7 +17,6 @@ import torch.distributed as dist
 from utils.errors import RunFailed, UserError
 
 T = TypeVar("T")
-_GROUPS: dict[str, Any] = {}
 was_rank = False  # whether this process ever joined a process group, whose threads outlive it (see tools/_root.py)
 
 
@@ -115,29 +114,11 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether `flag` is set on any rank, the same answer on all: agreed between the hosts, the device is not waited for."""
-    if world_size() == 1:
-        return flag
-    agreed = torch.tensor(float(flag))
-    dist.all_reduce(agreed, op=dist.ReduceOp.MAX, group=_host_group())
-    return bool(agreed.item())
-
-
 def share_buffers(module: torch.nn.Module) -> None:
     """Gives every rank rank 0's buffers (batch normalisation's statistics), which are what is saved and tested."""
     if world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
-
-
-def _host_group() -> Any:
-    """A process group on the CPU; the usual one where that is gloo."""
-    if dist.get_backend() == "gloo":
-        return None
-    if "host" not in _GROUPS:
-        _GROUPS["host"] = dist.new_group(backend="gloo")
-    return _GROUPS["host"]
 
 
 def barrier() -> None:

@@ -3,11 +3,13 @@
 One kernel looks at all gradients; a loss that is not finite makes them so, and as DDP adds gradients up over ranks, each
 rank finds the same without asking the others. On a CPU the answer is at hand. On a device nobody waits for it: the fused
 optimizers of torch leave a step out by themselves when their `found_inf` is set (as for a loss scaler), and as it stays
-set, so are the steps after it; the trainer asks when it reads the losses, before anything is logged or saved.
+set, so are the steps after it; the trainer asks when it reads the losses, before anything is logged or saved. With other
+optimizers, and to leave out single steps (SOLVER.NONFINITE skip), the device is waited for.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import RunFailed
+
+MOST = 1000  # steps that are remembered between two looks
 
 
 class NonFinite(RunFailed):
@@ -36,14 +40,14 @@ class Step:
 
     Attributes:
         indices: of this rank's samples, a list for each micro-batch.
-        generators: torch's generator state, of the CPU and of the device (None where that is the CPU).
+        generators: torch's generator state, of the CPU and of the device; None where there is none.
     """
 
     epoch: int
     step: int
     step_in_epoch: int
-    indices: list[list[int]]
-    generators: tuple[Tensor, Tensor | None]
+    indices: list[list[int]] = field(default_factory=list)
+    generators: tuple[Tensor | None, Tensor | None] = (None, None)
 
 
 @dataclass
@@ -53,29 +57,32 @@ class Guard:
     Args:
         module: whose buffers (batch normalisation's statistics) are put back when its step is left out.
         late: let the fused optimizer leave the step out and ask later, instead of waiting for the device.
+        scaled: a loss scaler (fp16) leaves steps out by itself. A gradient that is too large is its daily work, so only the
+            losses are looked at.
     """
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
     late: bool = False
-    _steps: list[Step] = field(default_factory=list)
+    scaled: bool = False
 
     def __post_init__(self) -> None:
+        self._steps: deque[Step] = deque(maxlen=MOST)
+        self._begun = 0  # steps since the last look
         self._found = torch.zeros((), device=self.device)
         self._one = torch.ones((), device=self.device)
         self._passed = torch.zeros((), device=self.device)
-        self._buffers = list(self.module.buffers())
+        self._buffers = [] if self.late else list(self.module.buffers())
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
-        if self.late:
+        if self.late and not self.scaled:
             self.optimizer.found_inf = self._found  # type: ignore[attr-defined]
 
     def begin(self, epoch: int, step: int, step_in_epoch: int, indices: Sequence[Tensor]) -> None:
         """Before a step's first forward."""
         device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        self._begun += self.late
         rows = [index.tolist() for index in indices]
-        if not self.late:
-            self._steps.clear()
         self._steps.append(Step(epoch, step, step_in_epoch, rows, (torch.get_rng_state(), device)))
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
@@ -84,11 +91,12 @@ class Guard:
         """`loss * weight`; NaN in every gradient where the loss is not finite."""
         return loss * (loss.detach() * 0 + weight)
 
-    def finds(self, gradients: list[Tensor]) -> bool:
+    def finds(self, losses: list[Tensor], gradients: list[Tensor]) -> bool:
         """Whether one of them is not finite; always no where the answer comes late (`look`)."""
         if not self.late:
             self._found.zero_()
-        dense = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+        watched = losses if self.scaled else gradients  # a loss that is not finite makes the gradients so: `weigh`
+        dense = [tensor._values() if tensor.is_sparse else tensor for tensor in watched]
         for group in _alike(dense):
             torch._amp_foreach_non_finite_check_and_unscale_(group, self._found, self._one)
         if self.late:
@@ -100,16 +108,16 @@ class Guard:
         """The first step since the last look that was left out on the device, if there is one. Waits for the device."""
         if not self.late:
             return None
-        passed, steps = int(self._passed.item()), self._steps
+        passed, begun, steps = int(self._passed.item()), self._begun, list(self._steps)
         self._passed.zero_()
         self._found.zero_()
-        self._steps = []
-        return steps[passed] if passed < len(steps) else None
+        self._begun = 0
+        return steps[max(passed - begun, -len(steps))] if passed < begun else None
 
     @property
-    def newest(self) -> Step:
-        """The step that began last."""
-        return self._steps[-1]
+    def newest(self) -> Step | None:
+        """The step that began last; None where a `train_step` of another kind never called `begin`."""
+        return self._steps[-1] if self._steps else None
 
     def put_back(self) -> None:
         """The buffers as they were before the step that is left out."""
@@ -117,10 +125,9 @@ class Guard:
             torch._foreach_copy_(self._buffers, self._kept)
 
 
-def can_be_late(optimizer: torch.optim.Optimizer, device: torch.device, precision: str) -> bool:
-    """Whether the optimizer itself can leave a step out on the device; the loss scaler of fp16 sees to that on its own."""
-    fused = all(group.get("fused") for group in optimizer.param_groups)
-    return device.type == "cuda" and fused and precision != "fp16"
+def can_be_late(optimizer: torch.optim.Optimizer, device: torch.device) -> bool:
+    """Whether the optimizer itself can leave a step out on the device."""
+    return device.type == "cuda" and all(group.get("fused") for group in optimizer.param_groups)
 
 
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:

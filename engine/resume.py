@@ -11,11 +11,12 @@ from typing import Any
 import config
 import tracking
 from engine import distributed
-from engine.checkpoint import load_newest
+from engine.hooks.checkpoints import CheckpointHook
+from engine.state import note_rate
 from engine.trainer import Trainer
+from tracking import job
 from tracking.reading import index
 from utils.errors import UserError
-from utils.files import sweep
 
 LOG = logging.getLogger("fieldbook.engine")
 # What a run is cannot be changed under way.
@@ -51,11 +52,22 @@ def find_resumable(args: argparse.Namespace, folder: Path, name: str) -> Path | 
         if (folder / args.resume).is_symlink() and folder.resolve() not in (folder / args.resume).resolve().parents:
             raise UserError(f"--resume {args.resume}: a link out of {folder}; name the folder that it points to")
         return tracking.find_run(folder, args.resume)
+    own = job.find_own(folder, name)
+    if own is not None:
+        return own
     runs = index.load(folder, write=False)
-    for row in reversed(runs.rows):
-        if row["name"] == name and row["status"] in ("interrupted", "failed", "lost"):
+    unfinished = [row for row in reversed(runs.rows) if row["status"] in ("interrupted", "failed", "lost")]
+    for row in unfinished:
+        if row["name"] == name:
             return runs.path(row)
-    LOG.info("--resume auto: no unfinished run of %s in %s; a new one is started", name, folder)
+    if unfinished and not args.config_file and not any(o.key == "NAME" for o in args.overrides):
+        raise UserError(
+            f"--resume auto looks for a run of the name that --config-file or --name gives, here {name!r}, of which there is "
+            f"none to go on with; the newest unfinished run is {unfinished[0]['id']}"
+        )
+    living = [row["id"] for row in runs.rows if row["name"] == name and row["status"] == "running"]
+    also = f" ({living[-1]} is still running)" if living else ""
+    LOG.info("--resume auto: no run of %s in %s to go on with%s; a new one is started", name, folder, also)
     return None
 
 
@@ -78,11 +90,12 @@ def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, d
     if {"SOLVER.MAX_EPOCHS", "SOLVER.MAX_STEPS"} & set(changes) and cfg.SOLVER.SCHEDULE not in ("constant", "multi_step"):
         LOG.warning("the schedule %s now spans the new length: the rate jumps where the run goes on", cfg.SOLVER.SCHEDULE)
     for flag, text in (("--why", args.why), ("--expect", args.expect), ("--tag", args.tags), ("--parent", args.parent)):
-        if text:
+        if text and args.resume != "auto":  # the same command may begin a run and go on with it
             LOG.warning("%s is of a run's start and is not taken; exp.py note, verdict and tag add to %s", flag, path.name)
     if args.config_file:
         given = config.load_file(args.config_file).flat()
-        differs = [key for key in given if given[key] != old[key] and key not in ("NAME", "OUTPUT_DIR")]
+        here = {o.key for o in overrides} | {"NAME", "OUTPUT_DIR", "MODEL.NUM_CLASSES", "MODEL.IN_CHANNELS"}  # or from the data
+        differs = [key for key in given if given[key] != old[key] and key not in here]
         if differs:
             shown = ", ".join(f"{key} {old[key]!r} (file: {given[key]!r})" for key in differs[:6])
             LOG.warning("the run's own config is taken, not that of %s: %s", args.config_file, shown)
@@ -105,14 +118,15 @@ def restore(trainer: Trainer, run: Any) -> None:
     Raises:
         NoUsableCheckpoint: there are some, but none is good.
     """
-    if distributed.is_main():
-        swept = [*sweep(run.path), *sweep(run.weights_dir)]
-        if swept:
-            LOG.info("deleted what a killed process left half written: %s", ", ".join(swept))
-    state = load_newest(run.weights_dir)
+    checkpoints = next(hook for hook in trainer.hooks if isinstance(hook, CheckpointHook))
+    state = checkpoints.newest_good()
     if state is None:
         LOG.info("no checkpoint was ever written: starting at step 0")
     else:
         trainer.load_state_dict(state)
-    cut = run.cut(trainer.step)
-    LOG.info("resumed at epoch %d, step %d%s", trainer.epoch, trainer.step, f"; {cut} later rows cut" if cut else "")
+        if trainer.step:
+            note_rate(state["optimizer"]["param_groups"], trainer.schedule(trainer.step - 1))
+    cut = distributed.on_main(lambda: run.cut(trainer.step))
+    rows = f"; {cut} later rows of metrics.jsonl went to metrics.cut.jsonl" if cut else ""
+    file = f" from {checkpoints.restored} of {run.id}" if checkpoints.restored else ""
+    LOG.info("resumed at epoch %d, step %d%s%s", trainer.epoch, trainer.step, file, rows)

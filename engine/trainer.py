@@ -18,7 +18,7 @@ from engine.hooks.base import Hook
 from engine.meters import MeanMeter
 from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
 from engine.randomness import GlobalGenerators
-from engine.state import load_parts, note_rate
+from engine.state import load_parts
 from engine.task import Batch, Task, total_loss, with_total
 from solver import NamedOptimizer, set_lr
 from utils.errors import RunFailed
@@ -46,8 +46,8 @@ class Stateful(Protocol):
 class Trainer:
     """Trains a task. A *step* is an optimizer step, everywhere; it consumes a *window* of `accumulate` batches.
 
-    The order of events, in which hooks run in the order of their list (numbers, validation, early stop, checkpoints,
-    signals: what is saved knows of all that was decided before):
+    The order of events, in which hooks run in the order of their list (numbers, validation, early stop, your own,
+    checkpoints, signals: what is saved knows of all that was decided before):
 
         before_train
         for each epoch:
@@ -107,18 +107,19 @@ class Trainer:
         self.steps_per_epoch = -(-len(loader) // accumulate)
         self.total_steps = min(max_steps or 2**62, max_epochs * self.steps_per_epoch)
         self.max_epochs = -(-self.total_steps // max(self.steps_per_epoch, 1))
-        self.epoch = self.step = self.step_in_epoch = 0
+        self.epoch = self.step = self.step_in_epoch = self.samples = 0
         self.stop_reason = ""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
         self.meter = MeanMeter(device)
         self.agreement = Agreement(device)
         self.data_seconds = 0.0
-        self.samples = 0
         self.measure_gradient = False
         self.gradient_norm: Tensor | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.guard = Guard(task, optimizer, device, late=not wait and can_be_late(optimizer, device, precision))
+        self.guard = Guard(
+            task, optimizer, device, late=not wait and can_be_late(optimizer, device), scaled=precision == "fp16"
+        )
         self._registered: dict[str, Stateful] = {}
         self.register("model", task.model)
         self.register("loss", task.loss)
@@ -148,6 +149,7 @@ class Trainer:
                     goes_on = self._epoch_with_hooks()
                 except GoBack as back:  # a hook wants to go on from an earlier state
                     self.optimizer.zero_grad(set_to_none=True)
+                    self.stop_reason = ""
                     self.load_state_dict(back.state)
                     self._call("after_rollback")
         finally:
@@ -164,6 +166,7 @@ class Trainer:
         if whole:
             self.epoch, self.step_in_epoch = self.epoch + 1, 0
         try:
+            self.read_losses()  # what is not finite ends here, before it is validated
             self._call("after_epoch")
         except Interrupted:  # a signal, in validation: all of an epoch's end happens once more when the run goes on
             self.epoch, self.step_in_epoch = position
@@ -200,7 +203,7 @@ class Trainer:
                     loss = total_loss(losses)
                 self._scaler.scale(self.guard.weigh(loss, count * share)).backward()
             seen.append({name: value.detach() for name, value in with_total(losses).items()})
-        if self._update():
+        if self._update([losses["loss"] for losses in seen]):
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
         self.samples += sum(counts)
@@ -255,8 +258,6 @@ class Trainer:
         for group, settings in zip(self.optimizer.param_groups, built, strict=True):
             group.update(settings)  # decays, momenta and factors are those of the config, which a resume may change
         self.epoch, self.step, self.step_in_epoch = (state["progress"][name] for name in ("epoch", "step", "step_in_epoch"))
-        if self.step:
-            note_rate(state["optimizer"]["param_groups"], self.schedule(self.step - 1))
 
     def read_losses(self) -> dict[str, float]:
         """Mean losses since the last log; waits for the device, whose steps that were not finite are noticed here.
@@ -266,19 +267,21 @@ class Trainer:
         """
         bad = self.guard.look()
         if bad is not None:
-            self._not_finite(bad)
+            self._not_finite(bad, spoilt=self.guard.scaled)
+        if self._scaler.is_enabled() and self._scaler.get_scale() < 1:  # 17 gradients in a row that were not finite
+            self._not_finite(self.guard.newest, spoilt=True)
         values = self.meter.read()
         if not all(math.isfinite(value) for name, value in values.items() if name.startswith("loss")):
             self._not_finite(self.guard.newest, spoilt=True)
         return values
 
-    def _update(self) -> bool:
+    def _update(self, losses: list[Tensor]) -> bool:
         """Clips, steps and averages; whether the weights moved."""
         self._scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        # The loss scaler of fp16 leaves out such steps itself, and tries a lower scale.
-        if self.precision != "fp16" and self.guard.finds(gradients):
+        if self.guard.finds(losses, gradients):
             self.guard.put_back()
+            self._scaler.update()
             self._not_finite(self.guard.newest)
             return False
         if self.clip_norm > 0:
@@ -293,12 +296,13 @@ class Trainer:
             self.ema.update()
         return True
 
-    def _not_finite(self, step: Step, spoilt: bool = False) -> None:
-        """Asks the hooks what to do about a step whose loss or gradient is not finite; `spoilt`: the weights moved by it.
+    def _not_finite(self, step: Step | None, spoilt: bool = False) -> None:
+        """Asks the hooks what to do about a step whose loss or gradient is not finite; `spoilt`: the weights moved since.
 
         Raises:
             NonFinite: none of them deals with it.
         """
+        step = step or Step(self.epoch, self.step, self.step_in_epoch)
         dealt = [hook.on_nonfinite(self, step, spoilt) for hook in self.hooks]
         if not any(dealt):
             at = "at or some steps before" if spoilt else "at"

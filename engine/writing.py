@@ -11,9 +11,8 @@ from typing import Any
 
 from engine.checkpoint import CheckpointWriter
 from engine.host_copy import HostCopy, tensor_bytes
-from engine.preflight.table import size
 from utils.errors import RunFailed
-from utils.files import free_bytes
+from utils.files import free_bytes, size
 
 LOG = logging.getLogger("fieldbook.checkpoint")
 
@@ -73,6 +72,11 @@ class Saver:
         self._thread.wait()
         failed, self._failed = self._failed, []
         return failed
+
+    def drop(self) -> None:
+        """What could not be written yet shall not be."""
+        self.settle()
+        self._unwritten.clear()
 
     def finish(self) -> None:
         """The end: tries once more to write what is not on disk.

@@ -22,7 +22,8 @@ WORDS = [
 ]  # fmt: skip
 # What may differ at the same step of a run and of its resumption: clocks, files, threads, and what is reset anyway.
 FREE = {
-    "LoggingHook._time", "LoggingHook._step", "ProgressHook._began", "CheckpointHook._saved_at", "Trainer.data_seconds",
+    "LoggingHook._time", "LoggingHook._step", "ProgressHook._began", "CheckpointHook._saved_at", "CheckpointHook.restored",
+    "Trainer.data_seconds",
     "Trainer.gradient_norm", "Guard._kept", "EvaluationHook.score", "EvaluationHook.fresh", "Trainer.hooks",
     "Trainer.listeners",
 }  # fmt: skip
@@ -95,3 +96,29 @@ def test_a_hook_that_forgets_its_state_is_found(train: Train, tmp_path: Path, mo
 
     HOOKS.register("forgetful")(lambda **_: Forgetful())
     assert "Forgetful.steps" in differences(train, tmp_path, monkeypatch, "HOOKS", "[forgetful]")
+
+
+def test_a_checkpoint_has_the_newest_state_of_a_hook_of_ones_own(train: Train, tmp_path: Path) -> None:
+    from engine.hooks import HOOKS
+
+    class Counting(Hook):
+        state_name = "counting"
+
+        def __init__(self) -> None:
+            self.epochs = 0
+
+        def after_epoch(self, trainer: Trainer) -> None:
+            self.epochs += 1
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.epochs = state["epochs"]
+
+    HOOKS.register("counting")(lambda **_: Counting())
+    assert train(*TINY, "HOOKS", "[counting]")[0] == 0
+    weights = newest(tmp_path / "exp") / "weights"
+    for epoch in (1, 2, 3):
+        state = torch.load(weights / f"epoch_{epoch:04d}.pt", weights_only=True)
+        assert state["counting"] == {"epochs": epoch}

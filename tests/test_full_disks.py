@@ -40,7 +40,7 @@ def no_file_beyond(limit: int) -> Iterator[None]:
 def assert_intact(folder: Path, step: int) -> None:
     """The good files are there and nothing half written is."""
     loaded = load_newest(folder)
-    assert loaded is not None and loaded["progress"]["step"] == step
+    assert loaded is not None and loaded[1]["progress"]["step"] == step
     assert not list(folder.glob(".writing-*"))
 
 

@@ -151,7 +151,7 @@ def test_a_device_leaves_the_step_out_without_being_waited_for(kind: str) -> Non
         guard.begin(0, step, step, [torch.tensor([step])])
         loss = model(torch.full((4, 3), torch.nan if step == 3 else 1.0)).sum()
         guard.weigh(loss, 1.0).backward()
-        assert not guard.finds([p.grad for p in model.parameters() if p.grad is not None])
+        assert not guard.finds([loss], [p.grad for p in model.parameters() if p.grad is not None])
         optimizer.step()
         optimizer.zero_grad()
         seen.append([p.detach().clone() for p in model.parameters()])
@@ -195,3 +195,53 @@ def test_ranks_find_it_together_and_go_back_together(tmp_path: Path) -> None:
     assert again.returncode == 0 and "not finite again" in again.stdout
     done = command(*ranks, "tools/train_net.py", *words, "SOLVER.NONFINITE", "rollback", "SOLVER.ROLLBACK_FACTOR", "1e-8")
     assert done.returncode == 0 and "rollback 1 of 3" in done.stderr
+
+
+def test_a_loss_scaler_that_only_leaves_steps_out_ends_the_run(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.build
+
+    monkeypatch.setattr(engine.build, "check_precision", lambda cfg, device: None)  # fp16 on a CPU: slow, and the same to us
+    words = [*TINY, "LOSS.NAME", "rotten", "SOLVER.PRECISION", "fp16", "SOLVER.MAX_EPOCHS", "40"]
+    monkeypatch.setattr(Rotten, "forward", lambda self, outputs, batch: {"loss": (outputs * 0).sum().abs().sqrt()})
+    code, log, _ = train(*words)
+    assert code == 1 and "not finite at or some steps before" in log and "tools/replay.py" not in log
+    monkeypatch.undo()
+    monkeypatch.setattr(engine.build, "check_precision", lambda cfg, device: None)
+    code, log, _ = train(*rotten("SOLVER.PRECISION", "fp16", "SOLVER.NONFINITE", "skip", loss="endless"))
+    assert code == 0 and log.count("is left out") == 3, log
+
+
+def test_a_rollback_at_an_epochs_end_goes_on(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.trainer import Trainer
+
+    original = Trainer.read_losses
+    told: list[int] = []
+
+    def read_losses(self: Trainer) -> dict[str, float]:
+        values = original(self)
+        if self.step == 12 and self.step_in_epoch == 0 and not told:
+            told.append(1)
+            self._not_finite(self.guard.newest, spoilt=True)
+        return values
+
+    monkeypatch.setattr(Trainer, "read_losses", read_losses)
+    STRIKES["left"] = 0
+    code, log, _ = train(*rotten("SOLVER.NONFINITE", "rollback", "SOLVER.EARLY_STOP", "9"))
+    assert code == 0 and "back to step 6" in log and told, log
+    last = torch.load(newest(tmp_path / "exp") / "weights" / "last.pt", weights_only=True)
+    assert last["progress"]["step"] == 18 and last["nonfinite"]["rollbacks"] == 1
+
+
+def test_a_train_step_of_another_kind_is_stopped_by_its_losses(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.trainer import Trainer
+
+    def train_step(self: Trainer, window: Any) -> None:
+        self.meter.add({"loss": torch.tensor(torch.nan)}, 16)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    code, log, _ = train(*TINY)
+    assert code == 1 and "not finite" in log and "IndexError" not in log

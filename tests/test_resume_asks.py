@@ -122,3 +122,14 @@ def test_a_launcher_that_restarts_its_ranks_goes_on_with_their_run(tmp_path: Pat
     assert whole.returncode == 0, whole.stderr
     assert_equal(final(newest(tmp_path / "whole")), final(newest(tmp_path / "exp")))
     assert os.path.isfile(newest(tmp_path / "exp") / "test.json")
+
+
+def test_auto_needs_to_know_which_run(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        send_when(patch, "step", 8, signal.SIGTERM)
+        assert train(*TINY)[0] == 75
+    run = newest(tmp_path / "exp")
+    code, log, _ = train("--resume", "auto")
+    assert code == 2 and run.name in log and "--name" in log
+    code, log, _ = train(*TINY, "--why", "the same command again", "--resume", "auto")
+    assert code == 0 and f"resumed at epoch 1, step 8 from last.pt of {run.name}" in log and "WARNING" not in log

@@ -63,6 +63,16 @@ def test_neither_ctrl_c_nor_an_end_of_its_own_requeues(train: Train, calls: Path
     assert not calls.exists()
 
 
+def test_scancel_does_not_requeue(train: Train, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    squeue = calls.parent / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\necho COMPLETING\n")
+    squeue.chmod(0o755)
+    log = stop(train, monkeypatch)
+    assert not calls.exists() and "WARNING SLURM job 41 is not requeued" in log
+    stop(train, monkeypatch, event=signal.SIGUSR1)
+    assert calls.read_text() == "requeue 41\n"
+
+
 def test_there_is_a_limit(train: Train, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     log = stop(train, monkeypatch, "DISTRIBUTED.MAX_REQUEUES", "2")
@@ -136,3 +146,24 @@ def test_a_requeued_job_ends_as_one_that_was_never_stopped(calls: Path) -> None:
     assert [p.name for p in (calls.parent / "exp").iterdir() if not p.name.startswith(".")] == [run.name]
     assert_equal(final(newest(calls.parent / "whole")), final(run))
     assert read_json(run / "status.json")["sessions"][1]["code_digest"] == read_json(run / "run.json")["code_digest"]
+
+
+def test_a_resuming_command_started_again_goes_on_with_the_run_of_its_own_job(
+    train: Train, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(train, monkeypatch)
+    own = newest(calls.parent / "exp")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")  # another job's run of the same name, and newer
+    stop(train, monkeypatch)
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    started: list[list[str]] = []
+
+    def execute(program: str, words: list[str]) -> None:
+        started.append(words)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execute)
+    train(*TINY, "--resume", "auto")
+    train("--resume", own.name)
+    assert [words[1] for words in started] == [str(own / "scripts" / "tools" / "train_net.py")] * 2

@@ -88,3 +88,12 @@ def test_a_tree_that_is_too_large_is_refused_by_folder(tmp_path: Path) -> None:
 def test_passwords_in_the_command_are_blotted_out() -> None:
     words = ["x", "--data", "https://me:pw@host/x", "--token", "abc", "--api-key=abc"]
     assert without_secrets(words) == ["x", "--data", "https://***@host/x", "--token", "***", "--api-key=***"]
+
+
+def test_runs_are_no_code_wherever_they_lie(tmp_path: Path) -> None:
+    for name in ("tree/main.py", "tree/other/exp_1/run.json", "tree/other/exp_1/status.json", "tree/other/exp_1/scripts/a.py",
+                 "tree/other/.index/index.sqlite", "tree/other/mine.py", "tree/run.json"):  # fmt: skip
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    assert list(snapshot.take(tmp_path / "tree", None).files) == ["main.py", "other/mine.py", "run.json"]

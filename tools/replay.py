@@ -65,7 +65,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, dict[str, Any
         )
     changed = [(key, new) for key, (_, new) in read_record(path).changes.items()]  # when it was resumed
     own = [o for o in args.overrides if o.key != "OUTPUT_DIR"]
-    plain = [("MODEL.COMPILE", False)]  # so that each module can be looked at
+    plain = [("MODEL.COMPILE", False), ("SOLVER.NONFINITE", "skip")]  # to look at each module, and at the step at once
     return config.load_run(path / "config.yml", [*changed, *plain, *own]), path, record
 
 
@@ -87,8 +87,7 @@ def show(record: dict[str, Any], seen: Any, dataset: Any, *, again: bool, device
         "images": "; ".join(seen.images),
         "losses": losses,
         "forward": f"first not finite: what {seen.module} gives" if seen.module else "every module gave finite numbers",
-        "backward": f"gradients not finite: {', '.join(seen.gradients[:5]) or 'none'}" + (" ..." if seen.gradients[5:] else ""),
-        "anomaly": seen.anomaly,
+        "backward": backward(seen),
         "verdict": "not finite again" if again else "this time everything is finite",
     }
     for label, text in lines.items():
@@ -96,6 +95,14 @@ def show(record: dict[str, Any], seen: Any, dataset: Any, *, again: bool, device
             print(f"{label:<9} {text}")
     if record["device"] != device:
         print(f"          the run was on {record['device']}: dropout masks and roundings differ here")
+
+
+def backward(seen: Any) -> str:
+    """What became of the gradients, and how to learn more."""
+    if seen.anomaly:
+        return f"broken off: {seen.anomaly}"
+    names = ", ".join(seen.gradients[:5]) + (" ..." if seen.gradients[5:] else "")
+    return f"not finite: the gradients of {names}; --anomaly names the operation" if names else "every gradient is finite"
 
 
 if __name__ == "__main__":

@@ -86,6 +86,8 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     path = find_resumable(args, folder, given.NAME or "run")
     if path is None:
         return start(args, argv)
+    if job.began(path):  # this job was started again
+        args.code = "run"
     if args.code == "run" and path / "scripts" != _root.ROOT:
         script = str(path / "scripts" / "tools" / "train_net.py")
         os.execv(sys.executable, [sys.executable, script, *_with_run(argv, path)])

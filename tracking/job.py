@@ -18,9 +18,10 @@ def slurm_job() -> str:
 
 
 def launcher() -> str:
-    """What names this rank's torchrun; "" outside of it. Its run id, or where that is none, its process on this host."""
+    """What names this rank's torchrun, the same on all its hosts; "" outside of it. Its run id, or where that is none, the
+    place where its ranks meet."""
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    return f"{environment.host()}:{os.getppid()}" if run_id == "none" else run_id
+    return f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if run_id == "none" else run_id
 
 
 def facts() -> dict[str, str]:
@@ -40,20 +41,29 @@ def is_own(session: dict[str, Any]) -> bool:
     return any(own[key] and session.get(key) == own[key] for key, count in again.items() if count > 0)
 
 
-def find_own(folder: Path, name: str, command: list[str]) -> Path | None:
-    """The run that this command began before its job was started again: the newest unfinished one, or else the newest;
-    None if this is the first start, or the command never came so far as to make a run."""
+def began(path: Path) -> bool:
+    """Whether this job or launcher, since started again, had a part in a run."""
+    return any(map(is_own, read_record(path).status.get("sessions", [])))
+
+
+def find_own(folder: Path, name: str, command: list[str] | None = None) -> Path | None:
+    """The run of this name that this job had a part in before it was started again: the newest unfinished one, or else the
+    newest; None if this is the first start, or it never came so far as to make a run.
+
+    Args:
+        command: only runs that this command began.
+    """
     if not restarts() and not _count("TORCHELASTIC_RESTART_COUNT"):
         return None
     runs = load(folder, write=False)
-    command = environment.without_secrets(command)
+    command = environment.without_secrets(command) if command else None
     found = None
     for row in reversed([row for row in runs.rows if row["name"] == name]):
-        record = read_record(runs.path(row))
-        if record.run.get("command") == command and any(map(is_own, record.status.get("sessions", []))):
+        path = runs.path(row)
+        if began(path) and command in (None, read_record(path).run.get("command")):
             if row["status"] != "finished":
-                return record.path
-            found = found or record.path
+                return path
+            found = found or path
     return found
 
 

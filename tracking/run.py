@@ -112,7 +112,8 @@ class Run:
         self._run_lock.release(self.path)
 
     def cut(self, step: int) -> int:
-        """Moves rows beyond `step` to metrics.cut.jsonl, so that curves never step backwards; how many those were."""
+        """Moves rows beyond `step` to metrics.cut.jsonl, so that curves never step backwards; how many those were. What
+        status.json says of each metric is then of the rows that are left."""
         path = self.path / "metrics.jsonl"
         kept: list[str] = []
         cut: list[str] = []
@@ -121,12 +122,18 @@ class Run:
                 (kept if json.loads(line)["step"] <= step else cut).append(line)
             except (ValueError, KeyError, TypeError):
                 cut.append(line)
-        if cut:
+        if not cut:
+            return 0
+        try:
             with open(self.path / "metrics.cut.jsonl", "a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in cut)
             write_atomic(path, "".join(f"{line}\n" for line in kept))
-            os.close(self._metrics)
-            self._metrics = os.open(path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            self._warn_once("metrics.jsonl: later rows could not be cut", error)
+            return 0
+        os.close(self._metrics)
+        self._metrics = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._recount([json.loads(line) for line in kept])
         return len(cut)
 
     def write_test(self, result: dict[str, Any]) -> None:
@@ -141,6 +148,17 @@ class Run:
         entry = {"last": value if finite else None, "best": value if better else best}
         entry["best_step"] = step if better else (known["best_step"] if known else None)
         self._status["metrics"][name] = entry
+
+    def _recount(self, rows: list[dict[str, Any]]) -> None:
+        """Last and best of each metric in the status, from these rows alone."""
+        with self._lock:
+            names, lower = list(self._status["metrics"]), self._status.get("lower_is_better", [])
+            self._status["metrics"] = {}
+            for row in rows:
+                for name in [name for name in names if name in row]:
+                    value = math.nan if row[name] is None else row[name]
+                    self._note(name, value, row["step"], name in lower, final=name.startswith("test/"))
+            self._write()
 
     def _write(self) -> None:
         self._status["seconds"] = round(self._before + time.monotonic() - self._started, 3)

@@ -86,7 +86,8 @@ def list_code(root: Path, leave_out: Path | None = None) -> list[str]:
     else:
         names = _git_files(root) or _walk(root)
     inside = os.path.relpath(leave_out, root) if leave_out else ".."
-    return [n for n in names if inside.startswith("..") or not (n + "/").startswith(inside + "/")]
+    apart = [*_runs(names), *([] if inside.startswith("..") else [f"{inside}/"])]
+    return [n for n in names if not any(f"{n}/".startswith(folder) for folder in apart)]
 
 
 def take(root: Path, destination: Path | None, leave_out: Path | None = None) -> Snapshot:
@@ -198,6 +199,14 @@ def _check_size(sizes: dict[str, int]) -> None:
         f"the code to copy is {len(sizes)} files and {total / 1e6:.0f} MB (at most {MAX_FILES} and {MAX_TOTAL / 1e6:.0f} MB): "
         f"most of it lies in {heaviest!r}; add that folder to .gitignore"
     )
+
+
+def _runs(names: list[str]) -> list[str]:
+    """The folders of runs, and the index and trash beside them: records of other runs are no code, wherever they lie."""
+    known = set(names)
+    runs = {os.path.dirname(n) for n in names if n.endswith("/run.json") and f"{os.path.dirname(n)}/status.json" in known}
+    beside = {os.path.dirname(run) for run in runs}
+    return [f"{run}/" for run in runs] + [os.path.join(folder, ".") for folder in beside if folder]
 
 
 def _git_files(root: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from tracking.notes import check_tags, notes_text
 from tracking.record import SCHEMA, is_alive, read_record
 from tracking.run import Run, now
 from utils.errors import UserError
-from utils.files import fsync_directory, write_atomic
+from utils.files import fsync_directory, sweep, write_atomic
 from utils.names import check_run_name
 from utils.redact import redact
 
@@ -111,17 +112,17 @@ def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str
 
 
 def _claim(aside: Path, folder: Path, wanted: str) -> Path:
-    """Renames to `wanted`, or `wanted-2`, ...: mkdir is exclusive, and renaming onto an empty folder replaces it."""
+    """Renames to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds something fails, and a run's always does."""
     for number in range(1, 10_000):
         path = folder / (wanted if number == 1 else f"{wanted}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
         run_json = aside / "run.json"
-        content = json.loads(run_json.read_text())
-        _write_json(run_json, {**content, "id": path.name})
-        os.rename(aside, path)
+        _write_json(run_json, {**json.loads(run_json.read_text()), "id": path.name})
+        try:
+            os.rename(aside, path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                continue
+            raise
         fsync_directory(folder)
         return path
     raise UserError(f"{folder}: no free name like {wanted}")
@@ -218,7 +219,8 @@ def _reopen(path: Path, root: Path, changes: dict[str, Any]) -> tuple[dict[str, 
         raise UserError(
             f"{record.problems[0]}; the run cannot be resumed" + (": take its own code, --code run" if newer else "")
         )
-    _sweep(path)
+    for folder in (path, path / "weights", path / "crash"):
+        sweep(folder)  # what a killed process left half written
     difference, code = _keep_code(path, root)
     status = {**_first_status("", ""), **record.status, "status": "running", "reason": "", "ended": ""}
     status["sessions"] = [*record.status.get("sessions", []), _session(now(), changes, snapshot.code_digest(code))]
@@ -248,13 +250,6 @@ def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:
         write_atomic(path / f"scripts.{number}.sha256", snapshot.checksum_lines(copy, f"scripts.{number}"))
     shown = ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in differs.items())
     return f"the code differs from the run's copy: {shown}; kept as scripts.{number}/", today.files
-
-
-def _sweep(path: Path) -> None:
-    """Removes what a killed writer left half-written."""
-    for folder in (path, path / "weights"):
-        for leftover in folder.glob(".writing-*"):
-            leftover.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -72,3 +72,11 @@ def free_bytes(folder: Path) -> int:
     """Bytes that may still be written where `folder` lies or will lie."""
     place = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     return shutil.disk_usage(place).free
+
+
+def size(count: float) -> str:
+    """Bytes as kB, MB or GB (powers of ten)."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}" if count < 1000 * scale else f"{count / scale:,.0f} {unit}"
+    return f"{count / 1e3:.3g} kB"

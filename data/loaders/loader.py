@@ -54,7 +54,8 @@ class Fetcher:
         except BadSample as error:
             if not self.skip_bad:
                 raise RunFailed(
-                    f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set DATALOADER.BAD_SAMPLES skip"
+                    f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set DATALOADER.BAD_SAMPLES skip "
+                    "(and DATALOADER.MAX_BAD to the share that may be bad)"
                 ) from error
             return index, f"{error} (sample {index})"
 

@@ -123,6 +123,6 @@ class ProcessLoader(Loader):
                     "hang, or a transform? Raise DATALOADER.TIMEOUT if it is only slow"
                 ) from error
             raise RunFailed(
-                f"a data worker died: {text[:200]} In hand: {reading}. Most often memory ran out (see dmesg) or /dev/shm is "
-                "full (df -h /dev/shm): lower DATALOADER.NUM_WORKERS (0: no workers) or SOLVER.IMS_PER_BATCH"
+                f"a data worker died: {text[:200].rstrip('.')}. In hand: {reading}. Most often memory ran out (see dmesg) or "
+                "/dev/shm is full (df -h /dev/shm): lower DATALOADER.NUM_WORKERS (0: no workers) or SOLVER.IMS_PER_BATCH"
             ) from error

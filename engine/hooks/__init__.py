@@ -1,7 +1,7 @@
 """What happens beside the loop, one file a hook.
 
 A hook of your own is a file in this folder that registers a factory `hook(**facts) -> Hook` and a line in HOOKS of the
-YAML; it stands after the built-in ones.
+YAML; it stands after validation and before the checkpoints, which so hold its newest state.
 """
 
 from engine.hooks.base import Hook

@@ -37,7 +37,7 @@ class Hook:
     def on_nonfinite(self, trainer: Trainer, step: Step, spoilt: bool) -> bool:
         """A step's loss or gradient is NaN or infinite; whether that is dealt with, else the run ends.
 
-        The weights are those before the step, which does not happen; but with `spoilt` they have moved by it.
+        The weights are those before the step, which does not happen; but with `spoilt` they have moved since.
         """
         return False
 

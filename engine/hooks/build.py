@@ -24,7 +24,7 @@ from solver import effective_lr
 
 
 def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list[Hook]:
-    """The hooks in their order: numbers, validation, plateau, early stop, checkpoints, signals, then the user's own."""
+    """The hooks in their order: numbers, validation, plateau, early stop, the user's own, checkpoints, signals."""
     device, solver = trainer.device, cfg.SOLVER
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     evaluation = None
@@ -55,9 +55,9 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
         hooks.append(make_plateau(cfg, trainer, evaluation))
     if solver.EARLY_STOP and evaluation is not None:
         hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
-    # After everything that changes state at an epoch's end, so that what is saved knows of it.
-    hooks += [make_nonfinite(cfg, trainer, run, checkpoints), checkpoints, SignalHook(checkpoints)]
-    return [*hooks, *(HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS)]
+    hooks += [HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS]
+    # After everything that changes state, so that what is saved knows of it.
+    return [*hooks, make_nonfinite(cfg, trainer, run, checkpoints), checkpoints, SignalHook(checkpoints)]
 
 
 def make_nonfinite(cfg: Config, trainer: Trainer, run: Any, checkpoints: CheckpointHook) -> NonFiniteHook:

@@ -13,13 +13,10 @@ from engine import distributed
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.hooks.base import Hook
 from engine.hooks.evaluation import EvaluationHook
-from engine.manifest import read_manifest
 from engine.writing import Save, Saver
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
-
-AGREE_EVERY = 10  # steps between two looks of several ranks at the clock
 
 
 class CheckpointHook(Hook):
@@ -58,24 +55,21 @@ class CheckpointHook(Hook):
         self.best_step = 0
         self.kept: dict[str, float] = {}
         self._saved_at = time.monotonic()
+        self.restored = ""  # the file that this run goes on from
 
     def overrides(self, event: str) -> bool:
         """Nothing is done after a step unless `seconds` is set."""
         return super().overrides(event) and (event != "after_step" or self.seconds > 0)
 
     def before_train(self, trainer: Trainer) -> None:
-        """A run that goes on from an epoch_NNNN.pt (a kill came before its last.pt) writes last.pt: its end may be there."""
-        folder = self.run.weights_dir
-        if trainer.step and distributed.on_main(lambda: read_manifest(folder).get("last.pt", {}).get("step") != trainer.step):
+        """A run that goes on from an epoch_NNNN.pt writes last.pt at once: its end may be there, or last.pt is damaged."""
+        trainer.agreement.ask("save", self._is_due)
+        if self.restored not in ("", "last.pt"):
             self.save_last(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
-        """last.pt, when it is time by the clock of rank 0. Saving is a matter of all ranks: several of them agree on it
-        every AGREE_EVERY steps, so that a step costs no message. A save that is still being written is not waited for."""
-        if distributed.world_size() > 1 and trainer.step % AGREE_EVERY:
-            return
-        due = self.saver is not None and not self.saver.busy and time.monotonic() - self._saved_at >= self.seconds
-        if distributed.any_rank(due):
+        """last.pt, when it is time by the clock of rank 0. A save that is still being written is not waited for."""
+        if trainer.agreement.says("save"):
             self.save_last(trainer)
 
     def after_epoch(self, trainer: Trainer) -> None:
@@ -107,8 +101,13 @@ class CheckpointHook(Hook):
 
     def wait(self) -> None:
         """Returns when nothing is being written any more; what could not be written was warned of."""
+        for name in self.saver.settle() if self.saver is not None else []:
+            self.kept.pop(name, None)
+
+    def after_rollback(self, trainer: Trainer) -> None:
+        """What was to be written of the steps gone back from is not any more."""
         if self.saver is not None:
-            self.saver.settle()
+            self.saver.drop()
 
     def newest_good(self) -> dict[str, Any] | None:
         """The newest good state on disk, the same on all ranks, all of which must call this; None where there is none yet.
@@ -116,8 +115,10 @@ class CheckpointHook(Hook):
         Raises:
             NoUsableCheckpoint: some were written, but none is good.
         """
-        self.wait()
-        return load_newest(self.run.weights_dir)
+        distributed.on_main(self.wait)
+        found = load_newest(self.run.weights_dir)
+        self.restored = found[0] if found else ""
+        return found[1] if found else None
 
     def state_dict(self) -> dict[str, Any]:
         """The best score and which files are kept."""
@@ -129,9 +130,7 @@ class CheckpointHook(Hook):
 
     def _save(self, trainer: Trainer, *, best: bool = False, epoch: str = "", score: float | None = None) -> None:
         trainer.read_losses()  # a loss that became NaN on the device ends the run before it is saved
-        failed = self.saver.settle() if self.saver is not None else []
-        for name in failed:
-            self.kept.pop(name, None)
+        distributed.on_main(self.wait)
         if epoch:
             self._forget_worse(epoch, score)
         state = trainer.state_dict()  # of all ranks, so on every rank
@@ -148,6 +147,12 @@ class CheckpointHook(Hook):
             keep=set(self.kept) if epoch and self.top_k else None,
             then=lambda: self.run.update(progress=progress),
         )
+
+    def _is_due(self) -> bool:
+        """Asked of every rank in each step; rank 0 has the clock."""
+        if self.saver is None or not self.seconds or self.saver.busy:
+            return False
+        return time.monotonic() - self._saved_at >= self.seconds
 
     def _forget_worse(self, name: str, score: float | None) -> None:
         """Of the older files the `top_k` best are kept; the one about to be written is always."""

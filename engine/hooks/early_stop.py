@@ -22,6 +22,10 @@ class EarlyStopHook(Hook):
         self.best: float | None = None
         self.waited = 0
 
+    def before_train(self, trainer: Trainer) -> None:
+        """A run that was stopped here, and killed in its last test, has nothing left to train."""
+        self._stop_if_waited(trainer)
+
     def after_epoch(self, trainer: Trainer) -> None:
         """Counts, and stops the trainer."""
         score = self.evaluation.score
@@ -31,8 +35,7 @@ class EarlyStopHook(Hook):
             self.best, self.waited = score, 0
         else:
             self.waited += 1
-        if self.waited >= self.patience:
-            trainer.stop_reason = f"no better score in {self.waited} validations (SOLVER.EARLY_STOP)"
+        self._stop_if_waited(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Best score and patience."""
@@ -41,3 +44,7 @@ class EarlyStopHook(Hook):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict()`."""
         self.best, self.waited = state["best"], state["waited"]
+
+    def _stop_if_waited(self, trainer: Trainer) -> None:
+        if self.waited >= self.patience:
+            trainer.stop_reason = f"no better score in {self.waited} validations (SOLVER.EARLY_STOP)"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine import distributed
 from engine.crash import record_crash
 from engine.hooks.base import Hook
 from engine.hooks.checkpoints import CheckpointHook
@@ -60,17 +61,20 @@ class NonFiniteHook(Hook):
             NonFinite: the policy, or its limit, ends the run.
             GoBack: to the newest good checkpoint.
         """
-        record_crash(self.run, trainer, step, spoilt)
-        if self.policy == "skip" and not spoilt and self._skips(step):
+        skips = self.policy == "skip" and not spoilt and self._skips(step)
+        recorded = record_crash(self.run, trainer, step, whole=not spoilt and (not skips or self.skipped == 1))
+        if skips:
             return True
         if self.policy == "rollback" and self.rollbacks < self.limit:
-            self._go_back(trainer, step)
+            self._go_back(step)
         at, kept = ("at or some steps before", "checkpoints") if spoilt else ("at", "weights")
         limit = "" if self.policy == "stop" or spoilt else f", after {self.limit} times SOLVER.NONFINITE {self.policy}"
+        replay = f" python tools/replay.py {self.run.path} makes the step again;" if recorded else ""
+        other = ", or take SOLVER.NONFINITE skip or rollback" if self.policy == "stop" else ""
         raise NonFinite(
             f"the loss or a gradient is not finite {at} step {step.step} (epoch {step.epoch}, learning rate "
-            f"{trainer.schedule(step.step):g}{limit}); the {kept} before it are kept. tools/replay.py {self.run.id} makes "
-            "the step again; lower SOLVER.BASE_LR, set SOLVER.CLIP_NORM, or take SOLVER.NONFINITE skip or rollback"
+            f"{trainer.schedule(step.step):g}{limit}); the {kept} before it are kept.{replay} lower SOLVER.BASE_LR, set "
+            f"SOLVER.CLIP_NORM{other}"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,12 +96,12 @@ class NonFiniteHook(Hook):
         LOG.warning("step %d is left out: its loss or a gradient is not finite (%d so far)", step.step, self.skipped)
         return True
 
-    def _go_back(self, trainer: Trainer, step: Step) -> None:
+    def _go_back(self, step: Step) -> None:
         state = self.checkpoints.newest_good()
         if state is None:
             return
         state["nonfinite"] = {**state["nonfinite"], "rollbacks": self.rollbacks + 1}
-        self.run.cut(state["progress"]["step"])
+        distributed.on_main(lambda: self.run.cut(state["progress"]["step"]))
         LOG.warning(
             "step %d: the loss or a gradient is not finite; back to step %d, at %g times the rate (rollback %d of %d)",
             step.step, state["progress"]["step"], self.factor ** (self.rollbacks + 1), self.rollbacks + 1, self.limit,

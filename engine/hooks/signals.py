@@ -34,7 +34,7 @@ class SignalHook(Hook):
     def after_epoch(self, trainer: Trainer) -> None:
         """Stops after an epoch's end that no signal cut short: its checkpoint is written already."""
         number = agreed_signal()
-        if number:
+        if number and not trainer.stop_reason:
             trainer.stop_reason = str(interrupts.Interrupted(number))
 
     def after_interrupt(self, trainer: Trainer) -> None:

@@ -14,8 +14,9 @@ import torch
 
 from engine import distributed
 from engine.memory import peak_memory_mb
-from engine.preflight.table import Finding, duration, size
+from engine.preflight.table import Finding, duration
 from engine.trainer import Trainer
+from utils.files import size
 
 
 @dataclass

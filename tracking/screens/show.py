@@ -19,6 +19,7 @@ from utils.errors import UserError
 
 _PLACES = (
     "weights",
+    "crash",
     "figures",
     "runs",
     "scripts",
