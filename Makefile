@@ -32,5 +32,5 @@ clean:  ## remove .venv and caches; runs and data stay
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --upgrade uv
-	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev --extra completion --extra timm
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev --extra completion --extra timm --extra jpeg
 	@touch $(STAMP)

@@ -58,8 +58,8 @@ _C.DATASETS.SPLIT_SEED = 0  # >= 0; of held-out parts, whatever SEED is
 _C.DATASETS.LIMIT = 0  # >= 0 samples of each split at most; 0: all
 
 _C.DATALOADER = Config()
-_C.DATALOADER.LOADER = "auto"  # auto, memory (the whole set in RAM), processes (torch DataLoader)
-_C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes
+_C.DATALOADER.LOADER = "auto"  # auto, memory (the whole set in RAM), threads (image files), processes (torch DataLoader)
+_C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes; for threads: 0 is one a core
 _C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced (classes equally often); a name in data/samplers.py
 _C.DATALOADER.REPEATS = 1  # >= 1 times that a sample stands in a step, each time augmented anew; an epoch keeps its length
 _C.DATALOADER.DROP_LAST = False  # leave out the short last batch of an epoch
@@ -136,7 +136,7 @@ _C.HOOKS = ()  # further hooks by name, in order; see engine/hooks
 FREE_MAPPINGS = {"SOLVER.OPTIMIZER_ARGS"}  # keys whose inner names are not ours to check
 
 CHOICES = {
-    "DATALOADER.LOADER": ("auto", "memory", "processes"),
+    "DATALOADER.LOADER": ("auto", "memory", "threads", "processes"),
     "DATALOADER.BAD_SAMPLES": ("error", "skip"),
     "MODEL.MATMUL_PRECISION": ("", "highest", "high", "medium"),
     "SOLVER.LR_SCALING": ("", "linear", "sqrt"),

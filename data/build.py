@@ -12,12 +12,14 @@ import numpy
 import torch
 
 from config import Config
+from data import jpeg
 from data.dataset import Dataset, Joined, Part
 from data.datasets import DATASETS
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
 from data.loaders.plan import EvaluationPlan, Plan, TrainingPlan
 from data.loaders.processes import ProcessLoader
+from data.loaders.threads import ThreadLoader, default_threads
 from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
@@ -270,22 +272,27 @@ def _shape_of_first(fetcher: Fetcher) -> tuple[int, int]:
 
 
 def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
-    wanted, workers = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS
-    in_memory = fetcher.dataset.arrays() is not None
+    wanted, workers, dataset = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS, fetcher.dataset
+    in_memory, limits = dataset.arrays() is not None, {"max_bad": cfg.DATALOADER.MAX_BAD}
     if wanted == "memory" and not in_memory:
-        raise UserError(f"DATALOADER.LOADER memory: {fetcher.dataset.name} does not lie in memory; take auto or processes")
-    if in_memory and wanted != "processes":
+        raise UserError(f"DATALOADER.LOADER memory: {dataset.name} does not lie in memory; take auto or processes")
+    if wanted == "memory" or (wanted == "auto" and in_memory):
         why = "asked for" if wanted == "memory" else "the data set lies in memory"
-        return MemoryLoader(plan, fetcher, why, max_bad=cfg.DATALOADER.MAX_BAD)
+        return MemoryLoader(plan, fetcher, why, **limits)
+    limits["timeout"] = cfg.DATALOADER.TIMEOUT
+    global_draws = [type(one).__name__ for one in fetcher.transforms if not getattr(one, "in_threads", True)]
+    if wanted == "threads" and global_draws:
+        raise UserError(
+            f"DATALOADER.LOADER threads: {', '.join(global_draws)} draws from torch's global generator, which threads share; "
+            "take processes"
+        )
+    fit = dataset.in_threads and jpeg.available() and all(getattr(one, "in_threads", False) for one in fetcher.transforms)
+    if wanted == "threads" or (wanted == "auto" and not workers and fit):
+        threads = workers or default_threads()
+        why = "asked for" if wanted == "threads" else "the data set reads image files"
+        return ThreadLoader(plan, fetcher, f"{threads} threads, {why}", threads=threads, **limits)
     why = "asked for" if wanted == "processes" else "the data set reads files"
-    return ProcessLoader(
-        plan,
-        fetcher,
-        f"{workers} workers, {why}",
-        workers=workers,
-        timeout=cfg.DATALOADER.TIMEOUT,
-        max_bad=cfg.DATALOADER.MAX_BAD,
-    )
+    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, **limits)
 
 
 def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy
 import torch
 from torch import Tensor
 
+from data.images import Region
+
 Sample = dict[str, Any]
+
+
+@runtime_checkable
+class Crop(Protocol):
+    """A transform that takes a region of an image and resizes it, and can say which before the image is read."""
+
+    def __call__(self, sample: Sample, rng: numpy.random.Generator) -> Sample: ...
+    def region(self, height: int, width: int, rng: numpy.random.Generator) -> Region: ...
+    def fit(self, image: Tensor) -> Tensor: ...
 
 
 class Dataset:
@@ -24,9 +36,11 @@ class Dataset:
             `build_splits` refuses it or leaves it out.
         channels: of an image (for tables: the number of columns).
         mean, std: of the pixels, fractions of full scale, one a channel; () leaves images at 0 to 1.
+        in_threads: whether `dataset[i]` may be asked for by several threads at a time, so that LOADER auto takes threads.
     """
 
     name = ""
+    in_threads = False
     classes: Sequence[str] = ()
     targets: Sequence[Any] = ()
     channels = 3
@@ -45,6 +59,10 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
+
+    def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
+        """Sample `index` after its first transform, `crop`. A data set of files reads only what that needs."""
+        return crop(self[index], rng)
 
     def arrays(self) -> tuple[Tensor, Tensor] | None:
         """All images (N x C x H x W uint8) and targets (N) at once, where they lie in memory anyway."""
@@ -105,11 +123,15 @@ class Part(Dataset):
     def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
         self.whole, self.indices = whole, list(indices)
         self.name, self.classes, self.channels = whole.name, whole.classes, whole.channels
-        self.mean, self.std = whole.mean, whole.std
+        self.mean, self.std, self.in_threads = whole.mean, whole.std, whole.in_threads
         self.targets = [whole.targets[i] for i in self.indices]
 
     def __getitem__(self, index: int) -> Sample:
         return {**self.whole[self.indices[index]], "index": index}
+
+    def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
+        """The whole's."""
+        return {**self.whole.cropped(self.indices[index], crop, rng), "index": index}
 
     def arrays(self) -> tuple[Tensor, Tensor] | None:
         """The rows of the whole's arrays, copied once."""
@@ -136,12 +158,18 @@ class Joined(Dataset):
         first = self.parts[0]
         self.name = "+".join(part.name for part in self.parts)
         self.classes, self.channels, self.mean, self.std = first.classes, first.channels, first.mean, first.std
+        self.in_threads = all(part.in_threads for part in self.parts)
         self.targets = [target for part in self.parts for target in part.targets]
         self._homes = [(part, i) for part in self.parts for i in range(len(part))]
 
     def __getitem__(self, index: int) -> Sample:
         part, inner = self._homes[index]
         return {**part[inner], "index": index}
+
+    def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
+        """The part's."""
+        part, inner = self._homes[index]
+        return {**part.cropped(inner, crop, rng), "index": index}
 
     def path(self, index: int) -> str:
         """The part's."""

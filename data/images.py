@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
+
+from data import jpeg
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
@@ -16,29 +24,86 @@ class BadSample(Exception):
     """A sample that cannot be read; the message names its path and what is wrong with it."""
 
 
-def read_image(path: str | Path, channels: int) -> Tensor:
-    """The image as channels x H x W uint8; channels is 1 (grey) or 3 (RGB).
+class Region(NamedTuple):
+    """The part of an image that is wanted (pixels of the whole), and the size (height, width) it will be resized to."""
 
-    Palettes are resolved, alpha is laid over white, 16-bit greys are scaled to 8 bits.
+    top: int
+    left: int
+    height: int
+    width: int
+    size: tuple[int, int]
+
+
+Choose = Callable[[int, int], Region]  # from the height and width of the whole image
+
+
+def read_image(path: str | Path, channels: int, choose: Choose | None = None) -> Tensor:
+    """The image, or the region of it that `choose` says, as channels x H x W uint8; channels is 1 (grey) or 3 (RGB).
+
+    Palettes are resolved, alpha is laid over white, 16-bit greys are scaled to 8 bits. A region of a JPEG that is at least
+    twice, four or eight times as large as the size wanted is decoded at 1/2, 1/4 or 1/8 of its size, its borders rounded to
+    such pixels: that is far faster, and differs by little from resizing the whole. The pixels are the same with whichever
+    decoder is installed.
 
     Raises:
         BadSample: the file is missing, empty, broken, cut short or no image, or its pixels have no 8-bit meaning
             (floating-point numbers, whole numbers beyond 16 bits).
     """
+    data = b""
+    choose = functools.cache(choose) if choose is not None else _whole  # it may draw: it is asked once
     try:
-        with Image.open(path) as image:
-            image.load()
-            flat = _eight_bit(image)
-            pixels = numpy.array(flat.convert("L" if channels == 1 else "RGB"))
+        data = Path(path).read_bytes()
+        pixels = _jpeg_pixels(data, channels, choose)
+        if pixels is None:
+            pixels = _pixels(data, channels, choose)
     except FileNotFoundError as error:
         raise BadSample(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
-        size = Path(path).stat().st_size
-        raise BadSample(f"{path}: {'an empty file' if size == 0 else 'no image that Pillow can read'}") from error
+        raise BadSample(f"{path}: {'no image that Pillow can read' if data else 'an empty file'}") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise BadSample(f"{path}: broken image ({' '.join(str(error).split())})") from error
     tensor = torch.from_numpy(pixels)
-    return tensor[None] if channels == 1 else tensor.permute(2, 0, 1).contiguous()
+    return tensor[None] if channels == 1 else tensor.permute(2, 0, 1)
+
+
+def _whole(height: int, width: int) -> Region:
+    return Region(0, 0, height, width, (height, width))
+
+
+def _jpeg_pixels(data: bytes, channels: int, choose: Choose) -> numpy.ndarray | None:
+    """The region's H x W (x 3) pixels by the fast decoder; None where it is not installed or not sure of this file."""
+    size = jpeg.size(data, channels)
+    if size is None or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow warns of it or refuses it
+        return None
+    region = choose(*size)
+    scale = _scale(region)
+    pixels = jpeg.decode(data, channels, size, scale, region.top + region.height)
+    return None if pixels is None else _cut(pixels, region, scale)
+
+
+def _pixels(data: bytes, channels: int, choose: Choose) -> numpy.ndarray:
+    """The same by Pillow, which reads any format."""
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        region = choose(height, width)
+        scale = _scale(region) if isinstance(image, JpegImageFile) else 1
+        if scale > 1:
+            image.draft(None, (width // scale, height // scale))
+        image.load()
+        flat = _eight_bit(image).convert("L" if channels == 1 else "RGB")
+        return _cut(numpy.array(flat), region, scale)
+
+
+def _scale(region: Region) -> int:
+    """By how much a JPEG may be scaled down before its region would be smaller than what is wanted: 1, 2, 4 or 8."""
+    room = min(region.height // region.size[0], region.width // region.size[1])
+    return next(scale for scale in (8, 4, 2, 1) if scale <= max(room, 1))
+
+
+def _cut(pixels: numpy.ndarray, region: Region, scale: int) -> numpy.ndarray:
+    """The region of an image that was scaled down, copied out of it."""
+    top, left = region.top // scale, region.left // scale
+    return pixels[top : top + region.height // scale, left : left + region.width // scale].copy()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

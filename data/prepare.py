@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from data.buffers import Buffers
 from data.mixing import Mixing
+
+LARGE = 2**15  # values of an image from which on a batch is normalised image by image
 
 
 class Prepare:
@@ -34,6 +39,7 @@ class Prepare:
     ) -> None:
         self.mean, self.std, self.size, self.device = tuple(mean), tuple(std), tuple(size), device
         self.mixing, self.repeat = mixing, repeat
+        self._buffers = Buffers(numpy.float32, most=2)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         shape = (1, -1, 1, 1)
         # (x / 255 - mean) / std in one multiplication and one addition
@@ -47,14 +53,24 @@ class Prepare:
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:
-            image = image.to(torch.float32)
-            if self.repeat > 1:
-                image = image.repeat(1, self.repeat, 1, 1)
-            image = image.mul_(self._scale).add_(self._shift)
+            image = self._normalised(image)
         if self.mixing is not None and position is not None:
             image, moved["target"] = self.mixing(image, moved["target"], position)
         moved["image"] = image.contiguous(memory_format=self._format) if is_picture else image
         return moved
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        """B x C x H x W uint8 -> float32. On the CPU in memory that is used again: asking for it anew costs more than the
+        arithmetic. Large images come one after another, so that each stays in the cache."""
+        if self.device.type != "cpu":
+            floats = image.to(torch.float32).repeat(1, self.repeat, 1, 1) if self.repeat > 1 else image.to(torch.float32)
+            return floats.mul_(self._scale).add_(self._shift)
+        shape = (len(image), image.shape[1] * self.repeat, *image.shape[2:])
+        floats = self._buffers.take(shape)
+        pieces = 1 if math.prod(shape[1:]) >= LARGE else max(len(image), 1)
+        for out, pixels in zip(floats.split(pieces), image.split(pieces), strict=True):
+            out.copy_(pixels).mul_(self._scale).add_(self._shift)
+        return floats
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a checkpoint: what has to be done to an image before the model sees it."""

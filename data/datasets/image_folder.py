@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
-from data.dataset import Dataset, Sample
+from data.dataset import Crop, Dataset, Sample
 from data.datasets import DATASETS
 from data.images import SUFFIXES, read_image
 from utils.errors import UserError
@@ -24,6 +25,8 @@ class ImageFiles(Dataset):
         targets: index into `classes`, one a sample; or a tuple of them, for any number of classes a sample.
     """
 
+    in_threads = True
+
     def __init__(
         self, name: str, files: list[str], targets: Sequence[Any], classes: list[str], channels: int = 3
     ) -> None:
@@ -31,12 +34,22 @@ class ImageFiles(Dataset):
         self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
 
     def __getitem__(self, index: int) -> Sample:
+        return {"image": read_image(self.files[index], self.channels), "target": self._target(index), "index": index}
+
+    def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
+        """Decodes no more of a file than the region needs."""
+        if type(self).__getitem__ is not ImageFiles.__getitem__:  # a subclass adds what has to be cropped as well
+            return super().cropped(index, crop, rng)
+        image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng))
+        return {"image": crop.fit(image), "target": self._target(index), "index": index}
+
+    def _target(self, index: int) -> Any:
         target = self.targets[index]
         if isinstance(target, tuple):
             ones = torch.zeros(len(self.classes))
             ones[list(target)] = 1
             target = ones
-        return {"image": read_image(self.files[index], self.channels), "target": target, "index": index}
+        return target
 
     def path(self, index: int) -> str:
         """The file."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from data.buffers import Buffers
 from data.collate_batch import collate_batch
-from data.dataset import Dataset, Sample
+from data.dataset import Crop, Dataset, Sample
 from data.images import BadSample
 from data.loaders.bad_samples import BadSamples, Complaint
 from data.loaders.plan import Plan, Rows
@@ -24,6 +25,8 @@ class Fetcher:
 
     def __init__(self, dataset: Dataset, transforms: Sequence[Transform], seed: int, skip_bad: bool) -> None:
         self.dataset, self.transforms, self.seed, self.skip_bad = dataset, list(transforms), seed, skip_bad
+        first = self.transforms[0] if self.transforms else None
+        self._crop = first if isinstance(first, Crop) else None
 
     def fetch(self, epoch: int, rows: Rows, note: Callable[[int], None] | None = None) -> tuple[Batch | None, list[Complaint]]:
         """The batch (None where no sample is left) and what is wrong with each sample left out.
@@ -33,28 +36,47 @@ class Fetcher:
         Raises:
             RunFailed: a sample is bad and that is an error.
         """
-        samples: list[Sample] = []
-        complaints: list[Complaint] = []
+        results = []
         for index, position in zip(rows[0].tolist(), rows[1].tolist(), strict=True):
             if note is not None:
                 note(index)
-            try:
-                samples.append(self._sample(index, epoch, position))
-            except BadSample as error:
-                if not self.skip_bad:
-                    raise RunFailed(
-                        f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set "
-                        "DATALOADER.BAD_SAMPLES skip (and DATALOADER.MAX_BAD to the share that may be bad)"
-                    ) from error
-                complaints.append((index, f"{error} (sample {index})"))
-        return (collate_batch(samples) if samples else None), complaints
+            results.append(self.read(epoch, index, position))
+        return self.gather(results)
+
+    def read(self, epoch: int, index: int, position: int) -> Sample | Complaint:
+        """The sample, transformed, or what is wrong with it.
+
+        Raises:
+            RunFailed: it is bad and that is an error.
+        """
+        try:
+            return self._sample(index, epoch, position)
+        except BadSample as error:
+            if not self.skip_bad:
+                raise RunFailed(
+                    f"{error} (sample {index} of {self.dataset.name}); mend or remove it, or set DATALOADER.BAD_SAMPLES skip "
+                    "(and DATALOADER.MAX_BAD to the share that may be bad)"
+                ) from error
+            return index, f"{error} (sample {index})"
+
+    def gather(
+        self, results: Sequence[Sample | Complaint], buffers: Buffers | None = None
+    ) -> tuple[Batch | None, list[Complaint]]:
+        """A batch of what `read` gave."""
+        samples = [result for result in results if isinstance(result, dict)]
+        complaints = [result for result in results if isinstance(result, tuple)]
+        return (collate_batch(samples, buffers) if samples else None), complaints
 
     def _sample(self, index: int, epoch: int, position: int) -> Sample:
-        sample = self.dataset[index]
-        if self.transforms:
-            rng = generator(self.seed, SAMPLE, epoch, position)
-            for transform in self.transforms:
-                sample = transform(sample, rng)
+        if not self.transforms:
+            return self.dataset[index]
+        rng = generator(self.seed, SAMPLE, epoch, position)
+        if self._crop is None:
+            sample = self.transforms[0](self.dataset[index], rng)
+        else:
+            sample = self.dataset.cropped(index, self._crop, rng)
+        for transform in self.transforms[1:]:
+            sample = transform(sample, rng)
         return sample
 
 

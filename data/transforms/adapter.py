@@ -18,6 +18,8 @@ class TorchvisionTransform:
         UserError: torchvision has no transform of that name, or it does not take these arguments.
     """
 
+    in_threads = False
+
     def __init__(self, name: str, **arguments: Any) -> None:
         from torchvision import tv_tensors  # slow to import
         from torchvision.transforms import v2

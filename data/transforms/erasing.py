@@ -26,6 +26,8 @@ class RandomErasing:
         mean: fill value per channel, fraction of full scale; () fills with half of it.
     """
 
+    in_threads = True
+
     def __init__(
         self, prob: float = 0.5, area: Sequence[float] = (0.02, 0.4), ratio: float = 0.3, mean: Sequence[float] = ()
     ) -> None:
@@ -61,6 +63,8 @@ class Cutout:
     Raises:
         UserError: the square has no pixel, or covers the whole image.
     """
+
+    in_threads = True
 
     def __init__(self, length: int = 16, mean: Sequence[float] = ()) -> None:
         whole_number("Cutout", "length", length, 1)

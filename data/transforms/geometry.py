@@ -10,6 +10,7 @@ import numpy
 from torch import Tensor
 from torch.nn import functional
 
+from data.images import Region
 from data.transforms import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -27,19 +28,23 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _resize(tensor: Tensor, size: tuple[int, int], is_mask: bool) -> Tensor:
-    from torchvision.transforms.v2 import functional as F  # slow to import
-
     if tensor.shape[-2:] == size:
         return tensor
-    mode = F.InterpolationMode.NEAREST if is_mask else F.InterpolationMode.BILINEAR
     flat = tensor[None] if tensor.ndim == 2 else tensor
-    resized = F.resize(flat, list(size), interpolation=mode, antialias=not is_mask)
+    if is_mask:
+        from torchvision.transforms.v2 import functional as F  # slow to import
+
+        resized = F.resize(flat, list(size), interpolation=F.InterpolationMode.NEAREST)
+    else:  # what torchvision does, bit by bit, without what it does around it
+        resized = functional.interpolate(flat[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     return resized[0] if tensor.ndim == 2 else resized
 
 
 @TRANSFORMS.register("RandomHorizontalFlip")
 class RandomHorizontalFlip:
     """Mirrors left and right with probability `prob`."""
+
+    in_threads = True
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
@@ -56,6 +61,8 @@ class PadCrop:
         padding: pixels on each side.
     """
 
+    in_threads = True
+
     def __init__(self, padding: int = 4) -> None:
         self.padding = padding
 
@@ -70,16 +77,28 @@ class PadCrop:
 class Resize:
     """To `size`: [height, width] or one number for both (pixels); bilinear with antialias, masks by nearest."""
 
+    in_threads = True
+
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = _size(size)
 
     def __call__(self, sample: Sample, rng: numpy.random.Generator) -> Sample:
         return _both(sample, lambda t, is_mask: _resize(t, self.size, is_mask))
 
+    def region(self, height: int, width: int, rng: numpy.random.Generator) -> Region:
+        """The whole image."""
+        return Region(0, 0, height, width, self.size)
+
+    def fit(self, image: Tensor) -> Tensor:
+        """The region of an image (C x H x W), resized."""
+        return _resize(image, self.size, is_mask=False)
+
 
 @TRANSFORMS.register("CenterCrop")
 class CenterCrop:
     """The middle `size` pixels; smaller images are padded with zeros first."""
+
+    in_threads = True
 
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = _size(size)
@@ -103,6 +122,8 @@ class RandomResizedCrop:
         ratio: least and greatest width over height.
     """
 
+    in_threads = True
+
     def __init__(
         self, size: int | Sequence[int], scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)
     ) -> None:
@@ -111,15 +132,20 @@ class RandomResizedCrop:
 
     def __call__(self, sample: Sample, rng: numpy.random.Generator) -> Sample:
         height, width = sample["image"].shape[-2:]
-        top, left, tall, wide = self._window(height, width, rng)
+        top, left, tall, wide, _ = self.region(height, width, rng)
         return _both(sample, lambda t, m: _resize(t[..., top : top + tall, left : left + wide], self.size, m))
 
-    def _window(self, height: int, width: int, rng: numpy.random.Generator) -> tuple[int, int, int, int]:
+    def region(self, height: int, width: int, rng: numpy.random.Generator) -> Region:
+        """The window of an image of that many pixels."""
         for _ in range(10):
             area = height * width * rng.uniform(*self.scale)
             aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
             wide, tall = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < wide <= width and 0 < tall <= height:
-                return int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1)), tall, wide
+                return Region(int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1)), tall, wide, self.size)
         side = min(height, width)
-        return (height - side) // 2, (width - side) // 2, side, side
+        return Region((height - side) // 2, (width - side) // 2, side, side, self.size)
+
+    def fit(self, image: Tensor) -> Tensor:
+        """The region of an image (C x H x W), resized."""
+        return _resize(image, self.size, is_mask=False)

@@ -46,6 +46,8 @@ class ColorJitter:
         UserError: an argument out of range.
     """
 
+    in_threads = False
+
     def __init__(self, brightness: Span = 0.4, contrast: Span = 0.4, saturation: Span = 0.4, hue: Span = 0.0) -> None:
         self._transform = TorchvisionTransform(
             "ColorJitter", brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
@@ -67,6 +69,8 @@ class RandAugment:
     Raises:
         UserError: an argument out of range.
     """
+
+    in_threads = False
 
     def __init__(self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = 31) -> None:
         whole_number("RandAugment", "num_magnitude_bins", num_magnitude_bins, 2)
@@ -91,6 +95,8 @@ class TrivialAugment:
     Raises:
         UserError: an argument out of range.
     """
+
+    in_threads = False
 
     def __init__(self, num_magnitude_bins: int = 31) -> None:
         whole_number("TrivialAugment", "num_magnitude_bins", num_magnitude_bins, 2)

@@ -1,0 +1,113 @@
+"""JPEGs by simplejpeg (the extra `jpeg`), where it is installed: libjpeg-turbo without Pillow's detour.
+
+It gives the pixels that Pillow gives, to the last bit: what it might see otherwise (CMYK, broken files, ...) is left to
+Pillow, so that what is a bad sample does not depend on the decoder. Rows below those wanted are not decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
+
+import numpy
+
+SCRATCH = 16_000_000  # bytes of pixels up to which a thread decodes into the same memory each time: fresh memory is slow
+END, FRAME, TABLES, SCAN = b"\xff\xd9", 0xC0, 0xC4, 0xDA  # markers of the format
+_threads = threading.local()
+
+
+def available() -> bool:
+    """Whether the fast decoder is installed."""
+    return find_spec("simplejpeg") is not None
+
+
+@cache
+def _decoder() -> ModuleType | None:
+    if not available():
+        return None
+    import simplejpeg
+
+    return simplejpeg
+
+
+def size(data: bytes, channels: int) -> tuple[int, int] | None:
+    """(height, width) of a JPEG that `decode` can take; None of anything else."""
+    decoder = _decoder()
+    if decoder is None or data[:2] != b"\xff\xd8":
+        return None
+    try:
+        height, width, colours, _ = decoder.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    # Pillow makes grey of RGB, not of the file's own luminance, which differs by a rounding
+    fits = colours == "Gray" or (colours == "YCbCr" and channels == 3)
+    return (height, width) if fits else None
+
+
+def decode(data: bytes, channels: int, size: tuple[int, int], scale: int, rows: int) -> numpy.ndarray | None:
+    """At least the upper `rows` (of the whole image) as H x W (grey) or H x W x 3 uint8, scaled down by 1, 2, 4 or 8.
+
+    The memory may be used again by the thread's next call. None of a file that is not whole.
+    """
+    decoder = _decoder()
+    assert decoder is not None, "size() said that this can be decoded"
+    short = shortened(data, rows)
+    height, width = (-(-side // scale) for side in (short[1] if short else size[0], size[1]))
+    try:
+        pixels: numpy.ndarray = decoder.decode_jpeg(
+            short[0] if short else data,
+            "RGB" if channels == 3 else "GRAY",
+            min_height=height,
+            min_width=width,
+            min_factor=scale,
+            buffer=_scratch(height * width * channels),
+            strict=not short,  # what follows the rows would be a complaint
+        )
+    except ValueError:
+        return None
+    if pixels.shape[:2] != (height, width):
+        return None
+    return pixels[..., 0] if channels == 1 else pixels
+
+
+def shortened(data: bytes, rows: int) -> tuple[bytearray, int] | None:
+    """The file with a smaller height in its header, and that height, so that a decoder stops there; None where that cannot be.
+
+    The upper `rows` of pixels stay what they are: a row of blocks more is kept, for the colours are smoothed over rows. Done
+    only for baseline files of one scan that have their end: others are decoded whole, which tells whether they are.
+    """
+    at, frame = 2, 0
+    if data[-2:] != END:
+        return None
+    while at + 20 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == SCAN:
+            break
+        if marker == FRAME:
+            frame = at
+        elif 0xC1 <= marker <= 0xCF and marker != TABLES or marker == 0xFF:
+            return None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    else:
+        return None
+    if not frame or data[at + 4] != data[frame + 9]:  # colours in the scan, colours in the file
+        return None
+    block = 8 * max(data[frame + 11 + 3 * colour] & 15 for colour in range(data[frame + 9]))
+    height = (-(-rows // block) + 1) * block
+    if height >= int.from_bytes(data[frame + 5 : frame + 7], "big"):
+        return None
+    changed = bytearray(data)
+    changed[frame + 5 : frame + 7] = height.to_bytes(2, "big")
+    return changed, height
+
+
+def _scratch(size: int) -> numpy.ndarray | None:
+    """The calling thread's own memory; None where so much should not be kept."""
+    if size > SCRATCH:
+        return None
+    if len(getattr(_threads, "memory", ())) < size:
+        _threads.memory = numpy.empty(size, dtype=numpy.uint8)
+    memory: numpy.ndarray = _threads.memory
+    return memory
