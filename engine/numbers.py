@@ -68,7 +68,7 @@ class Guard:
     scaled: bool = False
 
     def __post_init__(self) -> None:
-        self._steps: deque[Step] = deque(maxlen=MOST)
+        self._steps: deque[Step] = deque(maxlen=MOST if self.late else 1)
         self._begun = 0  # steps since the last look
         self._found = torch.zeros((), device=self.device)
         self._one = torch.ones((), device=self.device)

@@ -116,8 +116,8 @@ def test_a_checkpoint_has_the_newest_state_of_a_hook_of_ones_own(train: Train, t
         def load_state_dict(self, state: dict[str, Any]) -> None:
             self.epochs = state["epochs"]
 
-    HOOKS.register("counting")(lambda **_: Counting())
-    assert train(*TINY, "HOOKS", "[counting]")[0] == 0
+    HOOKS.register("counting_epochs")(lambda **_: Counting())
+    assert train(*TINY, "HOOKS", "[counting_epochs]")[0] == 0
     weights = newest(tmp_path / "exp") / "weights"
     for epoch in (1, 2, 3):
         state = torch.load(weights / f"epoch_{epoch:04d}.pt", weights_only=True)

@@ -120,7 +120,8 @@ class Loader:
         epoch, first = self._epoch, self._batch
         self._batch = 0
         for number, (batch, complaints) in enumerate(self._fetch_all(epoch, self.plan.batches(epoch, first)), first):
-            self.bad.add(complaints)
+            if complaints:
+                self.bad.add(complaints)
             # A batch without samples is still one, else the positions after it would shift.
             batch = batch if batch is not None else {"index": torch.empty(0, dtype=torch.int64)}
             yield {**batch, "position": (epoch, number // self.plan.parts)} if self.says_position else batch
