@@ -18,6 +18,7 @@ from benchmarks.common import ROOT
 WORKLOADS = {
     "overhead": ("a training step, all defaults on, the worst of four models and batches", "a plain loop"),
     "small_images": ("images a second with pad-crop and flip", "the same path without them"),
+    "jpeg": ("images a second of a JPEG folder, cropped and mirrored, as uint8", "torchvision's ImageFolder and DataLoader"),
     "startup": ("time from the start of the process to its first step", "the shortest script with torch.optim"),
     "checkpoint": ("time that training stands still for a checkpoint", "torch.save"),
     "evaluation": ("validation of 10,000 images", "a plain loop that counts matches"),
