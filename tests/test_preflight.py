@@ -78,7 +78,7 @@ class Slow:
     """Half a millisecond a sample."""
 
     def __call__(self, sample: dict[str, Any], rng: Any) -> dict[str, Any]:
-        time.sleep(0.0005)
+        time.sleep(0.002)
         return sample
 
 
