@@ -78,7 +78,7 @@ def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, d
     Raises:
         UserError: a change that would make it another run.
     """
-    before = [(key, new) for key, (_, new) in tracking.read_record(path).changes.items()]
+    before = tracking.read_record(path).overrides
     own = config.load_run(path / "config.yml", before)
     overrides = [o for o in args.overrides if o.key not in ("NAME", "OUTPUT_DIR")]
     cfg = config.load_run(path / "config.yml", [*before, *overrides])

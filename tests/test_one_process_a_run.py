@@ -59,7 +59,9 @@ def test_a_forked_helper_keeps_no_lock(tmp_path: Path) -> None:
     parent = holder(tmp_path, "import os\nif os.fork() == 0: time.sleep(20); os._exit(0)")
     parent.kill()
     parent.wait()
-    RunLock(tmp_path).release(tmp_path)
+    lock = RunLock(tmp_path)  # not refused
+    assert (tmp_path / NAME).exists()
+    lock.release(tmp_path)
 
 
 def test_one_of_many_gets_it(tmp_path: Path) -> None:

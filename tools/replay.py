@@ -63,10 +63,9 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, dict[str, Any
             f"{path.name}: the step was made by {record['world_size']} ranks; "
             f"torchrun --nproc-per-node {record['world_size']} tools/replay.py {path.name}"
         )
-    changed = [(key, new) for key, (_, new) in read_record(path).changes.items()]  # when it was resumed
     own = [o for o in args.overrides if o.key != "OUTPUT_DIR"]
     plain = [("MODEL.COMPILE", False), ("SOLVER.NONFINITE", "skip")]  # to look at each module, and at the step at once
-    return config.load_run(path / "config.yml", [*changed, *plain, *own]), path, record
+    return config.load_run(path / "config.yml", [*read_record(path).overrides, *plain, *own]), path, record
 
 
 def show(record: dict[str, Any], seen: Any, dataset: Any, *, again: bool, device: str, as_json: bool) -> None:

@@ -68,8 +68,8 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
     if not args.run:
         raise UserError("which run? test_net.py RUN (a folder, a name, a part of it, last, best:METRIC), or --config-file")
     path = find_run(folder, args.run)
-    changed = [(key, new) for key, (_, new) in read_record(path).changes.items()]  # when it was resumed
-    cfg = config.load_run(path / "config.yml", [*changed, *(o for o in args.overrides if o.key != "OUTPUT_DIR")])
+    resumed = read_record(path).overrides
+    cfg = config.load_run(path / "config.yml", [*resumed, *(o for o in args.overrides if o.key != "OUTPUT_DIR")])
     weights = Path(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else path / "weights" / "best.pt"
     if not weights.is_file():
         raise UserError(f"{weights}: no such weights file; the run may have no best.pt yet")

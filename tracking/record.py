@@ -71,6 +71,11 @@ class Record:
                 merged[key] = [merged[key][0] if key in merged else old, new]
         return merged
 
+    @property
+    def overrides(self) -> list[tuple[str, Any]]:
+        """The values that those keys have now, as `config.load_run` takes them."""
+        return [(key, new) for key, (_, new) in self.changes.items()]
+
 
 def read_record(path: Path) -> Record:
     """Whatever can be read of the record in `path`; never raises."""

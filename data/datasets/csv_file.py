@@ -21,9 +21,9 @@ LOG = logging.getLogger("fieldbook.data")
 def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
     """The file is the training part; name another one in DATASETS.TEST.
 
-    Image paths are relative to the CSV's folder. With path,target an empty cell is a sample without a label. With the columns path,targets a cell holds any number of classes,
-    separated by | or ; (none: empty), and a target is C floats of 0 and 1: multi-label. Numeric tables become samples of shape columns x 1 x 1 (float32) with
-    a float target: regression.
+    Image paths are relative to the CSV's folder. With path,target an empty cell is a sample without a label. With
+    path,targets a cell holds any number of classes, separated by | or ; (none: empty), and a target is C floats of 0 and 1:
+    multi-label. Numeric tables become samples of shape columns x 1 x 1 (float32) with a float target: regression.
 
     Raises:
         UserError: no such file, no rows, or a value that is no number, with its line.
