@@ -27,7 +27,7 @@ from engine.task import Task
 from engine.testing import run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
-from utils.errors import RunFailed, UserError
+from utils.errors import NoUsableCheckpoint, RunFailed, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
 T = TypeVar("T")
@@ -223,11 +223,20 @@ def _said_elsewhere(path: Path) -> str:
 
 
 def test_task(cfg: Config, splits: Splits, weights: Path, build: Callable[..., Any]) -> tuple[Any, torch.device]:
-    """A task with the weights of a file, on its device."""
+    """A task with the weights of a file, on its device.
+
+    Raises:
+        NoUsableCheckpoint: the file is damaged; the message names those beside it that can be tested in its place.
+    """
     device = choose_device(cfg.MODEL.DEVICE)
     seed_everything(cfg.SEED, cfg.DETERMINISTIC)
     task = build(cfg, splits)
-    content = load_checkpoint(weights)
+    try:
+        content = load_checkpoint(weights)
+    except NoUsableCheckpoint as error:
+        others = sorted(path.name for path in weights.parent.glob("*.pt") if path.name != weights.name)
+        hint = f"; beside it are {', '.join(others)}: TEST.WEIGHT {weights.with_name(others[-1])}" if others else ""
+        raise NoUsableCheckpoint(f"{error}{hint}") from error
     if "classes" in content and content["classes"] != splits.classes:
         raise UserError(f"{weights}: trained for the classes {content['classes'][:5]}, the data has {splits.classes[:5]}")
     load_weights(task.model, load_state_file(weights))  # all of them: WEIGHTS_ALLOW is for the start of a training

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, newest
+from conftest import TINY, command, newest
 
 from engine import checkpoint
 from engine.checkpoint import CheckpointWriter, load_newest
@@ -268,6 +268,18 @@ def test_an_evil_checkpoint_runs_nothing(train: Train, tmp_path: Path, monkeypat
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     code, log, _ = train("--resume", run.name, "--epochs", "4")
     assert code == 3 and "last.pt" in log and not (tmp_path / "marker").exists(), log
+
+
+def test_damaged_weights_are_not_tested_and_others_are_named(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    best = run / "weights" / "best.pt"
+    best.write_bytes(flip(bytearray(best.read_bytes()), random.Random(0)))
+    ended = command("tools/test_net.py", str(run))
+    assert ended.returncode == 3 and ended.stderr.count("\n") == 1, ended.stderr
+    assert "best.pt: its content is not what was written" in ended.stderr
+    hint = ended.stderr.rpartition("TEST.WEIGHT ")[2].strip()
+    assert command("tools/test_net.py", str(run), "TEST.WEIGHT", hint).returncode == 0
 
 
 def test_the_order_is_write_sync_announce_rename_sync_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

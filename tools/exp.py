@@ -208,15 +208,15 @@ def rerun(args: argparse.Namespace) -> int:
 
 def rm(args: argparse.Namespace) -> int:
     """Runs to the trash, at once: undo brings them back. Emptying the trash needs --yes."""
-    from tracking import wording
     from tracking.keeping import trash
+    from utils import files
 
     if args.empty_trash:
         size = trash.trash_bytes(args.folder)
         if args.yes:
             trash.empty(args.folder)
         words = "freed" if args.yes else "would be freed, for good; --yes does it"
-        return _print({"bytes": size, "done": args.yes}) if args.json else _say(f"{wording.size(size)} {words}")
+        return _print({"bytes": size, "done": args.yes}) if args.json else _say(f"{files.size(size)} {words}")
     if not args.runs:
         raise UserError("which runs? exp.py rm RUN...")
     runs = index.load(args.folder)

@@ -60,15 +60,6 @@ def age(started: str) -> str:
     return "now"
 
 
-def size(count: float) -> str:
-    """Bytes: `812 B`, `4.1 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def value(content: Any) -> str:
     """A config value, short."""
     if content is None:

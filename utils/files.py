@@ -75,8 +75,9 @@ def free_bytes(folder: Path) -> int:
 
 
 def size(count: float) -> str:
-    """Bytes as kB, MB or GB (powers of ten)."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}" if count < 1000 * scale else f"{count / scale:,.0f} {unit}"
-    return f"{count / 1e3:.3g} kB"
+    """Bytes: `812 B`, `4.1 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -15,6 +15,7 @@ from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row
 from tracking.screens import runs_table, show, tables
+from utils import files
 
 _VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cannot": "dim"}
 _DIFF_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
@@ -233,9 +234,9 @@ def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
         "run", "files" if what == "prune" else "folders", "bytes", right=("files", "folders", "bytes"), flexible=("run",)
     )
     for name, (count, size) in sums.items():
-        made.add_row(name, str(count), wording.size(size))
+        made.add_row(name, str(count), files.size(size))
     screen.print(made)
-    total = wording.size(sum(item.bytes for item in items))
+    total = files.size(sum(item.bytes for item in items))
     if done:
         screen.print(
             f"\n{total} moved to {folder / '.trash'}; exp.py undo brings them back, rm --empty-trash frees the disk",

@@ -16,6 +16,7 @@ from tracking.reading.index import Runs
 from tracking.reading.summary import Row, value_of
 from tracking.record import read_record, state_of
 from utils.errors import UserError
+from utils.files import size
 
 _PLACES = (
     "weights",
@@ -103,11 +104,11 @@ def places(path: Path) -> list[tuple[str, str]]:
                 found.append(
                     (
                         f"{name}/",
-                        f"{len(files)} file{'s' * (len(files) != 1)}, {wording.size(sum(p.stat().st_size for p in files))}",
+                        f"{len(files)} file{'s' * (len(files) != 1)}, {size(sum(p.stat().st_size for p in files))}",
                     )
                 )
         elif place.is_file():
-            found.append((name, wording.size(place.stat().st_size)))
+            found.append((name, size(place.stat().st_size)))
     return found
 
 
