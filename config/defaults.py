@@ -17,6 +17,7 @@ _C.MODEL.DEVICE = "auto"  # auto (cuda, mps, cpu: whichever is there), cpu, cuda
 _C.MODEL.NUM_CLASSES = 0  # >= 0; 0: from the data set; any other number must fit it
 _C.MODEL.IN_CHANNELS = 0  # >= 0; channels of an image; 0: from the data set; 3 on grey images repeats their channel
 _C.MODEL.HIDDEN = (128,)  # widths of the hidden layers of `mlp`
+_C.MODEL.ARGS = {}  # further arguments of the model's class, such as {backbone: lenet, pooling: gem}
 _C.MODEL.DROP_PATH = 0.0  # 0 to < 1; stochastic depth, the rate of the deepest block; 0: as the model has it (mostly none)
 _C.MODEL.WEIGHTS = ""  # start from these weights: a file, a run, or best:METRIC
 _C.MODEL.WEIGHTS_ALLOW = ()  # patterns (fnmatch) of weights that may be missing, unexpected or of another shape
@@ -29,6 +30,8 @@ _C.MODEL.ACTIVATION_CHECKPOINTING = False  # keep no activations within blocks, 
 
 _C.LOSS = Config()
 _C.LOSS.NAME = "cross_entropy"  # a name in modeling/losses
+_C.LOSS.ARGS = {}  # further arguments of the loss's class, such as {margin: 0.3}
+_C.LOSS.TERMS = ()  # [name, weight] or [name, weight, {argument: value}] lists: their weighted sum, in place of LOSS.NAME
 _C.LOSS.LABEL_SMOOTHING = 0.0  # 0 to 1; share of the target spread over all classes
 _C.LOSS.CLASS_WEIGHTS = ()  # one weight a class, or () for equal weights
 _C.LOSS.FOCAL_GAMMA = 2.0  # >= 0; focal: how much less the samples weigh that are right already; 0: cross entropy
@@ -55,12 +58,14 @@ _C.DATASETS.TEST = ()  # the same; (): the test part of the training set's name
 _C.DATASETS.ROOT = "datasets"  # folder of downloaded data
 _C.DATASETS.VAL_FRACTION = 0.1  # 0 to 0.9; stratified; 0: no validation
 _C.DATASETS.SPLIT_SEED = 0  # >= 0; of held-out parts, whatever SEED is
+_C.DATASETS.COMBINE_ALL = False  # retrieval: train on query and gallery of the training sets as well
 _C.DATASETS.LIMIT = 0  # >= 0 samples of each split at most; 0: all
 
 _C.DATALOADER = Config()
 _C.DATALOADER.LOADER = "auto"  # auto, memory (the whole set in RAM), threads (image files), processes (torch DataLoader)
 _C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes; for threads: 0 is one a core
 _C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced (classes equally often); a name in data/samplers.py
+_C.DATALOADER.INSTANCES = 4  # >= 2 images of an identity in a batch, for the samplers of identities
 _C.DATALOADER.REPEATS = 1  # >= 1 times that a sample stands in a step, each time augmented anew; an epoch keeps its length
 _C.DATALOADER.DROP_LAST = False  # leave out the short last batch of an epoch
 _C.DATALOADER.BAD_SAMPLES = "error"  # error, skip (left out, warned of, counted)
@@ -133,7 +138,7 @@ _C.DISTILL.TEMPERATURE = 4.0  # > 0; softens both outputs before they are compar
 
 _C.HOOKS = ()  # further hooks by name, in order; see engine/hooks
 
-FREE_MAPPINGS = {"SOLVER.OPTIMIZER_ARGS"}  # keys whose inner names are not ours to check
+FREE_MAPPINGS = {"MODEL.ARGS", "LOSS.ARGS", "SOLVER.OPTIMIZER_ARGS"}  # keys whose inner names are not ours to check
 
 CHOICES = {
     "DATALOADER.LOADER": ("auto", "memory", "threads", "processes"),
@@ -169,6 +174,7 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "SOLVER.NONFINITE_LIMIT": (1, 10**9),
     "SOLVER.ROLLBACK_FACTOR": (">0", 1),
     "DATALOADER.REPEATS": (1, 10**6),
+    "DATALOADER.INSTANCES": (2, 10**6),
     "DATALOADER.MAX_BAD": (0, 1),
     "DATALOADER.NUM_WORKERS": (0, 1000),
     "SOLVER.IMS_PER_BATCH": (1, 10**9),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from config import Config
 from data import jpeg
 from data.dataset import Dataset, Joined, Part
 from data.datasets import DATASETS
+from data.identities import JoinedIdentities, limited_identities, split_identities
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
 from data.loaders.plan import EvaluationPlan, Plan, TrainingPlan
@@ -72,15 +74,21 @@ def build_splits(cfg: Config) -> Splits:
     val = _named(cfg, cfg.DATASETS.VAL, "VAL", train=False)
     seed = cfg.DATASETS.SPLIT_SEED
     if test is None:  # a set without a test part of its own: hold one out
-        kept, held_out = stratified(train.targets, 0.2, seed)
-        train, test = Part(train, kept), Part(train, held_out)
+        train, test = _hold_out(train, 0.2, seed)
     if val is None and cfg.DATASETS.VAL_FRACTION > 0:
-        kept, held_out = stratified(train.targets, cfg.DATASETS.VAL_FRACTION, seed)
-        train, val = Part(train, kept), Part(train, held_out) if held_out else None
+        train, val = _hold_out(train, cfg.DATASETS.VAL_FRACTION, seed)
     test, val = _limited(cfg, test), _limited(cfg, val)
     splits = Splits(_limited(cfg, train) or train, val, test)
     _check(cfg, splits)
     return splits
+
+
+def _hold_out(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
+    """(kept, held out): samples of each class, or whole identities."""
+    if whole.open_set:
+        return split_identities(whole, fraction, seed)
+    kept, held_out = stratified(whole.targets, fraction, seed)
+    return Part(whole, kept), Part(whole, held_out) if held_out else None
 
 
 def mixes(cfg: Config) -> bool:
@@ -93,6 +101,8 @@ def _limited(cfg: Config, part: Dataset | None) -> Dataset | None:
     limit = cfg.DATASETS.LIMIT
     if part is None or not limit or len(part) <= limit:
         return part
+    if part.open_set:
+        return limited_identities(part, limit, cfg.DATASETS.SPLIT_SEED)
     return Part(part, sorted(generator(cfg.DATASETS.SPLIT_SEED, ORDER, 0).permutation(len(part))[:limit].tolist()))
 
 
@@ -101,14 +111,19 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
     for name in names:
         kind, _, place = name.partition(":")
         factory = DATASETS.get(kind)
-        part = factory(place=place, root=cfg.DATASETS.ROOT, train=train, seed=cfg.DATASETS.SPLIT_SEED)
+        facts = {"place": place, "root": cfg.DATASETS.ROOT, "seed": cfg.DATASETS.SPLIT_SEED}
+        if "combine_all" in inspect.signature(factory).parameters:
+            facts["combine_all"] = cfg.DATASETS.COMBINE_ALL
+        part = factory(**facts, train=train)
         if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
-            part = factory(place=place, root=cfg.DATASETS.ROOT, train=True, seed=cfg.DATASETS.SPLIT_SEED)
+            part = factory(**facts, train=True)
         if part is None:
             return None
         if len(part) == 0:
             raise UserError(f"DATASETS.{key}: {name} has no samples")
         parts.append(_labelled(cfg, part))
+    if len(parts) > 1 and all(part.open_set for part in parts):
+        return JoinedIdentities(parts)
     for other in parts[1:]:
         if list(other.classes) != list(parts[0].classes) or other.target_kind != parts[0].target_kind:
             raise UserError(f"DATASETS.{key}: {other.name} and {parts[0].name} have different classes or kinds of targets")
@@ -144,7 +159,7 @@ def _check(cfg: Config, splits: Splits) -> None:
                 f"DATASETS.{name.upper()}: a target of {other.name} is a {other.target_kind}, one of the training set a "
                 f"{splits.train.target_kind}; they must be of one kind"
             )
-        if other is not None and list(other.classes) != list(splits.train.classes):
+        if other is not None and not other.open_set and list(other.classes) != list(splits.train.classes):
             raise UserError(
                 f"DATASETS.{name.upper()}: {other.name} has the classes {list(other.classes)[:5]}, the training set "
                 f"{splits.classes[:5]}; they must be the same, in the same order"
@@ -186,9 +201,22 @@ def _training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) ->
     if drop_last and len(dataset) < window:
         raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
     order: Callable[[int], numpy.ndarray] = partial(sampler, targets, seed)
-    order(0)  # so that a sampler that cannot order these targets says so before there is a run
+    if "facts" in inspect.signature(sampler).parameters:
+        groups = {"batch": window, "instances": _instances(cfg, window // (parts * world_size))}
+        order = partial(sampler, targets, seed, facts=dataset.facts, **groups)
+    length = len(order(0))  # and a sampler that cannot order these targets says so before there is a run
     order = repeated(order, _repeats(cfg, window))
-    return TrainingPlan(order, len(dataset), window, parts, rank, world_size, drop_last)
+    return TrainingPlan(order, length, window, parts, rank, world_size, drop_last)
+
+
+def _instances(cfg: Config, micro_batch: int) -> int:
+    instances: int = cfg.DATALOADER.INSTANCES
+    if micro_batch % instances or micro_batch == instances:
+        raise UserError(
+            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: a micro-batch of {micro_batch} samples (SOLVER.IMS_PER_BATCH over "
+            f"ranks and SOLVER.ACCUMULATE) has to be 2 or more times DATALOADER.INSTANCES {instances}"
+        )
+    return instances
 
 
 def _repeats(cfg: Config, window: int) -> int:

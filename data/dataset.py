@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy
@@ -36,11 +36,17 @@ class Dataset:
             `build_splits` refuses it or leaves it out.
         channels: of an image (for tables: the number of columns).
         mean, std: of the pixels, fractions of full scale, one a channel; () leaves images at 0 to 1.
+        facts: what else is known of each sample before it is read, by name, one whole number a sample (a camera, ...);
+            `dataset[i]` has them too.
+        open_set: whether the classes are identities, of which another split has others (retrieval). A target of -1 is then
+            an image of nobody, which counts neither for nor against.
         in_threads: whether `dataset[i]` may be asked for by several threads at a time, so that LOADER auto takes threads.
     """
 
     name = ""
     in_threads = False
+    open_set = False
+    facts: Mapping[str, Sequence[int]] = {}
     classes: Sequence[str] = ()
     targets: Sequence[Any] = ()
     channels = 3
@@ -52,7 +58,10 @@ class Dataset:
 
     @property
     def target_kind(self) -> str:
-        """What a target is: "class" (one of them), "labels" (any number of them) or "value" (a regression)."""
+        """What a target is: "class" (one of them), "labels" (any number of them), "value" (a regression), or "identity" (a
+        class of an open set)."""
+        if self.open_set:
+            return "identity"
         if not self.classes:
             return "value"
         return "labels" if len(self.targets) and isinstance(self.targets[0], tuple) else "class"
@@ -123,15 +132,19 @@ class Part(Dataset):
     def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
         self.whole, self.indices = whole, list(indices)
         self.name, self.classes, self.channels = whole.name, whole.classes, whole.channels
-        self.mean, self.std, self.in_threads = whole.mean, whole.std, whole.in_threads
+        self.mean, self.std, self.in_threads, self.open_set = whole.mean, whole.std, whole.in_threads, whole.open_set
         self.targets = [whole.targets[i] for i in self.indices]
+        self.facts = {name: [values[i] for i in self.indices] for name, values in whole.facts.items()}
 
     def __getitem__(self, index: int) -> Sample:
-        return {**self.whole[self.indices[index]], "index": index}
+        return self._own(index, self.whole[self.indices[index]])
 
     def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
         """The whole's."""
-        return {**self.whole.cropped(self.indices[index], crop, rng), "index": index}
+        return self._own(index, self.whole.cropped(self.indices[index], crop, rng))
+
+    def _own(self, index: int, sample: Sample) -> Sample:
+        return {**sample, "index": index}
 
     def arrays(self) -> tuple[Tensor, Tensor] | None:
         """The rows of the whole's arrays, copied once."""
@@ -158,18 +171,23 @@ class Joined(Dataset):
         first = self.parts[0]
         self.name = "+".join(part.name for part in self.parts)
         self.classes, self.channels, self.mean, self.std = first.classes, first.channels, first.mean, first.std
-        self.in_threads = all(part.in_threads for part in self.parts)
+        self.in_threads, self.open_set = all(part.in_threads for part in self.parts), first.open_set
         self.targets = [target for part in self.parts for target in part.targets]
+        shared = [name for name in first.facts if all(name in part.facts for part in self.parts)]
+        self.facts = {name: [value for part in self.parts for value in part.facts[name]] for name in shared}
         self._homes = [(part, i) for part in self.parts for i in range(len(part))]
 
     def __getitem__(self, index: int) -> Sample:
         part, inner = self._homes[index]
-        return {**part[inner], "index": index}
+        return self._own(index, part[inner])
 
     def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
         """The part's."""
         part, inner = self._homes[index]
-        return {**part.cropped(inner, crop, rng), "index": index}
+        return self._own(index, part.cropped(inner, crop, rng))
+
+    def _own(self, index: int, sample: Sample) -> Sample:
+        return {**sample, "index": index}
 
     def path(self, index: int) -> str:
         """The part's."""

@@ -56,7 +56,8 @@ def evaluate(
             batch = prepare(raw)
             with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
                 outputs, losses = task(batch)
-            means.add(with_total(losses), len(batch["index"]))
+            if losses:
+                means.add(with_total(losses), len(batch["index"]))
             evaluator.update(outputs, batch)
             if on_batch is not None:
                 on_batch(outputs, batch)

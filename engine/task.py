@@ -20,6 +20,7 @@ class Task(nn.Module):
         loss: `loss(outputs, batch) -> dict[str, Tensor]`, each a mean over samples; entries whose name begins with
             "loss" are summed and trained on, all are logged.
         names: what the config calls the two, for messages.
+        open_set: the classes of evaluation are not those of training, so that there is no loss in evaluation.
 
     Attributes:
         filled: names of the model's weights that MODEL.WEIGHTS filled.
@@ -27,11 +28,12 @@ class Task(nn.Module):
         distillation: in training, makes of the losses, the outputs and batch["teacher"] the losses that are trained on.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, names: tuple[str, str] = ("", "")) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, names: tuple[str, str] = ("", ""), open_set: bool = False) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
         self.names = names
+        self.open_set = open_set
         self.filled: frozenset[str] = frozenset()
         self.still: tuple[str, ...] = ()
         self.distillation: Callable[[dict[str, Tensor], Outputs, Tensor], dict[str, Tensor]] | None = None
@@ -46,6 +48,8 @@ class Task(nn.Module):
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""
         outputs = self.model(batch["image"])
+        if self.open_set and not self.training:
+            return outputs, {}
         losses = self.loss(outputs, batch)
         if not isinstance(losses, dict):
             raise TypeError(f'{type(self.loss).__name__} returned a {type(losses).__name__}; return {{"loss": tensor}}')

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 import torch
+from torch import Tensor
 
 from data.dataset import Crop, Dataset, Sample
 from data.datasets import DATASETS
@@ -34,14 +35,18 @@ class ImageFiles(Dataset):
         self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
 
     def __getitem__(self, index: int) -> Sample:
-        return {"image": read_image(self.files[index], self.channels), "target": self._target(index), "index": index}
+        return self._sample(index, read_image(self.files[index], self.channels))
 
     def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
         """Decodes no more of a file than the region needs."""
         if type(self).__getitem__ is not ImageFiles.__getitem__:  # a subclass adds what has to be cropped as well
             return super().cropped(index, crop, rng)
         image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng))
-        return {"image": crop.fit(image), "target": self._target(index), "index": index}
+        return self._sample(index, crop.fit(image))
+
+    def _sample(self, index: int, image: Tensor) -> Sample:
+        facts = {name: values[index] for name, values in self.facts.items()}
+        return {"image": image, "target": self._target(index), "index": index, **facts}
 
     def _target(self, index: int) -> Any:
         target = self.targets[index]

@@ -75,6 +75,7 @@ def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evalu
         "class": ("one class a sample", "LOSS.NAME cross_entropy and TEST.EVALUATOR classification"),
         "labels": ("any number of classes a sample", "LOSS.NAME binary and TEST.EVALUATOR multilabel"),
         "value": ("values, no classes", "LOSS.NAME mse and TEST.EVALUATOR regression"),
+        "identity": ("identities", "LOSS.NAME triplet and TEST.EVALUATOR retrieval"),
     }[kind]
     for key, name, part in (("LOSS.NAME", cfg.LOSS.NAME, loss), ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, evaluator)):
         if kind not in getattr(part, "target_kinds", (kind,)):

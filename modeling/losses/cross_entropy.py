@@ -30,7 +30,7 @@ class CrossEntropy(nn.Module):
     """
 
     soft_targets = True
-    target_kinds = ("class",)
+    target_kinds = ("class", "identity")
     weight: Tensor | None
 
     def __init__(self, num_classes: int, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()) -> None:

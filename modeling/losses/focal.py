@@ -27,7 +27,7 @@ class Focal(nn.Module):
     """
 
     soft_targets = True
-    target_kinds = ("class",)
+    target_kinds = ("class", "identity")
     weight: Tensor | None
 
     def __init__(

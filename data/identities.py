@@ -1,0 +1,132 @@
+"""Retrieval: images of identities, each seen by a camera. The identities of one split are not those of another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy
+import torch
+from torch import Tensor
+
+from data.dataset import Dataset, Joined, Part, Sample
+from data.datasets.image_folder import ImageFiles
+from data.randomness import ORDER, generator
+
+JUNK = -1  # the target of an image of nobody: it is left out of every ranking
+
+
+class View(NamedTuple):
+    """One image of an identity.
+
+    Attributes:
+        path: the file.
+        identity: its name; "" is junk.
+        camera: a number; -1 where it is not known.
+        query, gallery: whether it is searched with, and searched among. Both: leave-one-out.
+    """
+
+    path: str
+    identity: str
+    camera: int
+    query: bool = True
+    gallery: bool = True
+
+
+class IdentityImages(ImageFiles):
+    """Image files with an identity and a camera each.
+
+    The sample has beside its target (the identity's number, or JUNK) "camera", "source" (the number of the data set it is
+    from, where several are joined), "query" and "gallery" (0 or 1).
+
+    Args:
+        views: one an image.
+    """
+
+    open_set = True
+
+    def __init__(self, name: str, views: Sequence[View], channels: int = 3) -> None:
+        classes = sorted({view.identity for view in views} - {""})
+        numbers = {"": JUNK, **{identity: number for number, identity in enumerate(classes)}}
+        targets = [numbers[view.identity] for view in views]
+        super().__init__(name, [view.path for view in views], targets, classes, channels)
+        self.facts = {
+            "camera": [view.camera for view in views],
+            "source": [0] * len(views),
+            "query": [int(view.query) for view in views],
+            "gallery": [int(view.gallery) for view in views],
+        }
+        self.sources = [name]
+
+    def digest(self) -> str:
+        """As for image files, and of the cameras and roles."""
+        return hashlib.sha256(f"{super().digest()}{sorted(self.facts.items())}".encode()).hexdigest()[:16]
+
+
+class JoinedIdentities(Joined):
+    """Several data sets end to end: an identity of one is none of another, and neither is a camera."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        super().__init__(parts)
+        self.sources = [part.name for part in self.parts]
+        self.classes = [f"{part.name}/{name}" for part in self.parts for name in part.classes]
+        self._shifts: list[tuple[int, int, int]] = []  # of each part: source, first camera, first identity
+        cameras = identities = 0
+        for source, part in enumerate(self.parts):
+            self._shifts.append((source, cameras, identities))
+            cameras += max(part.facts["camera"], default=-1) + 1
+            identities += len(part.classes)
+        moved = [
+            self._moved(number, target, camera)
+            for number, part in enumerate(self.parts)
+            for target, camera in zip(part.targets, part.facts["camera"], strict=True)
+        ]
+        self.targets = [target for target, _ in moved]
+        of_parts = [number for number, part in enumerate(self.parts) for _ in range(len(part))]
+        self.facts = {**self.facts, "camera": [camera for _, camera in moved], "source": of_parts}
+
+    def _moved(self, number: int, target: int, camera: int) -> tuple[int, int]:
+        _, cameras, identities = self._shifts[number]
+        return (target if target == JUNK else target + identities), (camera if camera < 0 else camera + cameras)
+
+    def _own(self, index: int, sample: Sample) -> Sample:
+        facts = {name: values[index] for name, values in self.facts.items()}
+        return {**sample, **facts, "target": self.targets[index], "index": index}
+
+
+class SomeIdentities(Part):
+    """The images of some identities, which are numbered anew from 0."""
+
+    def __init__(self, whole: Dataset, identities: Sequence[int]) -> None:
+        numbers = {identity: number for number, identity in enumerate(identities)}
+        super().__init__(whole, [i for i, target in enumerate(whole.targets) if target in numbers])
+        self.classes = [whole.classes[identity] for identity in identities]
+        self.targets = [numbers[target] for target in self.targets]
+
+    def arrays(self) -> tuple[Tensor, Tensor] | None:
+        """The whole's rows, with the targets as they are here."""
+        arrays = super().arrays()
+        return None if arrays is None else (arrays[0], torch.tensor(self.targets))
+
+    def _own(self, index: int, sample: Sample) -> Sample:
+        return {**sample, "target": self.targets[index], "index": index}
+
+
+def split_identities(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(kept, held out): whole identities, drawn; at least one of each where there are two. Junk belongs to neither."""
+    count = len(dataset.classes)
+    held = min(max(round(count * fraction), 1), count - 1)
+    order = generator(seed, ORDER, 0).permutation(count)
+    return (
+        SomeIdentities(dataset, numpy.sort(order[held:]).tolist()),
+        SomeIdentities(dataset, numpy.sort(order[:held]).tolist()),
+    )
+
+
+def limited_identities(dataset: Dataset, limit: int, seed: int) -> Dataset:
+    """The images of so many drawn identities that they are `limit` at most; of one identity at least."""
+    sizes = numpy.bincount([target for target in dataset.targets if target != JUNK], minlength=len(dataset.classes))
+    order = generator(seed, ORDER, 0).permutation(len(dataset.classes))
+    count = max(int((numpy.cumsum(sizes[order]) <= limit).sum()), 1)
+    return SomeIdentities(dataset, numpy.sort(order[:count]).tolist())
