@@ -208,8 +208,9 @@ def resume_campaign(victims: Victims, count: int, variants: list[str]) -> Tally:
         chain = _Stopped(victims.folder / "chain", variant, tally)
         for _ in range(rng.randint(1, 3)):
             number_of_signal = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL])
-            while not chain.over and not chain.stop(rng.uniform(0.2, 1.0) * whole.seconds, number_of_signal):
-                pass
+            at = rng.uniform(0.2, 1.0) * whole.seconds
+            while not chain.over and (factor := chain.stop(at, number_of_signal)) != 1:
+                at *= factor
         while not chain.over:
             chain.finish(by_command=number % 10 == 9)
         chain.judge(whole)
@@ -219,8 +220,9 @@ def resume_campaign(victims: Victims, count: int, variants: list[str]) -> Tally:
 class _Stopped(Chain):
     """A run that is stopped by any signal; what it must keep is judged at its end."""
 
-    def stop(self, at: float, number: int) -> bool:
-        """One life; whether it was stopped before its end. A run that ended first is begun anew."""
+    def stop(self, at: float, number: int) -> float:
+        """One life; 1 if it was stopped as a run, else by what factor to move the moment: a busy machine is slower than
+        when it was measured. A run that ended first is begun anew."""
         run = runs.only_run(self.folder)
         words = runs.start_words(self.variant, self.folder) if run is None else runs.resume_words(run)
         ended = forks.run(runs.tool(words), Moment("time", at=at, signal=number))
@@ -228,13 +230,14 @@ class _Stopped(Chain):
         stopped = ended.code in (75, -number, 130, 128 + number) or "KeyboardInterrupt" in ended.log
         if ended.code == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
-        elif not stopped:
+            return 0.7
+        if not stopped:
             self._lose(f"exit code {ended.code} after {signal.Signals(number).name}: {_last_words(ended)}")
         elif runs.only_run(self.folder) is not None:
             self.tally.injected += 1
             self.unproved += 1
-            return True
-        return False
+            return 1
+        return 1.5
 
     def finish(self, *, by_command: bool) -> None:
         """The last life."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracking import snapshot
-from tracking.environment import without_secrets
+from tracking.environment import git_facts, without_secrets
 from utils.errors import UserError
 
 
@@ -97,3 +97,15 @@ def test_runs_are_no_code_wherever_they_lie(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x")
     assert list(snapshot.take(tmp_path / "tree", None).files) == ["main.py", "other/mine.py", "run.json"]
+
+
+def test_asking_git_writes_nothing_into_the_repository(tmp_path: Path) -> None:
+    root = project(tmp_path / "tree", git=True)
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", *identity, "commit", "-qam", "all", "--allow-empty"], cwd=root, check=True)
+    index, file = root / ".git" / "index", root / "a.py"
+    os.utime(file, (1, 1))  # the index has other times of it: a plain `git status` writes them down
+    before = index.read_bytes()
+    assert git_facts(root)["commit"] and index.read_bytes() == before
+    subprocess.run(["git", "status"], cwd=root, check=True, capture_output=True)
+    assert index.read_bytes() != before, "a plain status does write here, so that the promise is worth something"

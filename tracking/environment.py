@@ -41,8 +41,10 @@ def git_facts(root: Path) -> dict[str, Any]:
     """Commit, branch, and whether there is anything uncommitted; empty values where there is no git."""
 
     def git(*words: str) -> str:
+        # A `git status` that refreshes the index holds a lock on it, which stays for ever where the process is killed.
+        command = ["git", "--no-optional-locks", "-C", str(root), *words]
         try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
