@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -40,6 +40,46 @@ def balanced(targets: Sequence[Any], seed: int, epoch: int) -> numpy.ndarray:
     _, classes, sizes = numpy.unique(numpy.asarray(targets), return_inverse=True, return_counts=True)
     weights = 1.0 / sizes[classes]
     return generator(seed, ORDER, epoch).choice(len(targets), size=len(targets), p=weights / weights.sum())
+
+
+@SAMPLERS.register("identities")
+def identities(
+    targets: Sequence[Any], seed: int, epoch: int, *, facts: Mapping[str, Sequence[int]], batch: int, instances: int
+) -> numpy.ndarray:
+    """Batches of batch / instances identities with `instances` images each (Hermans et al., In defense of the triplet loss,
+    2017). An epoch has as many batches as fit the number of samples; identities come in turn, each once before any comes
+    again, and so do the images of each; one with fewer images than `instances` gives some of them twice.
+
+    Raises:
+        UserError: fewer identities than a batch has, or all but one image of each would be itself.
+    """
+    rng = generator(seed, ORDER, epoch)
+    labels = numpy.asarray(targets)
+    names, sizes = numpy.unique(labels[labels >= 0], return_counts=True)
+    wanted = batch // instances
+    if len(names) < wanted:
+        raise UserError(
+            f"DATALOADER.SAMPLER identities: a batch of {batch} takes {wanted} identities with {instances} images each, and "
+            f"there are {len(names)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.INSTANCES"
+        )
+    if sizes.max() < 2:
+        raise UserError("DATALOADER.SAMPLER identities: no identity has two images, so that there are no pairs to learn from")
+    order = numpy.argsort(labels, kind="stable")[len(labels) - sizes.sum() :]
+    images = dict(zip(names.tolist(), numpy.split(order, numpy.cumsum(sizes)[:-1]), strict=True))
+    left: dict[int, list[int]] = {name: [] for name in images}
+    waiting: list[int] = []
+    found: list[int] = []
+    for _ in range(max(len(labels) // batch, 1)):
+        if len(waiting) < wanted:
+            again = [name for name in rng.permutation(names).tolist() if name not in waiting]
+            waiting += again
+        chosen, waiting = waiting[:wanted], waiting[wanted:]
+        for name in chosen:
+            while len(left[name]) < instances:
+                left[name] += rng.permutation(images[name]).tolist()
+            found += left[name][:instances]
+            del left[name][:instances]
+    return numpy.asarray(found)
 
 
 def repeated(order: Callable[[int], numpy.ndarray], repeats: int) -> Callable[[int], numpy.ndarray]:

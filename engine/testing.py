@@ -31,7 +31,7 @@ def run_test(
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     # Of an evaluator that does not say what it is for, nobody knows what its outputs mean.
     kinds = getattr(evaluator, "target_kinds", ())
-    predictions = Predictions(kinds[0]) if kinds else None
+    predictions = Predictions(kinds[0]) if kinds and not splits.train.open_set else None
     scorer = make_scorer(cfg, task, splits, split, device, evaluator)
     count = 0
 
