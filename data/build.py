@@ -202,19 +202,19 @@ def _training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) ->
         raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
     order: Callable[[int], numpy.ndarray] = partial(sampler, targets, seed)
     if "facts" in inspect.signature(sampler).parameters:
-        groups = {"batch": window, "instances": _instances(cfg, window // (parts * world_size))}
+        groups = {"batch": window, "instances": _instances(cfg, window, parts * world_size)}
         order = partial(sampler, targets, seed, facts=dataset.facts, **groups)
     length = len(order(0))  # and a sampler that cannot order these targets says so before there is a run
     order = repeated(order, _repeats(cfg, window))
     return TrainingPlan(order, length, window, parts, rank, world_size, drop_last)
 
 
-def _instances(cfg: Config, micro_batch: int) -> int:
+def _instances(cfg: Config, window: int, pieces: int) -> int:
     instances: int = cfg.DATALOADER.INSTANCES
-    if micro_batch % instances or micro_batch == instances:
+    if window % (pieces * instances) or window == pieces * instances:
         raise UserError(
-            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: a micro-batch of {micro_batch} samples (SOLVER.IMS_PER_BATCH over "
-            f"ranks and SOLVER.ACCUMULATE) has to be 2 or more times DATALOADER.INSTANCES {instances}"
+            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: each of the {pieces} parts (ranks x SOLVER.ACCUMULATE) of "
+            f"SOLVER.IMS_PER_BATCH {window} has to be 2 or more times DATALOADER.INSTANCES {instances}"
         )
     return instances
 

@@ -10,11 +10,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from data.dataset import Dataset, Joined, Part, Sample
+from data.dataset import ArrayDataset, Dataset, Joined, Part, Sample
 from data.datasets.image_folder import ImageFiles
 from data.randomness import ORDER, generator
 
 JUNK = -1  # the target of an image of nobody: it is left out of every ranking
+DISTRACTOR = "distractor"  # the identity of gallery images that no query is of
 
 
 class View(NamedTuple):
@@ -22,7 +23,7 @@ class View(NamedTuple):
 
     Attributes:
         path: the file.
-        identity: its name; "" is junk.
+        identity: its name; "" is junk, DISTRACTOR is nobody who is searched.
         camera: a number; -1 where it is not known.
         query, gallery: whether it is searched with, and searched among. Both: leave-one-out.
     """
@@ -32,6 +33,19 @@ class View(NamedTuple):
     camera: int
     query: bool = True
     gallery: bool = True
+
+
+def numbered(views: Sequence[View]) -> tuple[list[str], list[int], dict[str, list[int]]]:
+    """Sorted names of identities, targets (an identity's number, or JUNK) and facts."""
+    classes = sorted({view.identity for view in views} - {""})
+    numbers = {"": JUNK, **{identity: number for number, identity in enumerate(classes)}}
+    facts = {
+        "camera": [view.camera for view in views],
+        "source": [0] * len(views),
+        "query": [int(view.query) for view in views],
+        "gallery": [int(view.gallery) for view in views],
+    }
+    return classes, [numbers[view.identity] for view in views], facts
 
 
 class IdentityImages(ImageFiles):
@@ -47,20 +61,41 @@ class IdentityImages(ImageFiles):
     open_set = True
 
     def __init__(self, name: str, views: Sequence[View], channels: int = 3) -> None:
-        classes = sorted({view.identity for view in views} - {""})
-        numbers = {"": JUNK, **{identity: number for number, identity in enumerate(classes)}}
-        targets = [numbers[view.identity] for view in views]
+        classes, targets, facts = numbered(views)
         super().__init__(name, [view.path for view in views], targets, classes, channels)
-        self.facts = {
-            "camera": [view.camera for view in views],
-            "source": [0] * len(views),
-            "query": [int(view.query) for view in views],
-            "gallery": [int(view.gallery) for view in views],
-        }
-        self.sources = [name]
+        self.facts, self.sources = facts, [name]
 
     def digest(self) -> str:
         """As for image files, and of the cameras and roles."""
+        return hashlib.sha256(f"{super().digest()}{sorted(self.facts.items())}".encode()).hexdigest()[:16]
+
+
+class IdentityArrays(ArrayDataset):
+    """The same for images that lie in memory.
+
+    Args:
+        images: N x C x H x W uint8.
+        views: one an image; the paths are for messages.
+    """
+
+    open_set = True
+
+    def __init__(
+        self, name: str, images: Tensor, views: Sequence[View], mean: Sequence[float] = (), std: Sequence[float] = ()
+    ) -> None:
+        classes, targets, facts = numbered(views)
+        super().__init__(name, images, torch.tensor(targets, dtype=torch.int64), classes, mean, std)
+        self.facts, self.sources, self._paths = facts, [name], [view.path for view in views]
+
+    def __getitem__(self, index: int) -> Sample:
+        return {**super().__getitem__(index), **{name: values[index] for name, values in self.facts.items()}}
+
+    def path(self, index: int) -> str:
+        """The file that the image was read from."""
+        return self._paths[index]
+
+    def digest(self) -> str:
+        """Of the pixels, targets, cameras and roles."""
         return hashlib.sha256(f"{super().digest()}{sorted(self.facts.items())}".encode()).hexdigest()[:16]
 
 

@@ -47,39 +47,101 @@ def identities(
     targets: Sequence[Any], seed: int, epoch: int, *, facts: Mapping[str, Sequence[int]], batch: int, instances: int
 ) -> numpy.ndarray:
     """Batches of batch / instances identities with `instances` images each (Hermans et al., In defense of the triplet loss,
-    2017). An epoch has as many batches as fit the number of samples; identities come in turn, each once before any comes
-    again, and so do the images of each; one with fewer images than `instances` gives some of them twice.
+    2017). An epoch has as many batches as fit the number of samples, and every image is as likely to be in it as any other:
+    identities come in proportion to their images, at most once a batch.
 
     Raises:
-        UserError: fewer identities than a batch has, or all but one image of each would be itself.
+        UserError: fewer identities than a batch has, or none with two images.
     """
-    rng = generator(seed, ORDER, epoch)
     labels = numpy.asarray(targets)
-    names, sizes = numpy.unique(labels[labels >= 0], return_counts=True)
+    sizes = numpy.unique(labels[labels >= 0], return_counts=True)[1]
     wanted = batch // instances
-    if len(names) < wanted:
+    if len(sizes) < wanted:
         raise UserError(
             f"DATALOADER.SAMPLER identities: a batch of {batch} takes {wanted} identities with {instances} images each, and "
-            f"there are {len(names)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.INSTANCES"
+            f"there are {len(sizes)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.INSTANCES"
         )
     if sizes.max() < 2:
         raise UserError("DATALOADER.SAMPLER identities: no identity has two images, so that there are no pairs to learn from")
-    order = numpy.argsort(labels, kind="stable")[len(labels) - sizes.sum() :]
-    images = dict(zip(names.tolist(), numpy.split(order, numpy.cumsum(sizes)[:-1]), strict=True))
-    left: dict[int, list[int]] = {name: [] for name in images}
-    waiting: list[int] = []
-    found: list[int] = []
-    for _ in range(max(len(labels) // batch, 1)):
-        if len(waiting) < wanted:
-            again = [name for name in rng.permutation(names).tolist() if name not in waiting]
-            waiting += again
-        chosen, waiting = waiting[:wanted], waiting[wanted:]
-        for name in chosen:
-            while len(left[name]) < instances:
-                left[name] += rng.permutation(images[name]).tolist()
-            found += left[name][:instances]
-            del left[name][:instances]
-    return numpy.asarray(found)
+    batches = max(int(sizes.sum()) // batch, 1)
+    return _groups(labels, _capped(sizes, wanted, batches), batches, wanted, instances, generator(seed, ORDER, epoch))
+
+
+@SAMPLERS.register("cameras")
+def cameras(
+    targets: Sequence[Any], seed: int, epoch: int, *, facts: Mapping[str, Sequence[int]], batch: int, instances: int
+) -> numpy.ndarray:
+    """Batches of batch / instances groups of `instances` images, each group of one camera, every camera as often as any
+    other (domains that are mixed equally: Zhou et al., Domain generalization with MixStyle, ICLR 2021). Where a batch has
+    fewer groups than there are cameras, no camera is in it twice.
+
+    Raises:
+        UserError: fewer than two cameras, or an image of no known camera.
+    """
+    of_cameras = numpy.asarray(facts["camera"])
+    if (of_cameras < 0).any():
+        raise UserError(
+            f"DATALOADER.SAMPLER cameras: the camera of {int((of_cameras < 0).sum())} of {len(of_cameras)} images is not known"
+        )
+    return _equally("cameras", of_cameras, seed, epoch, batch, instances)
+
+
+@SAMPLERS.register("sources")
+def sources(
+    targets: Sequence[Any], seed: int, epoch: int, *, facts: Mapping[str, Sequence[int]], batch: int, instances: int
+) -> numpy.ndarray:
+    """The same for the data sets of DATASETS.TRAIN: every one as often as any other, however large it is.
+
+    Raises:
+        UserError: fewer than two data sets.
+    """
+    return _equally("sources", numpy.asarray(facts["source"]), seed, epoch, batch, instances)
+
+
+def _equally(name: str, labels: numpy.ndarray, seed: int, epoch: int, batch: int, instances: int) -> numpy.ndarray:
+    count = len(numpy.unique(labels))
+    if count < 2:
+        raise UserError(f"DATALOADER.SAMPLER {name}: there is {count} of them, and it takes two to mix; take shuffle")
+    wanted, batches = batch // instances, max(len(labels) // batch, 1)
+    shares = numpy.full(count, batches * wanted)
+    return _groups(labels, (shares, count), batches, wanted, instances, generator(seed, ORDER, epoch))
+
+
+Shares = tuple[numpy.ndarray, int]  # of each label, its groups in an epoch as a fraction: numerators and the denominator
+
+
+def _capped(sizes: numpy.ndarray, wanted: int, batches: int) -> Shares:
+    """Groups of each identity in proportion to its images, but no more than one a batch; their sum is batches * wanted."""
+    most = numpy.zeros(len(sizes), dtype=bool)
+    while True:
+        groups, images = batches * (wanted - int(most.sum())), max(int(sizes[~most].sum()), 1)
+        over = ~most & (sizes * groups > batches * images)
+        if not over.any():
+            return numpy.where(most, batches * images, sizes * groups), images
+        most |= over
+
+
+def _groups(
+    labels: numpy.ndarray, shares: Shares, batches: int, wanted: int, instances: int, rng: numpy.random.Generator
+) -> numpy.ndarray:
+    """Indices of batches x wanted groups x instances images of one label (labels below 0 are left out).
+
+    The labels, in random order, are laid end to end, each as long as its share; a comb with a random offset gives each its
+    share of the groups, rounded up or down with the right chance. Dealing the groups out to the batches in turn puts those
+    of one label into as many batches as there are. The images of a label come in a random order, and again when all were
+    there.
+    """
+    shuffled = rng.permutation(numpy.flatnonzero(labels >= 0))
+    images = shuffled[numpy.argsort(labels[shuffled], kind="stable")]
+    sizes = numpy.unique(labels[images], return_counts=True)[1]
+    order = rng.permutation(len(sizes))
+    marks = (numpy.cumsum(shares[0][order]) + rng.integers(shares[1])) // shares[1]
+    counts = numpy.diff(marks, prepend=0)
+    label = numpy.repeat(order, counts)
+    number = numpy.arange(len(label)) - numpy.repeat(marks - counts, counts)  # of the group among those of its label
+    inner = (number[:, None] * instances + numpy.arange(instances)) % sizes[label][:, None]
+    found = images[(numpy.cumsum(sizes) - sizes)[label][:, None] + inner]
+    return found.reshape(wanted, batches, instances)[:, rng.permutation(batches)].transpose(1, 0, 2).reshape(-1)
 
 
 def repeated(order: Callable[[int], numpy.ndarray], repeats: int) -> Callable[[int], numpy.ndarray]:

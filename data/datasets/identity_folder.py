@@ -4,63 +4,71 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.dataset import Dataset
 from data.datasets import DATASETS
 from data.identities import IdentityImages, View
 from data.images import SUFFIXES
+from data.reid_files import roles
 from utils.errors import UserError
 
 _CAMERA = re.compile(r"_[a-zA-Z]*(\d+)$")
+_PARTS = ("train", "query", "gallery", "test")
 
 
 @DATASETS.register("identity_folder")
 def identity_folder(place: str, root: str, train: bool, seed: int, combine_all: bool = False) -> Dataset | None:
     """An identity is named by its folder's path below PATH (or below train/, query/, ...); the camera is the number after the
-    last `_` of the file's stem (`0709_01.png`: 1; -1 where there is none).
+    last `_` of the file's stem (`0709_01.png`: 1), for every image or for none.
 
-    With query/ and gallery/ (or test/) beside train/ these are the test part; with test/ alone, or in PATH as a whole, each
-    image is searched with and searched among (leave-one-out).
+    With query/ and gallery/ (or test/) these are the test part, and train/, or the other folders, the training part. With
+    test/ alone, or in PATH as a whole, each image is searched with and searched among (leave-one-out).
 
     Raises:
-        UserError: no such folder, or no image in it.
+        UserError: no such folder, no image in it, query/ without a gallery, images beside the folders of identities, or a
+            camera for some of the images only.
     """
     base = Path(place)
     if not place or not base.is_dir():
         raise UserError(f"identity_folder:{place}: no such folder; write identity_folder:PATH, with a folder for each identity")
-    name, trained = f"identity_folder:{place}", base / "train"
-    tested = test_views(base)
+    name = f"identity_folder:{place}"
+    query, gallery = base / "query", next((base / part for part in ("gallery", "test") if (base / part).is_dir()), None)
+    if query.is_dir() and gallery is None:
+        raise UserError(f"{name}: query/ without gallery/ (or test/) beside it; there is nothing to search among")
+    if not train and gallery is None:
+        return None
+    searched = _views(name, query) if query.is_dir() else []
+    among = _views(name, gallery) if gallery is not None and (not train or combine_all) else []
     if not train:
-        return IdentityImages(name, tested) if tested else None
-    views = views_below(trained if trained.is_dir() else base)
-    if combine_all and trained.is_dir():
-        views += [view._replace(query=True, gallery=True) for view in tested]
-    if not views:
-        raise UserError(f"identity_folder:{place}: no images; put a folder for each identity there ({SUFFIXES[0]}, ...)")
-    return IdentityImages(name, views)
+        return IdentityImages(name, roles(False, (), searched, among) if searched else among)
+    trained = _views(name, base / "train") if (base / "train").is_dir() else _views(name, base, skipped=_PARTS)
+    return IdentityImages(name, roles(True, trained, searched, among, combine_all))
 
 
-def test_views(base: Path) -> list[View]:
-    """The test part of a folder; empty where it has none of its own."""
-    gallery = next((base / name for name in ("gallery", "test") if (base / name).is_dir()), None)
-    if gallery is None:
-        return []
-    if not (base / "query").is_dir():
-        return views_below(gallery)
-    searched = [view._replace(gallery=False) for view in views_below(base / "query")]
-    return searched + [view._replace(query=False) for view in views_below(gallery)]
-
-
-def views_below(folder: Path) -> list[View]:
-    """All images below, sorted, each searched with and among."""
-    views = []
+def _views(name: str, folder: Path, skipped: Sequence[str] = ()) -> list[View]:
+    """All images below, sorted, each searched with and among; without those in the folders `skipped`."""
+    views, unknown = [], []
     for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        top = Path(where) == folder
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and not (top and one in skipped))
         identity = Path(where).relative_to(folder).as_posix()
         for file in sorted(files):
             stem, suffix = os.path.splitext(file)
-            if suffix.lower() in SUFFIXES:
-                camera = _CAMERA.search(stem)
-                views.append(View(os.path.join(where, file), identity, int(camera[1]) if camera else -1))
+            if suffix.lower() not in SUFFIXES:
+                continue
+            path, camera = os.path.join(where, file), _CAMERA.search(stem)
+            if top:
+                raise UserError(f"{name}: {path} lies in no identity's folder; put it into one, or remove it")
+            if camera is None:
+                unknown.append(path)
+            views.append(View(path, identity, int(camera[1]) if camera else -1))
+    if not views:
+        raise UserError(f"{name}: no images below {folder}; put a folder for each identity there ({SUFFIXES[0]}, ...)")
+    if unknown and len(unknown) < len(views):
+        raise UserError(
+            f"{name}: the names of {len(unknown)} of {len(views)} images end in no camera's number, such as {unknown[0]}; "
+            "name all of them like 0709_01.png (camera 1), or none"
+        )
     return views

@@ -1,0 +1,111 @@
+"""What is said of identities before training starts: how many there are, and what would make training or scores worthless."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy
+
+from data.dataset import Dataset
+from data.identities import DISTRACTOR, JUNK
+from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.data")
+
+
+def identity_counts(dataset: Dataset) -> dict[str, int]:
+    """Identities (distractors are none), cameras, queries, gallery images, junk and distractor images of a split."""
+    targets, cameras, queries, gallery = _columns(dataset)
+    nobody = [number for number, name in enumerate(dataset.classes) if _is_distractor(name)]
+    distractors = numpy.isin(targets, nobody)
+    return {
+        "identities": len(numpy.unique(targets[(targets != JUNK) & ~distractors])),
+        "cameras": len(numpy.unique(cameras[cameras >= 0])),
+        "queries": int((queries & (targets != JUNK)).sum()),
+        "gallery": int((gallery & (targets != JUNK)).sum()),
+        "junk": int((targets == JUNK).sum()),
+        "distractors": int(distractors.sum()),
+    }
+
+
+def describe_identities(dataset: Dataset, training: bool = False) -> str:
+    """The same for people, what there is of it: `2 identities, 3 cameras, 2 queries, 5 gallery, 1 junk, 1 distractors`."""
+    counts = identity_counts(dataset)
+    shown = ("identities", "cameras") if training else tuple(counts)
+    return ", ".join(f"{counts[name]} {name}" for name in shown if counts[name] or name in ("identities", "queries", "gallery"))
+
+
+def check_training(train: Dataset) -> None:
+    """Warns of identities with one image, of which no pair can be made.
+
+    Raises:
+        UserError: fewer than two identities.
+    """
+    targets = _columns(train)[0]
+    sizes = numpy.bincount(targets[targets != JUNK], minlength=len(train.classes))
+    if len(train.classes) < 2:
+        raise UserError(f"{train.name}: {len(train.classes)} identities for training, and it takes two to tell apart; add some")
+    single = numpy.flatnonzero(sizes == 1)
+    if len(single):
+        named = _first([train.classes[number] for number in single[:5]], len(single))
+        LOG.warning("%d of %d identities of %s have one image for training: %s", len(single), len(sizes), train.name, named)
+
+
+def check_search(split: str, dataset: Dataset) -> None:
+    """Warns of queries without a match in the gallery, which do not count.
+
+    Raises:
+        UserError: no query, or none with a match.
+    """
+    targets, cameras, queries, gallery = _columns(dataset)
+    searched, among = queries & (targets != JUNK), gallery & (targets != JUNK)
+    if not searched.any():
+        raise UserError(f"DATASETS.{split.upper()}: {dataset.name} has no query")
+    count = int(max(targets.max(), 0)) + 1
+    of_identity = numpy.bincount(targets[among], minlength=count)
+    views = (int(cameras.max()) + 2) * targets + cameras + 1  # one number for each identity before each camera
+    kinds, where = numpy.unique(views, return_inverse=True)
+    of_view = numpy.bincount(where[among], minlength=len(kinds))
+    own = numpy.where(cameras >= 0, of_view[where], gallery)  # gallery images that do not count: see the Market-1501 rule
+    alone = searched & (of_identity[targets] - own <= 0)
+    if alone.sum() == searched.sum():
+        raise UserError(
+            f"DATASETS.{split.upper()}: no query of {dataset.name} has a match in the gallery seen by another camera, so there "
+            "is nothing to score; look at its folders, and at the cameras in the names of its files"
+        )
+    if alone.any():
+        paths = [dataset.path(int(row)) for row in numpy.flatnonzero(alone)[:3]]
+        said = "%s: %d of %d queries have no match seen by another camera in the gallery and do not count: %s"
+        LOG.warning(said, split, alone.sum(), searched.sum(), _first(paths, int(alone.sum())))
+
+
+def check_apart(split: str, train: Dataset, other: Dataset) -> None:
+    """Warns of identities that are in both: the scores are then of people that were trained on."""
+    mine = set(_full_names(train))
+    both = [name for name in _full_names(other) if name in mine and not _is_distractor(name)]
+    if both:
+        LOG.warning(
+            "%d identities of the %s split are trained on as well, so its scores are not those of new ones: %s",
+            len(both), split, _first(both[:5], len(both)),
+        )  # fmt: skip
+
+
+def _columns(dataset: Dataset) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Targets, cameras, and whether an image is a query and a gallery image."""
+    facts = [numpy.asarray(dataset.facts[name], dtype=numpy.int64) for name in ("camera", "query", "gallery")]
+    return numpy.asarray(dataset.targets, dtype=numpy.int64), facts[0], facts[1] == 1, facts[2] == 1
+
+
+def _is_distractor(name: str) -> bool:
+    return name.rpartition("/")[2] == DISTRACTOR
+
+
+def _full_names(dataset: Dataset) -> list[str]:
+    """Identities with the data set they are of; where several are joined, their names say so already."""
+    joined = len(set(dataset.facts["source"])) > 1
+    return [name if joined else f"{dataset.name}/{name}" for name in dataset.classes]
+
+
+def _first(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + f" and {count - len(names)} more" * (count > len(names))
