@@ -17,6 +17,7 @@ from data import jpeg
 from data.dataset import Dataset, Joined, Part
 from data.datasets import DATASETS
 from data.identities import JoinedIdentities, limited_identities, split_identities
+from data.identity_checks import check_identities
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
 from data.loaders.plan import EvaluationPlan, Plan, TrainingPlan
@@ -164,6 +165,8 @@ def _check(cfg: Config, splits: Splits) -> None:
                 f"DATASETS.{name.upper()}: {other.name} has the classes {list(other.classes)[:5]}, the training set "
                 f"{splits.classes[:5]}; they must be the same, in the same order"
             )
+    if splits.train.open_set:
+        check_identities(splits.train, {"val": splits.val, "test": splits.test})
 
 
 def make_data_loader(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy
 
@@ -36,6 +36,19 @@ def describe_identities(dataset: Dataset, training: bool = False) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in shown if counts[name] or name in ("identities", "queries", "gallery"))
 
 
+def check_identities(train: Dataset, others: Mapping[str, Dataset | None]) -> None:
+    """All that follows, for the training split and each of the others.
+
+    Raises:
+        UserError: see `check_training` and `check_search`.
+    """
+    check_training(train)
+    for split, other in others.items():
+        if other is not None:
+            check_search(split, other)
+            check_apart(split, train, other)
+
+
 def check_training(train: Dataset) -> None:
     """Warns of identities with one image, of which no pair can be made.
 
@@ -44,8 +57,11 @@ def check_training(train: Dataset) -> None:
     """
     targets = _columns(train)[0]
     sizes = numpy.bincount(targets[targets != JUNK], minlength=len(train.classes))
-    if len(train.classes) < 2:
-        raise UserError(f"{train.name}: {len(train.classes)} identities for training, and it takes two to tell apart; add some")
+    if len(sizes) < 2:
+        raise UserError(
+            f"{train.name}: {len(sizes)} identities for training, and it takes two to tell them apart; add some, or raise "
+            "DATASETS.LIMIT"
+        )
     single = numpy.flatnonzero(sizes == 1)
     if len(single):
         named = _first([train.classes[number] for number in single[:5]], len(single))

@@ -10,7 +10,8 @@ import torch
 
 import tracking
 from config import Config
-from data import Splits, channels_seen
+from data import Dataset, Splits, channels_seen
+from data.identity_checks import describe_identities
 from engine import distributed
 from engine.evaluators.build import build_evaluator
 from engine.trainer import Trainer
@@ -28,7 +29,8 @@ def device_name(device: torch.device) -> str:
 def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str, str]]:
     """The rows of the run card that only the engine knows."""
     solver, ranks = cfg.SOLVER, distributed.world_size()
-    sizes = [f"{name} {len(part)}" for name in ("train", "val", "test") if (part := splits.get(name)) is not None]
+    parts = {name: part for name in ("train", "val", "test") if (part := splits.get(name)) is not None}
+    sizes = [f"{name} {_size(part, name == 'train')}" for name, part in parts.items()]
     count = f"{sum(p.numel() for p in trainer.task.model.parameters()):,} parameters"
     frozen = sum(p.numel() for p in trainer.task.model.parameters() if not p.requires_grad)
     if frozen:
@@ -38,7 +40,7 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     loader: Any = trainer.loader
     channels = channels_seen(cfg, splits.train)
     grey = f"; grey, repeated to {channels} channels" if channels != splits.train.channels else ""
-    classes = f"{len(splits.classes) or 'no'} classes{grey}"
+    classes = f"{len(splits.classes) or 'no'} {'identities to learn' if splits.train.open_set else 'classes'}{grey}"
     return [
         ("data", f"{splits.train.name}: {', '.join(sizes)}; {classes}; loader {loader.describe()}"),
         ("model", f"{cfg.MODEL.NAME}, {count}, on {device_name(trainer.device)}, {solver.PRECISION}"),
@@ -47,6 +49,10 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
         ("rate", f"{solver.OPTIMIZER_NAME} at {effective_lr(cfg):g}, {solver.SCHEDULE}{warmup}; {describe_lr(cfg)}"),
         ("seed", f"{cfg.SEED} (splits {cfg.DATASETS.SPLIT_SEED})"),
     ]
+
+
+def _size(part: Dataset, training: bool) -> str:
+    return f"{len(part)} ({describe_identities(part, training)})" if part.open_set else str(len(part))
 
 
 def batch_facts(batch: int, ranks: int, accumulate: int) -> list[tuple[str, str]]:

@@ -139,14 +139,20 @@ def show_data(cfg: config.Config, args: argparse.Namespace) -> int:
 
     from data import build_splits
     from data.dataset import class_counts
+    from data.identity_checks import identity_counts
 
     splits = build_splits(cfg)
     parts = {name: part for name in ("train", "val", "test") if (part := splits.get(name)) is not None}
-    counts = {name: class_counts(part) for name, part in parts.items()}
     console = Console()
-    table = Table("class", *parts, title=f"{splits.train.name}: samples", show_footer=False)
-    for number, label in enumerate(splits.classes):
-        table.add_row(label, *(str(counts[name][number]) for name in parts))
+    table = Table("" if splits.train.open_set else "class", *parts, title=f"{splits.train.name}: samples", show_footer=False)
+    if splits.train.open_set:  # the identities of one split are not those of another
+        of_identities = {name: identity_counts(part) for name, part in parts.items()}
+        for label in of_identities["train"]:
+            table.add_row(label, *(str(counts[label]) for counts in of_identities.values()))
+    else:
+        of_classes = {name: class_counts(part) for name, part in parts.items()}
+        for number, label in enumerate(splits.classes):
+            table.add_row(label, *(str(counts[number]) for counts in of_classes.values()))
     table.add_section()
     table.add_row("all", *(str(len(part)) for part in parts.values()))
     console.print(table)

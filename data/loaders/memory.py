@@ -26,6 +26,7 @@ class MemoryLoader(Loader):
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
+        self._facts = {name: torch.tensor(values) for name, values in fetcher.dataset.facts.items()}
         self._moves = None
         if self._images.ndim == 4 and can_be_batched(fetcher.transforms):
             self._moves = CropsAndFlips(fetcher.transforms)
@@ -39,7 +40,11 @@ class MemoryLoader(Loader):
         else:
             for indices, _ in batches:
                 index = torch.from_numpy(indices).long()
-                yield {"image": self._rows(index), "target": self._targets.index_select(0, index), "index": index}, []
+                yield self._batch(self._rows(index), index), []
+
+    def _batch(self, images: Tensor, index: Tensor) -> Batch:
+        facts = {name: values.index_select(0, index) for name, values in self._facts.items()}
+        return {"image": images, "target": self._targets.index_select(0, index), "index": index, **facts}
 
     def _rows(self, index: Tensor) -> Tensor:
         """Images as they are; in evaluation, which goes in order, without a copy where normalising makes one anyway."""
@@ -58,4 +63,4 @@ class MemoryLoader(Loader):
             last = first + len(indices)
             images = moves.copy(padded, indices, (drawn[0][first:last], drawn[1][first:last], drawn[2][first:last]))
             index, first = torch.from_numpy(indices).long(), last
-            yield {"image": torch.from_numpy(images), "target": self._targets.index_select(0, index), "index": index}, []
+            yield self._batch(torch.from_numpy(images), index), []

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from data.dataset import Dataset
+from data.identities import JUNK
+from data.identity_checks import describe_identities
 from engine.preflight.table import Finding
 from engine.task import Batch
 
@@ -53,6 +55,10 @@ def histogram(split: str, dataset: Dataset) -> list[Finding]:
         values = torch.tensor(targets, dtype=torch.float64)
         text = f"targets from {values.min():.4g} to {values.max():.4g}, mean {values.mean():.4g}"
         return [Finding(split, "ok", f"{len(targets)} {text}, std {values.std(correction=0):.4g}")]
+    if dataset.open_set:
+        images = Counter(target for target in targets if target != JUNK).values()
+        spread = f"{min(images)} to {max(images)} images each"
+        return [Finding(split, "ok", f"{len(targets)} images: {describe_identities(dataset, split == 'train')}; {spread}")]
     known = Counter(targets)
     counts = [known[number] for number in range(len(dataset.classes))]
     least, most = min(counts), max(counts)
@@ -79,7 +85,8 @@ def _targets_out_of_range(split: str, raw: Batch, dataset: Dataset) -> list[Find
     target = raw.get("target")
     if not dataset.classes or not isinstance(target, Tensor) or target.ndim != 1 or target.is_floating_point():
         return []
-    bad = [i for i, value in enumerate(target.tolist()) if not 0 <= value < len(dataset.classes)]
+    least = JUNK if dataset.open_set else 0
+    bad = [i for i, value in enumerate(target.tolist()) if not least <= value < len(dataset.classes)]
     if not bad:
         return []
     text = f"target {int(target[bad[0]])} of {_named(raw, bad, dataset)} is none of {len(dataset.classes)} classes"
