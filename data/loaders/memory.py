@@ -40,9 +40,9 @@ class MemoryLoader(Loader):
         else:
             for indices, _ in batches:
                 index = torch.from_numpy(indices).long()
-                yield self._batch(self._rows(index), index), []
+                yield self._with_facts(self._rows(index), index), []
 
-    def _batch(self, images: Tensor, index: Tensor) -> Batch:
+    def _with_facts(self, images: Tensor, index: Tensor) -> Batch:
         facts = {name: values.index_select(0, index) for name, values in self._facts.items()}
         return {"image": images, "target": self._targets.index_select(0, index), "index": index, **facts}
 
@@ -63,4 +63,4 @@ class MemoryLoader(Loader):
             last = first + len(indices)
             images = moves.copy(padded, indices, (drawn[0][first:last], drawn[1][first:last], drawn[2][first:last]))
             index, first = torch.from_numpy(indices).long(), last
-            yield self._batch(torch.from_numpy(images), index), []
+            yield self._with_facts(torch.from_numpy(images), index), []
