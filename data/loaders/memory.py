@@ -1,4 +1,4 @@
-"""The whole set as one contiguous tensor; a batch is one gather, or slices of padded images, not a loop over samples."""
+"""The whole set as one contiguous tensor; a batch is one gather of images or of windows of them, not a loop over samples."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterator
 import numpy
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import EvaluationPlan, Plan, Rows
-from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
+from data.transforms.crops_and_flips import CropsAndFlips, Moves, can_be_batched
+from data.transforms.windows import Windows
+
+KEPT_WINDOWS = 2**29  # bytes: the most that is taken to have crops and flips ready; CIFAR-10 takes 307 MB
+BLOCK = 64  # batches whose crops and flips are drawn at once
 
 
 class MemoryLoader(Loader):
@@ -26,10 +29,11 @@ class MemoryLoader(Loader):
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
-        self._moves = None
+        self._moves, self._windows = None, None
         if self._images.ndim == 4 and can_be_batched(fetcher.transforms):
-            self._moves = CropsAndFlips(fetcher.transforms)
-            self._images = functional.pad(self._images, (self._moves.padding,) * 4)
+            self._moves = moves = CropsAndFlips(fetcher.transforms)
+            if self._images.numel() * self._images.element_size() <= KEPT_WINDOWS // (2 if moves.flips else 1):
+                self._windows = Windows(self._images, moves.padding, mirrored=moves.flips)
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self._moves is not None:
@@ -51,11 +55,19 @@ class MemoryLoader(Loader):
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
     ) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        padded, first = self._images.numpy(), 0
-        positions = numpy.concatenate([rows[1] for rows in batches]) if batches else numpy.empty(0, numpy.int64)
-        drawn = moves.draw(self.fetcher.seed, epoch, positions)
-        for indices, _ in batches:
-            last = first + len(indices)
-            images = moves.copy(padded, indices, (drawn[0][first:last], drawn[1][first:last], drawn[2][first:last]))
-            index, first = torch.from_numpy(indices).long(), last
-            yield {"image": torch.from_numpy(images), "target": self._targets.index_select(0, index), "index": index}, []
+        for block in (batches[start : start + BLOCK] for start in range(0, len(batches), BLOCK)):
+            indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
+            drawn = moves.draw(self.fetcher.seed, epoch, positions)
+            found = self._windows.find(indices, drawn) if self._windows else drawn
+            last = 0
+            for rows, _ in block:
+                first, last = last, last + len(rows)
+                top_left = found[0][first:last], found[1][first:last], found[2][first:last]
+                index = torch.from_numpy(rows).long()
+                images = self._windows.cut(*top_left) if self._windows else self._cut_alone(moves, index, top_left)
+                yield {"image": images, "target": self._targets.index_select(0, index), "index": index}, []
+
+    def _cut_alone(self, moves: CropsAndFlips, index: Tensor, drawn: Moves) -> Tensor:
+        """Windows of these images of a set that is too large to be kept twice more."""
+        windows = Windows(self._images.index_select(0, index), moves.padding, mirrored=moves.flips)
+        return windows.cut(*windows.find(numpy.arange(len(index)), drawn))

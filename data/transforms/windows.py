@@ -1,0 +1,62 @@
+"""Shifted and mirrored windows of many images of one size, each of them a single run of memory."""
+
+from __future__ import annotations
+
+import numpy
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from data.transforms.crops_and_flips import Moves
+
+KEPT_FRAMES = 2**22  # bytes
+PIECE = 1024  # images mirrored at a time, so that no second copy of all is needed
+
+
+class Windows:
+    """Copies of images laid out so that cutting a window out of the padded image takes no padded image and no copying by rows.
+
+    An image shifted by some rows and columns is the run of memory that begins so much earlier or later. What it brings in
+    from the rows, channels and images beside it lies where the padding would, and is then set to 0. Mirrored images are
+    kept behind the others. This takes the memory of the images once, or twice with `mirrored`.
+
+    Args:
+        images: N x C x H x W, of any type.
+        padding: pixels on each side from which windows may take zeros.
+        mirrored: whether windows may be mirrored.
+    """
+
+    def __init__(self, images: Tensor, padding: int, *, mirrored: bool) -> None:
+        count, channels, height, width = images.shape
+        self._shape, self._padding = (channels, height, width), padding
+        self._size, self._margin = channels * height * width, padding * (width + 1)
+        self._mirror_images = count * self._size  # where they begin
+        length = self._mirror_images * (2 if mirrored else 1)
+        # One image more at the end: even of no images there is a window then.
+        flat = torch.zeros(length + 2 * self._margin + self._size, dtype=images.dtype)
+        kept = flat[self._margin : self._margin + length].view(-1, *images.shape)
+        kept[0].copy_(images)
+        for mirror, image in zip(kept[1].split(PIECE), images.split(PIECE), strict=True) if mirrored else ():
+            mirror.copy_(image.flip(-1))
+        self._type = flat.numpy().dtype
+        bits = numpy.dtype(f"u{self._type.itemsize}")
+        self._runs = sliding_window_view(flat.numpy().view(bits), self._size)
+        # For every top and left, ones where the window shows the image and zeros where it shows padding.
+        inside = numpy.pad(numpy.full((height, width), numpy.iinfo(bits).max, bits), padding)
+        frames = sliding_window_view(inside, (height, width))
+        self._frames = numpy.ascontiguousarray(frames) if frames.size * bits.itemsize <= KEPT_FRAMES else frames
+
+    def find(self, indices: numpy.ndarray, moves: Moves) -> Moves:
+        """For each sample of B: where its run begins, and top and left of the frame that goes over it."""
+        top, left, mirrored = moves
+        left = numpy.where(mirrored, 2 * self._padding - left, left)
+        shift = (top - self._padding) * self._shape[-1] + left - self._padding
+        return indices * self._size + mirrored * self._mirror_images + shift + self._margin, top, left
+
+    def cut(self, starts: numpy.ndarray, top: numpy.ndarray, left: numpy.ndarray) -> Tensor:
+        """The windows that were found so: B x C x H x W."""
+        channels, height, width = self._shape
+        images = self._runs[starts].reshape(-1, channels, height * width)
+        if self._padding:
+            images &= self._frames[top, left].reshape(-1, 1, height * width)
+        return torch.from_numpy(images.view(self._type).reshape(-1, *self._shape))
