@@ -8,6 +8,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import EvaluationPlan, Plan, Rows
@@ -29,11 +30,11 @@ class MemoryLoader(Loader):
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
-        self._moves, self._windows = None, None
+        self._moves, self._windows, self._buffers = None, None, Buffers(numpy.uint8)
         if self._images.ndim == 4 and can_be_batched(fetcher.transforms):
             self._moves = moves = CropsAndFlips(fetcher.transforms)
             if self._images.numel() * self._images.element_size() <= KEPT_WINDOWS // (2 if moves.flips else 1):
-                self._windows = Windows(self._images, moves.padding, mirrored=moves.flips)
+                self._windows = Windows(self._images, moves.padding, mirrored=moves.flips, buffers=self._buffers)
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self._moves is not None:
@@ -69,5 +70,5 @@ class MemoryLoader(Loader):
 
     def _cut_alone(self, moves: CropsAndFlips, index: Tensor, drawn: Moves) -> Tensor:
         """Windows of these images of a set that is too large to be kept twice more."""
-        windows = Windows(self._images.index_select(0, index), moves.padding, mirrored=moves.flips)
+        windows = Windows(self._images.index_select(0, index), moves.padding, mirrored=moves.flips, buffers=self._buffers)
         return windows.cut(*windows.find(numpy.arange(len(index)), drawn))
