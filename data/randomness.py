@@ -32,6 +32,15 @@ def _multiplied(factor: int, words: numpy.ndarray) -> tuple[numpy.ndarray, numpy
     half, low_half = _WORD(32), _WORD(0xFFFFFFFF)
     factor_high, factor_low = _WORD(factor >> 32), _WORD(factor & 0xFFFFFFFF)
     high, low = words >> half, words & low_half
-    middle = factor_high * low
-    carried = (factor_low * low >> half) + (middle & low_half) + factor_low * high
-    return factor_high * high + (middle >> half) + (carried >> half), _WORD(factor) * words
+    carried = factor_low * low
+    carried >>= half
+    low *= factor_high
+    low += carried  # cannot overflow
+    numpy.bitwise_and(low, low_half, out=carried)
+    carried += factor_low * high
+    carried >>= half
+    low >>= half
+    high *= factor_high
+    high += low
+    high += carried
+    return high, _WORD(factor) * words

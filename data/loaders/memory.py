@@ -31,9 +31,9 @@ class MemoryLoader(Loader):
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
         self._moves, self._windows, self._buffers = None, None, Buffers(numpy.uint8)
-        if self._images.ndim == 4 and can_be_batched(fetcher.transforms):
+        if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
             self._moves = moves = CropsAndFlips(fetcher.transforms)
-            if self._images.numel() * self._images.element_size() <= KEPT_WINDOWS // (2 if moves.flips else 1):
+            if self._images.numel() * (2 if moves.flips else 1) <= KEPT_WINDOWS:
                 self._windows = Windows(self._images, moves.padding, mirrored=moves.flips, buffers=self._buffers)
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
@@ -60,13 +60,14 @@ class MemoryLoader(Loader):
             indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
             drawn = moves.draw(self.fetcher.seed, epoch, positions)
             found = self._windows.find(indices, drawn) if self._windows else drawn
-            last = 0
-            for rows, _ in block:
-                first, last = last, last + len(rows)
-                top_left = found[0][first:last], found[1][first:last], found[2][first:last]
-                index = torch.from_numpy(rows).long()
-                images = self._windows.cut(*top_left) if self._windows else self._cut_alone(moves, index, top_left)
-                yield {"image": images, "target": self._targets.index_select(0, index), "index": index}, []
+            sizes = [len(rows) for rows, _ in block]
+            index = torch.from_numpy(indices).long()
+            targets, last = self._targets.index_select(0, index).split(sizes), 0
+            for mine, target in zip(index.split(sizes), targets, strict=True):
+                first, last = last, last + len(mine)
+                part = found[0][first:last], found[1][first:last], found[2][first:last]
+                images = self._windows.cut(*part) if self._windows else self._cut_alone(moves, mine, part)
+                yield {"image": images, "target": target, "index": mine}, []
 
     def _cut_alone(self, moves: CropsAndFlips, index: Tensor, drawn: Moves) -> Tensor:
         """Windows of these images of a set that is too large to be kept twice more."""
