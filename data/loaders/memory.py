@@ -12,11 +12,12 @@ from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import EvaluationPlan, Plan, Rows
-from data.transforms.crops_and_flips import CropsAndFlips, Moves, can_be_batched
-from data.transforms.windows import Windows
+from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
+from data.transforms.windows import Windows, frames_size
 
-KEPT_WINDOWS = 2**29  # bytes: the most that is taken to have crops and flips ready; CIFAR-10 takes 307 MB
-BLOCK = 64  # batches whose crops and flips are drawn at once
+KEPT_WINDOWS = 2**29  # bytes that a set's images and their mirror images may take a second time; CIFAR-10's take 307 MB
+FRAMES = 2**24  # bytes; with more, images are so large or so far padded that one by one is as quick
+BLOCK = 2**13  # samples whose crops and flips are drawn at once
 
 
 class MemoryLoader(Loader):
@@ -32,9 +33,10 @@ class MemoryLoader(Loader):
         self._images, self._targets = arrays
         self._moves, self._windows, self._buffers = None, None, Buffers(numpy.uint8)
         if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
-            self._moves = moves = CropsAndFlips(fetcher.transforms)
-            if self._images.numel() * (2 if moves.flips else 1) <= KEPT_WINDOWS:
-                self._windows = Windows(self._images, moves.padding, mirrored=moves.flips, buffers=self._buffers)
+            moves, size = CropsAndFlips(fetcher.transforms), self._images.numel()
+            if frames_size(*self._images.shape[-2:], moves.padding) <= FRAMES:
+                self._moves = moves
+                self._windows = self._lay(self._images) if size * (2 if moves.flips else 1) <= KEPT_WINDOWS else None
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self._moves is not None:
@@ -56,20 +58,23 @@ class MemoryLoader(Loader):
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
     ) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        for block in (batches[start : start + BLOCK] for start in range(0, len(batches), BLOCK)):
+        for block in self._blocks(batches):
             indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
-            drawn = moves.draw(self.fetcher.seed, epoch, positions)
-            found = self._windows.find(indices, drawn) if self._windows else drawn
-            sizes = [len(rows) for rows, _ in block]
-            index = torch.from_numpy(indices).long()
-            targets, last = self._targets.index_select(0, index).split(sizes), 0
-            for mine, target in zip(index.split(sizes), targets, strict=True):
+            sizes, index = [len(rows) for rows, _ in block], torch.from_numpy(indices).long()
+            windows, numbers = self._windows, indices
+            if windows is None:
+                windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))
+            starts, frames = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))
+            targets, last = self._targets.index_select(0, index), 0
+            for mine, target in zip(index.split(sizes), targets.split(sizes), strict=True):
                 first, last = last, last + len(mine)
-                part = found[0][first:last], found[1][first:last], found[2][first:last]
-                images = self._windows.cut(*part) if self._windows else self._cut_alone(moves, mine, part)
-                yield {"image": images, "target": target, "index": mine}, []
+                yield {"image": windows.cut(starts[first:last], frames[first:last]), "target": target, "index": mine}, []
 
-    def _cut_alone(self, moves: CropsAndFlips, index: Tensor, drawn: Moves) -> Tensor:
-        """Windows of these images of a set that is too large to be kept twice more."""
-        windows = Windows(self._images.index_select(0, index), moves.padding, mirrored=moves.flips, buffers=self._buffers)
-        return windows.cut(*windows.find(numpy.arange(len(index)), drawn))
+    def _blocks(self, batches: list[Rows]) -> Iterator[list[Rows]]:
+        """What is drawn, and laid out where the whole set is not, at once."""
+        size = max(BLOCK // max(len(batches[0][0]), 1), 1) if batches and self._windows is not None else 1
+        yield from (batches[first : first + size] for first in range(0, len(batches), size))
+
+    def _lay(self, images: Tensor) -> Windows:
+        assert self._moves is not None
+        return Windows(images, self._moves.padding, mirrored=self._moves.flips, buffers=self._buffers)

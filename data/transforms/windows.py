@@ -10,7 +10,6 @@ from torch import Tensor
 from data.buffers import Buffers
 from data.transforms.crops_and_flips import Moves
 
-KEPT_FRAMES = 2**22  # bytes
 PIECE = 1024  # images mirrored at a time, so that no second copy of all is needed
 
 
@@ -33,11 +32,12 @@ class Windows:
         self._shape, self._padding, self._buffers = images.shape[1:], padding, buffers
         self._size, self._margin = channels * height * width, padding * (width + 1)
         self._mirror_images = count * self._size  # where they begin
-        length = self._mirror_images * (2 if mirrored else 1)
+        copies = 2 if mirrored else 1
+        length = self._mirror_images * copies
         # NumPy asks the system for large pages, which are quicker to fill and to find things in. One image more at the
         # end: even of no images there is a window then.
         flat = torch.from_numpy(numpy.empty(length + 2 * self._margin + self._size, numpy.uint8))
-        kept = flat[self._margin : self._margin + length].view(-1, *images.shape)
+        kept = flat[self._margin : self._margin + length].view(copies, *images.shape)
         kept[0].copy_(images)
         for mirror, image in zip(kept[1].split(PIECE), images.split(PIECE), strict=True) if mirrored else ():
             mirror.copy_(image.flip(-1))
@@ -45,20 +45,27 @@ class Windows:
         self._runs = flat.as_strided((starts, *self._shape), (1, height * width, width, 1))
         # For every top and left, ones where the window shows the image and zeros where it shows padding.
         inside = numpy.pad(numpy.full((height, width), 255, numpy.uint8), padding)
-        frames = sliding_window_view(inside, (height, width))[:, :, None]
-        self._frames = frames.copy() if frames.size <= KEPT_FRAMES else frames
+        self._frames = sliding_window_view(inside, (height, width)).reshape(-1, height * width)
 
-    def find(self, indices: numpy.ndarray, moves: Moves) -> Moves:
-        """For each sample of B: where its run begins, and top and left of the frame that goes over it."""
+    def find(self, indices: numpy.ndarray, moves: Moves) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """For each sample of B: where its run begins, and the number of the frame that goes over it."""
         top, left, mirrored = moves
         left = numpy.where(mirrored, 2 * self._padding - left, left)
         shift = (top - self._padding) * self._shape[-1] + left - self._padding
-        return indices * self._size + mirrored * self._mirror_images + shift + self._margin, top, left
+        frames = top * (2 * self._padding + 1) + left
+        return indices * self._size + mirrored * self._mirror_images + shift + self._margin, frames
 
-    def cut(self, starts: numpy.ndarray, top: numpy.ndarray, left: numpy.ndarray) -> Tensor:
-        """The windows that were found so: B x C x H x W."""
+    def cut(self, starts: numpy.ndarray, frames: numpy.ndarray) -> Tensor:
+        """The windows that were found so: B x C x H x W, in memory of `buffers`."""
         images = self._buffers.take((len(starts), *self._shape))
         torch.index_select(self._runs, 0, torch.from_numpy(starts), out=images)
         if self._padding:
-            images.bitwise_and_(torch.from_numpy(self._frames[top, left]))
+            shown = self._buffers.take((len(starts), self._frames.shape[1]))
+            self._frames.take(frames, axis=0, out=shown.numpy(), mode="clip")
+            images.bitwise_and_(shown.view(-1, 1, *self._shape[1:]))
         return images
+
+
+def frames_size(height: int, width: int, padding: int) -> int:
+    """Bytes that the frames of windows take."""
+    return (2 * padding + 1) ** 2 * height * width
