@@ -34,7 +34,7 @@ class MemoryLoader(Loader):
         self._moves, self._windows, self._buffers = None, None, Buffers(numpy.uint8)
         if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
             moves, size = CropsAndFlips(fetcher.transforms), self._images.numel()
-            if frames_size(*self._images.shape[-2:], moves.padding) <= FRAMES:
+            if frames_size(self._images.shape, moves.padding) <= FRAMES:
                 self._moves = moves
                 self._windows = self._lay(self._images) if size * (2 if moves.flips else 1) <= KEPT_WINDOWS else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
@@ -66,6 +68,6 @@ class Windows:
         return images
 
 
-def frames_size(height: int, width: int, padding: int) -> int:
-    """Bytes that the frames of windows take."""
-    return (2 * padding + 1) ** 2 * height * width
+def frames_size(shape: Sequence[int], padding: int) -> int:
+    """Bytes that the frames of windows of images of this shape take."""
+    return (2 * padding + 1) ** 2 * shape[-2] * shape[-1]
