@@ -61,7 +61,7 @@ class MemoryLoader(Loader):
         for block in self._blocks(batches):
             indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
             sizes, index = [len(rows) for rows, _ in block], torch.from_numpy(indices).long()
-            windows, numbers = self._windows, indices
+            windows, numbers = self._windows, index.numpy()
             if windows is None:
                 windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))
             starts, frames = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))

@@ -35,7 +35,7 @@ class Windows:
         self._size, self._margin = channels * height * width, padding * (width + 1)
         self._mirror_images = count * self._size  # where they begin
         copies = 2 if mirrored else 1
-        length = self._mirror_images * copies
+        length = copies * self._mirror_images
         # NumPy asks the system for large pages, which are quicker to fill and to find things in. One image more at the
         # end: even of no images there is a window then.
         flat = torch.from_numpy(numpy.empty(length + 2 * self._margin + self._size, numpy.uint8))
