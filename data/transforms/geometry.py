@@ -36,7 +36,9 @@ def _resize(tensor: Tensor, size: tuple[int, int], is_mask: bool) -> Tensor:
 
         resized = F.resize(flat, list(size), interpolation=F.InterpolationMode.NEAREST)
     else:  # what torchvision does, bit by bit, without what it does around it
-        resized = functional.interpolate(flat[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+        # The new dimension of 1 gets the greatest stride, else torch sorts an image that lies pixel by pixel into planes
+        batch = flat.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+        resized = functional.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)[0]
     return resized[0] if tensor.ndim == 2 else resized
 
 
