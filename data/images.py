@@ -65,8 +65,8 @@ def read_image(path: str | Path, channels: int, choose: Choose | None = None, fi
         raise BadSample(f"{path}: {'no image that Pillow can read' if data else 'an empty file'}") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise BadSample(f"{path}: broken image ({' '.join(str(error).split())})") from error
-    tensor = torch.from_numpy(pixels)
-    tensor = tensor[None] if channels == 1 else tensor.permute(2, 0, 1)
+    # views by NumPy: each operation of torch lets go of Python's lock, and other threads then have to be waited for
+    tensor = torch.from_numpy(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
     finished = finish(tensor) if finish is not None else tensor
     borrowed = lent and finished.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
     return finished.clone() if borrowed else finished
@@ -75,9 +75,9 @@ def read_image(path: str | Path, channels: int, choose: Choose | None = None, fi
 def _contents(path: str | Path) -> memoryview:
     """The bytes of a file, in memory that the thread's next call uses again."""
     with open(path, "rb", buffering=0) as file:
-        memory = memoryview(jpeg.scratch("file", os.fstat(file.fileno()).st_size))
-        filled = 0
-        while got := file.readinto(memory[filled:]):  # file systems may give less than they are asked for
+        size, filled = os.fstat(file.fileno()).st_size, 0
+        memory = memoryview(jpeg.scratch("file", size))[:size]
+        while filled < size and (got := file.readinto(memory[filled:])):  # file systems may give less than they are asked for
             filled += got
         return memory[:filled]
 
