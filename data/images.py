@@ -76,7 +76,7 @@ def _contents(path: str | Path) -> memoryview:
     """The bytes of a file, in memory that the thread's next call uses again."""
     with open(path, "rb", buffering=0) as file:
         size, filled = os.fstat(file.fileno()).st_size, 0
-        memory = memoryview(jpeg.scratch("file", size))[:size]
+        memory = jpeg.scratch("file", size).data[:size]
         while filled < size and (got := file.readinto(memory[filled:])):  # file systems may give less than they are asked for
             filled += got
         return memory[:filled]
