@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
+from numpy.random.bit_generator import ISeedSequence
 
 ORDER, SAMPLE, BATCH = 1, 2, 3  # what a stream of numbers is for
 _WORD = numpy.uint64
@@ -10,7 +13,19 @@ _WORD = numpy.uint64
 
 def generator(seed: int, purpose: int, epoch: int, position: int = 0) -> numpy.random.Generator:
     """A counter-based generator (Philox; Salmon et al., SC 2011): cheap to make anywhere, in any worker."""
-    return numpy.random.Generator(numpy.random.Philox(key=[seed, (purpose << 56) | (epoch << 32) | position]))
+    key = _Key(seed, (purpose << 56) | (epoch << 32) | position)
+    return numpy.random.Generator(numpy.random.Philox(key))  # type: ignore[arg-type]  # NumPy takes any ISeedSequence
+
+
+class _Key(ISeedSequence):
+    """The two words of a Philox key. `Philox(key=...)` would ask the system for entropy first, and not use it."""
+
+    def __init__(self, *words: int) -> None:
+        self.words = words
+
+    def generate_state(self, n_words: int, dtype: Any = numpy.uint32) -> numpy.ndarray:
+        """The words themselves; Philox asks for two of 64 bits."""
+        return numpy.array(self.words, _WORD)
 
 
 def first_draws(seed: int, purpose: int, epoch: int, positions: numpy.ndarray) -> numpy.ndarray:

@@ -40,8 +40,8 @@ class ImageFiles(Dataset):
         """Decodes no more of a file than the region needs."""
         if type(self).__getitem__ is not ImageFiles.__getitem__:  # a subclass adds what has to be cropped as well
             return super().cropped(index, crop, rng)
-        image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng))
-        return {"image": crop.fit(image), "target": self._target(index), "index": index}
+        image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng), crop.fit)
+        return {"image": image, "target": self._target(index), "index": index}
 
     def _target(self, index: int) -> Any:
         target = self.targets[index]
