@@ -132,9 +132,9 @@ def _batches(cfg: Config, trainer: Trainer) -> list[Change]:
     """Twice and four times the batch, where the data set has that many."""
     batch, loader = cfg.SOLVER.IMS_PER_BATCH, trainer.loader
     largest = len(loader.dataset)  # type: ignore[attr-defined]
-    rate = "its rate follows by SOLVER.LR_SCALING" if cfg.SOLVER.LR_SCALING else "look for its rate with lr-find"
+    rate = "the rate follows by SOLVER.LR_SCALING" if cfg.SOLVER.LR_SCALING else "find its rate with lr-find"
     return [
-        Change((("SOLVER.IMS_PER_BATCH", str(n * batch)),), f"learning changes: {n} x the batch; {rate}", same=False)
+        Change((("SOLVER.IMS_PER_BATCH", str(n * batch)),), f"learns otherwise; {rate}", same=False)
         for n in (2, 4)
         if n * batch <= largest
     ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import shlex
+import signal
 import statistics
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +25,8 @@ BASE_SHARE = 0.3  # of the seconds, for the config as it is
 TURNS = 9  # of each side of a comparison at most
 LONGEST, SHORTEST = 0.5, 0.05  # seconds of a turn
 CLEAR = 1.05  # a gain below it is not worth a key
-COMPILING = 10.0  # seconds that must be left before something is compiled, which cannot be cut short
+FEWEST = 8  # steps that trying a change takes at least
+COMPILING = 10.0  # seconds that must be left before something is compiled; it may then take twice what is left
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Trial:
     Attributes:
         gains: samples a second over those of the config as it is, of each pair of turns.
         rate: samples a second.
-        warm_up: seconds of its first steps beyond later ones.
+        warm_up: seconds until its first steps were made: what compiling takes.
         pays: steps after which that is made good; 0: never, or nothing to make good.
         failed: why there are no numbers, in one line.
         tried: False where there was no time for it.
@@ -128,7 +131,14 @@ class Speed:
         if more and other is not None:
             start = f"{said}; more still" if said else "best"
             said = f"{start}: {other.change.text}, {other.gain:.2f} x, but {other.change.effect}"
-        return said or f"nothing that was tried helps: the {self.limit} is the limit"
+        if said or any(trial.tried for trial in self.trials):
+            return said or f"nothing that was tried helps: the {self.limit} is the limit"
+        return f"nothing was tried: the {self.limit} is the limit"
+
+    def not_tried(self) -> list[str]:
+        """What was not, each with why."""
+        late = ", ".join(trial.change.text for trial in self.trials if not trial.tried)
+        return [*self.left_out, *([f"{late} (no time was left; raise --seconds)"] if late else [])]
 
 
 def measure(bench: Bench, seconds: float) -> Speed:
@@ -139,7 +149,7 @@ def measure(bench: Bench, seconds: float) -> Speed:
     if bench.score is not None:
         works["evaluate"] = bench.evaluate
     left = seconds - (time.monotonic() - began)
-    turns = take_turns(list(works.values()), _turn_of(left, 5 * len(works)), turns=TURNS, until=began + seconds)
+    turns = take_turns(list(works.values()), _turn_of(left, 5 * len(works)), turns=TURNS, until=began + seconds, least=1)
     return Speed(dict(zip(works, turns, strict=True)))
 
 
@@ -152,7 +162,7 @@ def try_changes(
     step: float,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Trial]:
-    """Each change against the config as it is, one after another; those that clearly gain come first, failures last.
+    """Each change against the config as it is, one after another; what gains most comes first, failures last.
 
     Args:
         build: makes a bench of the config with that change; whatever it raises is the trial's result.
@@ -163,12 +173,11 @@ def try_changes(
     trials = []
     for number, change in enumerate(changes):
         left = until - time.monotonic()
-        needed = COMPILING if change.compiles else max(12 * step, 0.2)
-        if left < needed:
-            trials.append(Trial(change, tried=False, failed=f"not tried: {max(left, 0):.0f} s were left; raise --seconds"))
+        if left < (COMPILING if change.compiles else max(FEWEST * step, 0.2)):
+            trials.append(Trial(change, tried=False))
             continue
         tell(f"{change.text} ({number + 1} of {len(changes)})")
-        rest = sum(3 if other.compiles else 1 for other in changes[number:])
+        rest = sum(4 if other.compiles else 1 for other in changes[number:])
         trials.append(_try(base, change, build, left if change.compiles else left / rest, step))
     return sorted(trials, key=lambda trial: -trial.gain)
 
@@ -179,16 +188,17 @@ def _try(base: Bench, change: Change, build: Callable[[Change], Bench], seconds:
     trial = Trial(change)
     try:
         with _quiet():
-            bench = build(change)
-            trial.warm_up = bench.warm_up()
-            if change.compiles:  # whoever looks for a compiler compiles as well
-                trial.warm_up = time.monotonic() - began
+            with _at_most(2 * seconds) if change.compiles else nullcontext():
+                bench = build(change)
+                bench.warm_up(both=change.compiles)
+            trial.warm_up = time.monotonic() - began
             left = max(seconds - (time.monotonic() - began), 10 * SHORTEST)
             pairs = take_turns(
                 [base.train, bench.train], _turn_of(left, 12), turns=TURNS, until=time.monotonic() + left, least=3
             )
     except Exception as error:
-        trial.failed = _reason(error)
+        slow = change.compiles and time.monotonic() - began >= 2 * seconds
+        trial.failed = f"failed: not compiled within {2 * seconds:.0f} s; raise --seconds" if slow else _reason(error)
     else:
         trial.gains = [ours.rate / theirs.rate for theirs, ours in zip(*pairs, strict=True)]
         trial.rate = statistics.median(turn.rate for turn in pairs[1])
@@ -225,12 +235,34 @@ def _clear(compiled: bool) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """What was said of the config as it is need not be said again of each change."""
-    log = logging.getLogger("fieldbook")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        logging.disable(before)
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Breaks off what takes longer, in the main thread of a system that has timers.
+
+    Raises:
+        TimeoutError: it did; or another error that has come of it.
+    """
+
+    def over(number: int, frame: object) -> None:
+        raise TimeoutError(f"it takes more than {seconds:.0f} s")
+
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,53 +19,55 @@ PARTS = {
     "train": "as trained",
     "evaluate": "evaluation, a batch",
 }
+STEPS = ("load", "prepare", "compute", "train")
+BAR = "\u2588"
 
 
-def print_speed(speed: Speed, title: str, evaluated: str, console: Console | None = None) -> None:
+def print_speed(speed: Speed, title: str, loader: str, evaluated: str, console: Console | None = None) -> None:
     """Both tables and the verdict, to stdout, as wide as the terminal.
 
     Args:
         title: what a step is.
+        loader: which one it is and why.
         evaluated: what evaluation was timed on.
     """
     console = console or Console()
     console.print(_times(speed, title))
-    waits = f"As trained, a step waits {speed.waiting:.0%} of its time for data: the {speed.limit} is the limit."
-    console.print(waits, highlight=False)
-    if "evaluate" in speed.times:
-        console.print(f"Evaluation: {evaluated}", highlight=False)
-    console.print()
-    if speed.trials:
+    waits = f"{speed.waiting:.0%}" if speed.waiting >= 0.01 else "less than 1%"
+    lines = [f"the {speed.limit} is the limit: as trained, a step waits {waits} of its time for data", f"loader: {loader}"]
+    lines += [f"evaluation: {evaluated}"] if "evaluate" in speed.times else []
+    console.print("\n".join(lines), highlight=False)
+    if any(trial.tried for trial in speed.trials):
         console.print(_trials(speed))
-    if speed.left_out:
-        console.print(f"not tried: {', '.join(speed.left_out)}", highlight=False, style="dim")
+    for text in speed.not_tried():
+        console.print(f"not tried: {text}", highlight=False)
     console.print(Text(speed.verdict(), style="bold"))
 
 
 def _times(speed: Speed, title: str) -> Table:
-    table = Table("", "a step", "images/s", "share", "", title=title, title_justify="left")
+    table = Table("", "a step", "images/s", "share", "", box=SIMPLE_HEAD, title=title, title_justify="left")
     for column in (1, 2, 3):
         table.columns[column].justify = "right"
+    longest = max(speed.step(name) for name in STEPS)
     for name in speed.times:
-        if name in ("train", "evaluate"):
-            table.add_section()
-        share = speed.step(name) / speed.step("train")
-        shown = name != "evaluate"
-        bar = "\u2588" * round(20 * min(share, 1.5)) if shown else ""
-        row = [PARTS[name], duration(speed.step(name)), f"{speed.rate(name):,.0f}", f"{share:.0%}" if shown else "", bar]
+        row = [PARTS[name], duration(speed.step(name)), _rounded(speed.rate(name))]
+        if name in STEPS:
+            share = speed.step(name) / speed.step("train")
+            row += [f"{share:.0%}" if share >= 0.095 else f"{share:.1%}", BAR * round(20 * speed.step(name) / longest)]
         table.add_row(*row, style="bold" if name == "train" else "")
     return table
 
 
 def _trials(speed: Speed) -> Table:
-    table = Table("change", "images/s", "gain", "and", title="tried, in turns with the config as it is", title_justify="left")
+    title = "tried, each in turns with the config as it is"
+    table = Table("change", "images/s", "gain", "and", box=SIMPLE_HEAD, title=title, title_justify="left")
     table.columns[0].overflow = table.columns[3].overflow = "fold"
     table.columns[1].no_wrap = table.columns[2].no_wrap = True
     table.columns[1].justify = table.columns[2].justify = "right"
     best = speed.best(same=True) or speed.best(same=False)
-    for trial in speed.trials:
+    for trial in (trial for trial in speed.trials if trial.tried):
         style = "bold green" if trial is best else "" if trial.helps else "dim"
-        numbers = [f"{trial.rate:,.0f}", f"{trial.gain:.2f} x"] if trial.gains else ["", ""]
+        numbers = [_rounded(trial.rate), f"{trial.gain:.2f} x"] if trial.gains else ["", ""]
         table.add_row(Text("\n".join(trial.change.words)), *numbers, Text(_note(trial)), style=style)
     return table
 
@@ -80,6 +83,11 @@ def _note(trial: Trial) -> str:
     if trial.gain > 1 and not trial.helps:
         parts.append("no more than noise" if trial.gain < 1.2 else "not in all turns")
     return "; ".join(parts)
+
+
+def _rounded(rate: float) -> str:
+    """Three figures: more are noise."""
+    return f"{float(f'{rate:.3g}'):,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def as_plain(speed: Speed) -> dict[str, Any]:
@@ -104,8 +112,9 @@ def as_plain(speed: Speed) -> dict[str, Any]:
                 "failed": trial.failed,
             }
             for trial in speed.trials
+            if trial.tried
         ],
-        "left_out": speed.left_out,
+        "not_tried": speed.not_tried(),
         "best": best.change.text if best else "",
         "verdict": speed.verdict(),
     }

@@ -15,6 +15,8 @@ from engine.analysis.borrow import windows
 from engine.task import Batch
 from engine.trainer import Trainer
 
+SLOW = 2.0  # seconds of a step
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -62,6 +64,7 @@ class Bench:
         trainer.task.train()
         trainer.schedule = lambda step: 0.0  # the same batch again and again would explode at some rates
         self._prepare = trainer.prepare
+        self.slow = False  # a step is so long that none is taken without being timed
         self._raw: list[Batch] = []
         self._ready: list[Batch] = []
 
@@ -70,22 +73,18 @@ class Bench:
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.precision)
 
-    def warm_up(self) -> float:
-        """Seconds of the first steps beyond what such steps take afterwards: compiling, filling caches.
-
-        Both sizes of batch are seen: an epoch's last one is short.
-        """
+    def warm_up(self, both: bool = False) -> None:
+        """The first step, which compiles and fills caches; of `both` sizes of batch, as an epoch's last one is short."""
         self.settle()
-        tail = self.trainer.steps_per_epoch - 1
         began = time.perf_counter()
-        for first in (0, tail):
+        for first in (0, self.trainer.steps_per_epoch - 1)[: 1 + both]:
             with closing(self.trainer.windows(0, first)) as coming:
                 for window in coming:
                     if window:
                         self.trainer.train_step(window)
                         break
         self._wait()
-        return time.perf_counter() - began - 2 * self.train(0.0).step
+        self.slow = time.perf_counter() - began > SLOW and not both
 
     def load(self, seconds: float) -> Turn:
         """The loader alone."""
@@ -117,11 +116,13 @@ class Bench:
         return Turn(turn.seconds, turn.steps * self.batches, turn.steps * self.samples)
 
     def _turn(self, seconds: float, coming: Iterator[list[Batch]], work: Callable[[list[Batch]], Any]) -> Turn:
-        """Works for at least `seconds`, at least one step; the first step, which starts threads and workers, is not timed."""
+        """Works for at least `seconds`, at least one step; the first step, which starts threads and workers, is not timed
+        (unless steps are slow)."""
         self.settle()
         steps, samples, waited = 0, 0, 0.0
         with closing(coming):  # type: ignore[type-var]
-            work(next(coming))
+            if not self.slow:
+                work(next(coming))
             self._wait()
             now = began = time.perf_counter()
             while not steps or now - began < seconds:
