@@ -24,7 +24,7 @@ from engine.analysis.turns import Turn, take_turns
 from modeling.models import MODELS
 
 Train = Callable[..., tuple[int, str, str]]
-KEYS = [tuple(TINY[i : i + 2]) for i in range(0, len(TINY), 2)]
+KEYS = list(zip(TINY[::2], TINY[1::2], strict=True))
 
 
 @TRANSFORMS.register("SpeedSlow")
@@ -71,31 +71,38 @@ def build(*pairs: tuple[str, str]) -> Any:
     return train_net.build(load(pairs), torch.device("cpu"))
 
 
-def test_a_slow_transform_makes_it_the_loader_and_workers_are_tried(analyze: Train, tmp_path: Path) -> None:
-    code, error, out = analyze(*TINY, "INPUT.TRANSFORMS_TRAIN", "[SpeedSlow]", "--seconds", "4", "--json")
-    assert code == 0, error
-    found = json.loads(out)
-    assert found["limit"] == "loader" and found["waiting"] > 0.8 and found["loader"].startswith("memory")
-    assert set(found["times"]) == {"load", "prepare", "compute", "train", "evaluate"}
-    changes = {row["change"]: row for row in found["changes"]}
-    workers = next(row for text, row in changes.items() if "processes" in text)
-    assert workers["keys"]["DATALOADER.LOADER"] == "processes" and workers["gains"] and workers["same"]
-    assert "SOLVER.PRECISION bf16" not in changes and any("a faster model" in text for text in found["not_tried"])
-    assert not list((tmp_path / "here").iterdir()) and not (tmp_path / "exp").exists()
+def test_a_slow_transform_makes_it_the_loader_and_workers_are_tried() -> None:
+    slow = ("INPUT.TRANSFORMS_TRAIN", "[SpeedSlow]")
+    cfg, splits, trainer = build(slow)
+    base = build_bench(cfg, splits, torch.device("cpu"), trainer, batches=2)
+    speed = measure(base, 1.0)
+    assert speed.limit == "loader" and speed.waiting > 0.8
+    assert set(speed.times) == {"load", "prepare", "compute", "train", "evaluate"}
+    changes, left_out = changes_for(cfg, trainer, speed)
+    assert changes[0].pairs[0][0] == "DATALOADER.LOADER" and len(left_out) <= 1  # what may help comes first
+    workers = [change for change in changes if ("DATALOADER.LOADER", "processes") in change.pairs]
+    builder = make_builder(lambda pairs: load([slow, *pairs]), splits, torch.device("cpu"))
+    (trial,) = try_changes(base, workers, builder, until=time.monotonic() + 3, step=0.03)
+    assert len(trial.gains) >= 3 and trial.rate > 0 and trial.change.same
 
 
-def test_a_heavy_model_makes_it_the_model_and_larger_batches_help(analyze: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.analysis.build.default_threads", torch.get_num_threads)  # two threads on a busy core: seconds
-    code, error, out = analyze(*TINY, "MODEL.NAME", "speed_heavy", "--seconds", "4", "--json")
-    assert code == 0, error
-    found = json.loads(out)
-    changes = {row["change"]: row for row in found["changes"]}
-    assert found["limit"] == "model" and found["waiting"] < 0.2
-    assert any("MODEL.COMPILE true" in text for text in found["not_tried"])  # no time for that in four seconds
-    assert "SOLVER.IMS_PER_BATCH 64" in changes, found
-    batch = changes["SOLVER.IMS_PER_BATCH 64"]
-    assert batch["gain"] > 2 and batch["helps"] and not batch["same"] and "learns otherwise" in batch["effect"]
-    assert found["best"] == "SOLVER.IMS_PER_BATCH 64" and "but learns otherwise" in found["verdict"]
+def test_a_heavy_model_makes_it_the_model_and_larger_batches_help() -> None:
+    cfg, splits, trainer = build(("MODEL.NAME", "speed_heavy"))
+    base = build_bench(cfg, splits, torch.device("cpu"), trainer)
+    speed = measure(base, 1.0)
+    assert speed.limit == "model" and speed.waiting < 0.2 and "evaluate" not in speed.times
+    changes, _ = changes_for(cfg, trainer, speed)
+    larger = [change for change in changes if change.text == "SOLVER.IMS_PER_BATCH 64"]
+    until = time.monotonic() + 4
+    speed.trials = try_changes(base, larger, make_builder(heavy, splits, torch.device("cpu")), until=until, step=0.03)
+    (trial,) = speed.trials
+    assert trial.gain > 2 and trial.helps and not trial.change.same, trial
+    assert speed.verdict().startswith("best: SOLVER.IMS_PER_BATCH 64, ") and "but learns otherwise" in speed.verdict()
+
+
+def heavy(pairs: Sequence[tuple[str, str]]) -> config.Config:
+    """The same with the heavy model."""
+    return load([("MODEL.NAME", "speed_heavy"), *pairs])
 
 
 def test_every_change_loads_as_a_config_and_differs_from_it() -> None:
@@ -128,7 +135,7 @@ def test_what_fails_is_a_row_with_its_reason_and_leaves_the_rest_alone(monkeypat
     assert all(torch.equal(a, b) for a, b in zip(weights, trainer.task.parameters(), strict=True))
     refused = Change((("SOLVER.PRECISION", "fp16"),), "")
     changes = [refused, Change((), "", threads=2), Change((("MODEL.COMPILE", "true"),), "", compiles=True)]
-    options: dict[str, Any] = {"until": time.monotonic() + 5, "step": speed.step("train")}
+    options: dict[str, Any] = {"until": time.monotonic() + 9, "step": speed.step("train")}
     trials = try_changes(base, changes, make_builder(load, splits, torch.device("cpu")), **options)
     by = {trial.change: trial for trial in trials}
     assert "fp16 needs a CUDA device" in by[refused].failed and "\n" not in by[refused].failed and not by[refused].gains
@@ -137,7 +144,7 @@ def test_what_fails_is_a_row_with_its_reason_and_leaves_the_rest_alone(monkeypat
     def too_large(change: Change) -> Any:
         raise torch.OutOfMemoryError("out of memory: tried to allocate a lot")
 
-    (trial,) = try_changes(base, [refused], too_large, **options)
+    (trial,) = try_changes(base, [refused], too_large, until=time.monotonic() + 60, step=0.001)
     assert trial.failed.startswith("failed: out of memory")
 
 
@@ -172,6 +179,43 @@ def test_turns_go_to_and_fro() -> None:
     taken = take_turns([work("a"), work("b")], 0.1, turns=3, until=time.monotonic() + 60)
     assert order == ["a", "b", "b", "a", "a", "b"] and [len(turns) for turns in taken] == [3, 3]
     assert len(take_turns([work("a")], 0.1, turns=9, until=0.0)[0]) == 2
+
+
+def test_the_card_says_why_image_files_are_not_read_by_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    from data import build_splits, jpeg, make_data_loader
+
+    for number in range(8):
+        (tmp_path / f"{number % 2}").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number % 2}" / f"{number}.jpg")
+    folder = [("DATASETS.TRAIN", f"image_folder:{tmp_path}"), ("DATASETS.VAL_FRACTION", "0")]
+
+    def said(*pairs: tuple[str, str]) -> str:
+        cfg = load([*folder, *pairs])
+        return make_data_loader(cfg, "train", build_splits(cfg)).describe()
+
+    assert said(("DATALOADER.NUM_WORKERS", "2")).endswith("; DATALOADER.NUM_WORKERS asks for processes)")
+    monkeypatch.setattr(jpeg, "available", lambda: True)
+    assert said(("INPUT.TRANSFORMS_TRAIN", "[ColorJitter]")).endswith("; ColorJitter not in threads)")
+    monkeypatch.setattr(jpeg, "available", lambda: False)
+    assert said().endswith("; threads want simplejpeg, which is not installed)")
+
+
+def test_what_is_printed_ends_with_the_verdict(analyze: Train, tmp_path: Path) -> None:
+    code, error, out = analyze(*TINY, "--seconds", "0.3")
+    assert code == 0, error
+    for said in (
+        "a step of 16 samples on cpu, ",
+        "as trained",
+        "limit: as trained",
+        "loader: memory (the data set lies in memory)",
+    ):
+        assert said in out, out
+    assert "samples take" in out and out.splitlines()[-1].startswith(("best: ", "nothing "))
+    assert not list((tmp_path / "here").iterdir()) and not (tmp_path / "exp").exists()
+    code, error, out = analyze(*TINY, "--seconds", "0.3", "--json")
+    assert code == 0 and {"device", "loader", "times", "limit", "changes", "best", "verdict"} <= set(json.loads(out)), error
 
 
 @pytest.mark.parametrize(

@@ -158,15 +158,13 @@ def show_speed(cfg: config.Config, args: argparse.Namespace) -> int:
         speed = measure(base, BASE_SHARE * seconds)
         changes, speed.left_out = changes_for(cfg, trainer, speed)
         again = make_builder(lambda pairs: config.load_file(args.config_file, [*args.overrides, *pairs]), splits, device)
-        told = {"until": until, "step": speed.step("train"), "tell": lambda text: status.update(f"trying {text}")}
-        speed.trials = try_changes(base, changes, again, **told)
+        step, tell = speed.step("train"), lambda text: status.update(f"trying {text}")
+        speed.trials = try_changes(base, changes, again, until=until, step=step, tell=tell)
     if args.json:
         print(json.dumps({"device": str(device), "threads": base.threads, "batch": batch, "loader": loader, **as_plain(speed)}))
         return 0
-    threads = f", {base.threads} threads" if device.type == "cpu" else ""
-    print_speed(
-        speed, f"a step of {batch} samples on {device}{threads}; loader {loader}", evaluated(cfg, splits, speed, trainer)
-    )
+    threads = f", {base.threads} thread{'s' * (base.threads > 1)}" if device.type == "cpu" else ""
+    print_speed(speed, f"a step of {batch} samples on {device}{threads}", loader, evaluated(cfg, splits, speed, trainer))
     return 0
 
 

@@ -74,9 +74,9 @@ def changes_for(cfg: Config, trainer: Trainer, speed: Speed) -> tuple[list[Chang
     if steps < LITTLE:
         left_out.append(f"a faster model (it takes {steps:.1%} of a step)")
     slow = [change for change in models if change.compiles]
-    quick = [change for change in models if not change.compiles]
+    quick = [change for change in models if not change.compiles] + _threads(trainer)
     order = loaders + quick if speed.limit == "loader" else quick + loaders
-    return [*order, *_threads(trainer), *_batches(cfg, trainer), *slow], left_out
+    return [*order, *_batches(cfg, trainer), *slow], left_out
 
 
 def _loaders(cfg: Config, trainer: Trainer) -> list[Change]:

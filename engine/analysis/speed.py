@@ -192,10 +192,12 @@ def _try(base: Bench, change: Change, build: Callable[[Change], Bench], seconds:
                 bench = build(change)
                 bench.warm_up(both=change.compiles)
             trial.warm_up = time.monotonic() - began
-            left = max(seconds - (time.monotonic() - began), 10 * SHORTEST)
-            pairs = take_turns(
-                [base.train, bench.train], _turn_of(left, 12), turns=TURNS, until=time.monotonic() + left, least=3
-            )
+            until = time.monotonic() + max(seconds - (time.monotonic() - began), 0)
+            length = _turn_of(until - time.monotonic(), 12)
+            pairs = take_turns([base.train, bench.train], length, turns=3, until=until, least=3)
+            if any(ours.rate > 0.8 * theirs.rate for theirs, ours in zip(*pairs, strict=True)):  # else it is clear by now
+                more = take_turns([base.train, bench.train], length, turns=TURNS - 3, until=until, least=0)
+                pairs = [before + after for before, after in zip(pairs, more, strict=True)]
     except Exception as error:
         slow = change.compiles and time.monotonic() - began >= 2 * seconds
         trial.failed = f"failed: not compiled within {2 * seconds:.0f} s; raise --seconds" if slow else _reason(error)

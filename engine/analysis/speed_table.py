@@ -36,7 +36,7 @@ def print_speed(speed: Speed, title: str, loader: str, evaluated: str, console: 
     waits = f"{speed.waiting:.0%}" if speed.waiting >= 0.01 else "less than 1%"
     lines = [f"the {speed.limit} is the limit: as trained, a step waits {waits} of its time for data", f"loader: {loader}"]
     lines += [f"evaluation: {evaluated}"] if "evaluate" in speed.times else []
-    console.print("\n".join(lines), highlight=False)
+    console.print("\n".join(lines), highlight=False, end="\n\n")
     if any(trial.tried for trial in speed.trials):
         console.print(_trials(speed))
     for text in speed.not_tried():

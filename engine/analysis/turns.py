@@ -78,7 +78,7 @@ class Bench:
         self.settle()
         began = time.perf_counter()
         for first in (0, self.trainer.steps_per_epoch - 1)[: 1 + both]:
-            with closing(self.trainer.windows(0, first)) as coming:
+            with closing(self.trainer.windows(0, first)) as coming:  # type: ignore[type-var]
                 for window in coming:
                     if window:
                         self.trainer.train_step(window)
