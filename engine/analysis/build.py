@@ -23,7 +23,7 @@ from engine.launch import load_start_weights, name_runs
 from engine.randomness import seed_everything
 from engine.trainer import Trainer
 
-LITTLE = 0.03  # share of a step below which nothing is tried to make it less
+LITTLE = 0.05  # share of a step below which nothing is tried to make it less: no gain would be clear
 SAME, ROUNDING = "results stay the same", "rounding differs"
 
 
@@ -67,16 +67,16 @@ def changes_for(cfg: Config, trainer: Trainer, speed: Speed) -> tuple[list[Chang
     whole = speed.step("train")
     data, steps = max(speed.waiting, speed.step("load") / whole), speed.step("compute") / whole
     loaders = _loaders(cfg, trainer) if data >= LITTLE else []
-    models = _models(cfg, trainer) if steps >= LITTLE else []
+    models = [*_models(cfg, trainer), *_threads(trainer), *_batches(cfg, trainer)] if steps >= LITTLE else []
     left_out = []
     if data < LITTLE:
         left_out.append(f"another loader (loading takes {data:.1%} of a step)")
     if steps < LITTLE:
         left_out.append(f"a faster model (it takes {steps:.1%} of a step)")
     slow = [change for change in models if change.compiles]
-    quick = [change for change in models if not change.compiles] + _threads(trainer)
+    quick = [change for change in models if not change.compiles]
     order = loaders + quick if speed.limit == "loader" else quick + loaders
-    return [*order, *_batches(cfg, trainer), *slow], left_out
+    return [*order, *slow], left_out
 
 
 def _loaders(cfg: Config, trainer: Trainer) -> list[Change]:

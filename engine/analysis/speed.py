@@ -162,7 +162,7 @@ def try_changes(
     step: float,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Trial]:
-    """Each change against the config as it is, one after another; what gains most comes first, failures last.
+    """Each change against the config as it is, one after another; what helps most comes first, failures last.
 
     Args:
         build: makes a bench of the config with that change; whatever it raises is the trial's result.
@@ -179,7 +179,7 @@ def try_changes(
         tell(f"{change.text} ({number + 1} of {len(changes)})")
         rest = sum(4 if other.compiles else 1 for other in changes[number:])
         trials.append(_try(base, change, build, left if change.compiles else left / rest, step))
-    return sorted(trials, key=lambda trial: -trial.gain)
+    return sorted(trials, key=lambda trial: (not trial.helps, -trial.gain))
 
 
 def _try(base: Bench, change: Change, build: Callable[[Change], Bench], seconds: float, step: float) -> Trial:
