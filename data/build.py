@@ -319,8 +319,23 @@ def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
         threads = workers or default_threads()
         why = "asked for" if wanted == "threads" else "the data set reads image files"
         return ThreadLoader(plan, fetcher, f"{threads} threads, {why}", threads=threads, **limits)
-    why = "asked for" if wanted == "processes" else "the data set reads files"
+    why = "asked for" if wanted == "processes" else f"the data set reads files{_why_no_threads(workers, fetcher)}"
     return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, **limits)
+
+
+def _why_no_threads(workers: int, fetcher: Fetcher) -> str:
+    """Why image files are not read by threads, which are faster; "" where nobody would expect it."""
+    if not fetcher.dataset.in_threads:
+        return ""
+    if workers:
+        return "; DATALOADER.NUM_WORKERS asks for processes"
+    if not jpeg.available():
+        return "; threads want simplejpeg, which is not installed"
+    return (
+        "; "
+        + ", ".join(type(t).__name__ for t in fetcher.transforms if not getattr(t, "in_threads", False))
+        + " not in threads"
+    )
 
 
 def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:
