@@ -232,13 +232,14 @@ def test_omniglot_lies_in_memory_and_parts_alphabets(tmp_path: Path) -> None:
     arrays = splits.train.arrays()
     assert arrays is not None and arrays[0].shape == (18, 1, 105, 105) and set(arrays[0].unique().tolist()) == {0, 255}
     words = [("DATASETS.TRAIN", "omniglot"), ("DATASETS.ROOT", str(tmp_path)), ("SOLVER.IMS_PER_BATCH", "7")]
-    batches = {}
-    for loader in ("memory", "processes"):
-        cfg = load_file(None, [*words, ("DATALOADER.LOADER", loader)])
-        batches[loader] = [batch for split in ("train", "test") for batch in make_data_loader(cfg, split, splits)]
-    for one, other in zip(batches["memory"], batches["processes"], strict=True):
-        assert one.keys() == other.keys() >= {"camera", "source", "query", "gallery"}
-        assert all(torch.equal(one[name], other[name]) for name in one)
+    for moves in ("[]", "[PadCrop, RandomHorizontalFlip]"):
+        batches = {}
+        for loader in ("memory", "processes"):
+            cfg = load_file(None, [*words, ("DATALOADER.LOADER", loader), ("INPUT.TRANSFORMS_TRAIN", moves)])
+            batches[loader] = [batch for split in ("train", "test") for batch in make_data_loader(cfg, split, splits)]
+        for one, other in zip(batches["memory"], batches["processes"], strict=True):
+            assert one.keys() == other.keys() >= {"camera", "source", "query", "gallery"}
+            assert all(torch.equal(one[name], other[name]) for name in one)
     chosen = splits_of(tmp_path, "omniglot:Greek,Latin", "DATASETS.TEST", "omniglot:Korean")
     assert chosen.test is not None and chosen.num_classes == 4 and len(chosen.test) == 6
     with pytest.raises(UserError, match="no alphabet 'Klingon'; there are Balinese"):
