@@ -64,8 +64,8 @@ _C.DATASETS.LIMIT = 0  # >= 0 samples of each split at most; 0: all
 _C.DATALOADER = Config()
 _C.DATALOADER.LOADER = "auto"  # auto, memory (the whole set in RAM), threads (image files), processes (torch DataLoader)
 _C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes; for threads: 0 is one a core
-_C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced (classes equally often); a name in data/samplers.py
-_C.DATALOADER.INSTANCES = 4  # >= 2 images of an identity in a batch, for the samplers of identities
+_C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced, identities, cameras, sources; a name in data/samplers.py
+_C.DATALOADER.INSTANCES = 4  # >= 2 images of an identity (camera, source) that lie together, for the samplers of these
 _C.DATALOADER.REPEATS = 1  # >= 1 times that a sample stands in a step, each time augmented anew; an epoch keeps its length
 _C.DATALOADER.DROP_LAST = False  # leave out the short last batch of an epoch
 _C.DATALOADER.BAD_SAMPLES = "error"  # error, skip (left out, warned of, counted)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy
 
-from data.dataset import Dataset
-from data.identities import DISTRACTOR, JUNK
+from data.dataset import Dataset, Part
+from data.identities import DISTRACTOR, JUNK, JoinedIdentities
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.data")
@@ -119,8 +119,10 @@ def _is_distractor(name: str) -> bool:
 
 def _full_names(dataset: Dataset) -> list[str]:
     """Identities with the data set they are of; where several are joined, their names say so already."""
-    joined = len(set(dataset.facts["source"])) > 1
-    return [name if joined else f"{dataset.name}/{name}" for name in dataset.classes]
+    whole = dataset
+    while isinstance(whole, Part):
+        whole = whole.whole
+    return [name if isinstance(whole, JoinedIdentities) else f"{dataset.name}/{name}" for name in dataset.classes]
 
 
 def _first(names: Sequence[str], count: int) -> str:

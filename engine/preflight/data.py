@@ -56,9 +56,11 @@ def histogram(split: str, dataset: Dataset) -> list[Finding]:
         text = f"targets from {values.min():.4g} to {values.max():.4g}, mean {values.mean():.4g}"
         return [Finding(split, "ok", f"{len(targets)} {text}, std {values.std(correction=0):.4g}")]
     if dataset.open_set:
-        images = Counter(target for target in targets if target != JUNK).values()
-        spread = f"{min(images)} to {max(images)} images each"
-        return [Finding(split, "ok", f"{len(targets)} images: {describe_identities(dataset, split == 'train')}; {spread}")]
+        said = f"{len(targets)} images: {describe_identities(dataset, split == 'train')}"
+        if split == "train":
+            images = sorted(Counter(targets).values())
+            said += f", {images[0]} to {images[-1]} images each"
+        return [Finding(split, "ok", said)]
     known = Counter(targets)
     counts = [known[number] for number in range(len(dataset.classes))]
     least, most = min(counts), max(counts)
