@@ -48,13 +48,15 @@ def training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> 
 
 
 def _instances(cfg: Config, window: int, pieces: int) -> int:
-    instances: int = cfg.DATALOADER.INSTANCES
-    if window % (pieces * instances) or window == pieces * instances:
+    instances, repeats = cfg.DATALOADER.INSTANCES, cfg.DATALOADER.REPEATS
+    if window % (pieces * instances * repeats) or window == pieces * instances * repeats:
         raise UserError(
             f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: each of the {pieces} parts (ranks x SOLVER.ACCUMULATE) of "
             f"SOLVER.IMS_PER_BATCH {window} has to be 2 or more times DATALOADER.INSTANCES {instances}"
+            + f" x DATALOADER.REPEATS {repeats}"
+            * (repeats > 1)
         )
-    return instances
+    return int(instances)
 
 
 def _repeats(cfg: Config, window: int) -> int:
