@@ -21,7 +21,7 @@ def identity_counts(dataset: Dataset) -> dict[str, int]:
     distractors = numpy.isin(targets, nobody)
     return {
         "identities": len(numpy.unique(targets[(targets != JUNK) & ~distractors])),
-        "cameras": len(numpy.unique(cameras[cameras >= 0])),
+        "cameras": len(numpy.unique(cameras[(cameras >= 0) & ~distractors])),
         "queries": int((queries & (targets != JUNK)).sum()),
         "gallery": int((gallery & (targets != JUNK)).sum()),
         "junk": int((targets == JUNK).sum()),
@@ -37,15 +37,14 @@ def describe_identities(dataset: Dataset, training: bool = False) -> str:
 
 
 def check_identities(train: Dataset, others: Mapping[str, Dataset | None]) -> None:
-    """All that follows, for the training split and each of the others.
+    """What follows, for the training split and each of the others. (Which queries can be scored, the evaluator says.)
 
     Raises:
-        UserError: see `check_training` and `check_search`.
+        UserError: see `check_training`.
     """
     check_training(train)
     for split, other in others.items():
         if other is not None:
-            check_search(split, other)
             check_apart(split, train, other)
 
 
@@ -66,34 +65,6 @@ def check_training(train: Dataset) -> None:
     if len(single):
         named = _first([train.classes[number] for number in single[:5]], len(single))
         LOG.warning("%d of %d identities of %s have one image for training: %s", len(single), len(sizes), train.name, named)
-
-
-def check_search(split: str, dataset: Dataset) -> None:
-    """Warns of queries without a match in the gallery, which do not count.
-
-    Raises:
-        UserError: no query, or none with a match.
-    """
-    targets, cameras, queries, gallery = _columns(dataset)
-    searched, among = queries & (targets != JUNK), gallery & (targets != JUNK)
-    if not searched.any():
-        raise UserError(f"DATASETS.{split.upper()}: {dataset.name} has no query")
-    count = int(max(targets.max(), 0)) + 1
-    of_identity = numpy.bincount(targets[among], minlength=count)
-    views = (int(cameras.max()) + 2) * targets + cameras + 1  # one number for each identity before each camera
-    kinds, where = numpy.unique(views, return_inverse=True)
-    of_view = numpy.bincount(where[among], minlength=len(kinds))
-    own = numpy.where(cameras >= 0, of_view[where], gallery)  # gallery images that do not count: see the Market-1501 rule
-    alone = searched & (of_identity[targets] - own <= 0)
-    if alone.sum() == searched.sum():
-        raise UserError(
-            f"DATASETS.{split.upper()}: no query of {dataset.name} has a match in the gallery seen by another camera, so there "
-            "is nothing to score; look at its folders, and at the cameras in the names of its files"
-        )
-    if alone.any():
-        paths = [dataset.path(int(row)) for row in numpy.flatnonzero(alone)[:3]]
-        said = "%s: %d of %d queries have no match seen by another camera in the gallery and do not count: %s"
-        LOG.warning(said, split, alone.sum(), searched.sum(), _first(paths, int(alone.sum())))
 
 
 def check_apart(split: str, train: Dataset, other: Dataset) -> None:

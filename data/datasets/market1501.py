@@ -55,6 +55,6 @@ def _distractors(base: Path) -> list[View]:
         raise UserError(f"market1501:500k: no image in {base / 'images'}; unpack distractors_500k.zip there. {_SOURCE}")
     cameras = [_CAMERA.match(file) for file in files]
     return [
-        View(os.path.join(folder, file), DISTRACTOR, int(camera[1]) if camera else -1)
+        View(os.path.join(folder, file), DISTRACTOR, int(camera[1]) if camera else 0)  # no query's, so whose is all one
         for file, camera in zip(files, cameras, strict=True)
     ]
