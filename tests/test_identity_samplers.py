@@ -118,7 +118,8 @@ def folder(base: Path, people: int = 8, images: int = 4) -> Path:
 def words(base: Path, *more: str) -> list[str]:
     """A tiny run on such a folder."""
     return [
-        *TINY, "DATASETS.TRAIN", f"identity_folder:{base}", "MODEL.NAME", "embedding", "LOSS.TERMS", "[[triplet, 1.0]]",
+        *TINY, "DATASETS.TRAIN", f"identity_folder:{base}", "MODEL.NAME", "embedding", "LOSS.TERMS",
+        "[[cross_entropy, 1], [triplet, 1]]",
         "TEST.EVALUATOR", "retrieval", "DATALOADER.SAMPLER", "identities", "DATALOADER.INSTANCES", "2",
         "SOLVER.IMS_PER_BATCH", "8", "DATASETS.VAL_FRACTION", "0.25", *more,
     ]  # fmt: skip
