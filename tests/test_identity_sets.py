@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -242,8 +243,19 @@ def test_omniglot_lies_in_memory_and_parts_alphabets(tmp_path: Path) -> None:
             assert all(torch.equal(one[name], other[name]) for name in one)
     chosen = splits_of(tmp_path, "omniglot:Greek,Latin", "DATASETS.TEST", "omniglot:Korean")
     assert chosen.test is not None and chosen.num_classes == 4 and len(chosen.test) == 6
+    assert splits_of(tmp_path, "omniglot", "DATASETS.COMBINE_ALL", "true").num_classes == 10
     with pytest.raises(UserError, match="no alphabet 'Klingon'; there are Balinese"):
         splits_of(tmp_path, "omniglot:Klingon")
+
+
+def test_omniglot_as_it_is(shared: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared / "omniglot" / "images_background_small1.zip") as file:
+        file.extractall(tmp_path / "omniglot")
+    splits = splits_of(tmp_path, "omniglot")
+    assert splits.test is not None
+    assert describe_identities(splits.train) == "74 identities, 20 cameras, 1480 queries, 1480 gallery"
+    assert describe_identities(splits.test) == "62 identities, 20 cameras, 1240 queries, 1240 gallery"
+    assert splits.train[0]["image"].float().div(255).mean().item() == pytest.approx(0.92, abs=0.03)
 
 
 def test_omniglot_as_a_whole(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ _SIDE = 105  # pixels
 
 
 @DATASETS.register("omniglot")
-def omniglot(place: str, root: str, train: bool, seed: int) -> Dataset | None:
+def omniglot(place: str, root: str, train: bool, seed: int, combine_all: bool = False) -> Dataset | None:
     """Grey drawings of 105 x 105 pixels, ink 0 on paper 255; an identity is a character, the camera its drawer, and every
     drawing is searched with and among. Below DATASETS.ROOT lies omniglot/ (or omniglot-py/) with images_background/ and
     images_evaluation/, or images_background_small1/ and/or small2/, or the alphabets themselves, each alphabet/character/
@@ -39,6 +39,8 @@ def omniglot(place: str, root: str, train: bool, seed: int) -> Dataset | None:
     if place:
         chosen = _named(place, folders)
         return _read(f"omniglot:{place}", chosen) if train else None
+    if train and combine_all:
+        return _read("omniglot", folders)
     known = {folder.parent.name for folder in folders}
     if known == {_TRAINING, _TEST}:
         return _read("omniglot", [folder for folder in folders if (folder.parent.name == _TEST) != train])
