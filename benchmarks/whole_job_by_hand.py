@@ -1,6 +1,6 @@
 """The MNIST recipe of benchmarks.whole_job as it is written by hand, in timm's style, and with Lightning.
 
-    python -m benchmarks.whole_job_by_hand "by hand" FOLDER EPOCHS BATCH STEPS          STEPS 0: all of them
+python -m benchmarks.whole_job_by_hand "by hand" FOLDER EPOCHS BATCH STEPS          STEPS 0: all of them
 """
 
 from __future__ import annotations
