@@ -11,9 +11,11 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT
+from benchmarks.common import ROOT, with_byte_code
 from benchmarks.page import WORKLOADS, render
 
 
@@ -23,7 +25,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), metavar="NAME", help=", ".join(WORKLOADS))
     parser.add_argument("--no-peers", action="store_true", help="without other libraries")
     args = parser.parse_args()
-    results = {name: run(name, peers=not args.no_peers) for name in args.only or WORKLOADS}
+    with tempfile.TemporaryDirectory() as folder:
+        environment = with_byte_code(Path(folder))
+        results = {name: run(name, environment, peers=not args.no_peers) for name in args.only or WORKLOADS}
     page = render(results)
     if not args.only:
         (ROOT / "docs" / "performance.md").write_text(page, encoding="utf-8")
@@ -31,14 +35,14 @@ def main() -> int:
     return int(any("failed" in result for result in results.values()))
 
 
-def run(name: str, *, peers: bool) -> dict[str, Any]:
+def run(name: str, environment: dict[str, str], *, peers: bool) -> dict[str, Any]:
     """The object that a benchmark prints, or {"failed": why}."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     if not (ROOT / "benchmarks" / f"{name}.py").exists():
         return {"failed": f"there is no benchmarks/{name}.py"}
     extra = ["--peers"] if peers and WORKLOADS[name].peers else []
     words = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", "--json", *extra]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return {"failed": f"exit code {done.returncode}: {last}"}

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -38,6 +39,13 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     for name, value in result.items():
         for row in value if isinstance(value, list) else [value]:
             print(f"{name}: {row:.3f}" if isinstance(row, float) else f"{name}: {row}")
+
+
+def with_byte_code(folder: Path) -> dict[str, str]:
+    """The environment of processes that keep their byte code, as a user's do: below `folder`, unless it is kept already."""
+    environment = {"PYTHONPYCACHEPREFIX": str(folder / "byte_code"), **os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def seconds(act: Callable[[], Any]) -> float:

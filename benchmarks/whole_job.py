@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.common import ROOT, ratio, show, spread
+from benchmarks.common import ROOT, ratio, show, spread, with_byte_code
 
 EPOCHS, BATCH, WANTED = 2, 64, 0.99
 SHARED = ROOT.parent / "shared" / "data" / "mnist"
@@ -102,10 +102,10 @@ def commands(data: Path, folder: Path, steps: int) -> dict[str, list[str]]:
 
 def run(words: list[str], folder: Path) -> tuple[float, float]:
     """Seconds from the start of a process to its end, and the test accuracy that it says."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "byte_code")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-W", "ignore", *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *words], cwd=ROOT, env=with_byte_code(folder), capture_output=True, text=True
+    )
     seconds = time.perf_counter() - start
     found = re.findall(r"test/top1 ([\d.]+)", done.stdout + done.stderr)
     if done.returncode or not found:
