@@ -130,7 +130,7 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
     lines += [own_line(*row) for row in rows]
     for size in result.get("sizes", [result]):
         suffix = f", {size['megabytes']} MB" if "megabytes" in size else ""
-        lines += [peer_line(peer + suffix, found) for peer, found in size.get("peers", {}).items()]
+        lines += [peer_line(peer, found, suffix) for peer, found in size.get("peers", {}).items()]
     if result.get("reached") is False:
         lines += ["", f"**Not all reached the accuracy:** {json.dumps(result['test_accuracy'])}"]
     return lines
@@ -138,15 +138,15 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
 
 def own_line(what: str, figure: float, spread: list[float] | None, target: str) -> str:
     """A row of ours."""
-    return f"| **{what}** | **{figure:.2f}** | {span(spread)} | {target} | {verdict(figure, target)} |"
+    return f"| **{what}** | **{figure:.3f}** | {span(spread)} | {target} | {verdict(figure, target)} |"
 
 
-def peer_line(name: str, found: dict[str, Any]) -> str:
+def peer_line(name: str, found: dict[str, Any], suffix: str = "") -> str:
     """A row of another library."""
-    title = f"{name} {found.get('version', '')}".strip()
+    title = f"{name} {found.get('version', '')}".strip() + suffix
     if "missing" in found:
         return f"| {title} | | | | {found['missing'].replace('|', '/')} |"
-    return f"| {title} | {found['ratio']:.2f} | {span(found.get('spread'))} | | |"
+    return f"| {title} | {found['ratio']:.3f} | {span(found.get('spread'))} | | |"
 
 
 def span(spread: list[float] | None) -> str:
@@ -155,11 +155,11 @@ def span(spread: list[float] | None) -> str:
 
 
 def verdict(figure: float, target: str) -> str:
-    """Whether a target such as "<= 1.02" is kept, by the figure as it is printed."""
+    """Whether a target such as "<= 1.02" is kept."""
     if not target:
         return ""
     sign, bar = target.split()
-    kept = round(figure, 2) <= float(bar) if sign == "<=" else round(figure, 2) >= float(bar)
+    kept = figure <= float(bar) if sign == "<=" else figure >= float(bar)
     return "kept" if kept else "**missed**"
 
 
