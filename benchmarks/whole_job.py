@@ -4,8 +4,9 @@
 
 Ours is `tools/train_net.py` with configs/train_mnist_lenet.yml in two epochs of batches of 64: record, code copy,
 validation, checkpoints, test and all. By hand is the script that most people write (benchmarks/whole_job_by_hand.py):
-torchvision's MNIST and transforms, DataLoader, torch.optim, the same model, split, schedule and steps. The clock runs from
-the start of a process to its end, with all cores, after a short run of each that fills caches. FOLDER has MNIST/raw in it.
+torchvision's MNIST and transforms, DataLoader, torch.optim, the same model, sizes of the splits, schedule and steps, in
+torch's usual memory format (our config asks for channels_last). The clock runs from the start of a process to its end,
+after a short run of each that fills caches. FOLDER has MNIST/raw in it.
 """
 
 from __future__ import annotations
