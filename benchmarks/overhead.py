@@ -1,6 +1,6 @@
 """What the loop costs: a recorded run with all that is on by default, over a plain hand-written loop.
 
-    python -m benchmarks.overhead [--json] [--rounds 9]
+    python -m benchmarks.overhead [--json] [--rounds 9] [--peers]
 
 Softmax and MLP on made images of 28 x 28, batches of 64 and 256, one thread. Epochs of the run (order, normalising, all
 hooks, a row every 50 steps, TensorBoard, bar, the checkpoint at the end of the epoch until it is on disk) take turns with
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.common import LOG_PERIOD, MEAN, STD, arguments, ratio, recorded_run, seconds, show
+from benchmarks.common import LOG_PERIOD, MEAN, STD, arguments, ratio, recorded_run, seconds, show, spread
 from engine.hooks.base import Hook
 from engine.hooks.checkpoints import CheckpointHook
 
@@ -43,6 +43,10 @@ def main() -> None:
         "rounds": args.rounds,
         "cases": cases,
     }
+    if args.peers:
+        from benchmarks import overhead_peers
+
+        result["peers"] = overhead_peers.measure_all()
     show(result, args.json)
 
 
@@ -57,6 +61,7 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
     ours, plain, usual = (times[1:] for times in (turns.ours, turns.plain, turns.usual))  # the first turn warms up
     return {
         "model": model, "batch": batch, "ratio": ratio(ours, plain), "ratio_to_dataloader": ratio(ours, usual),
+        "spread": spread(ours, plain),
         "us_a_step": [round(1e6 * sorted(times)[len(times) // 2]) for times in (ours, plain, usual)],
     }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """From the start of a process to the end of its first optimizer step, over the shortest script with torch.optim.
 
-    python -m benchmarks.startup [--json] [--rounds 5]
+    python -m benchmarks.startup [--json] [--rounds 5] [--peers]
 
 Ours is `tools/train_net.py` with the default config on 60,000 images in MNIST's own format, packed: it reads and splits
 them, makes the record, copies the code and opens a TensorBoard file before that step. The clock stops when the line of
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy
 
-from benchmarks.common import ROOT, arguments, ratio, show
+from benchmarks.common import ROOT, arguments, ratio, show, spread, with_byte_code
 
 SHORTEST = """
 import torch
@@ -43,13 +43,21 @@ def main() -> None:
             "tools/train_net.py", "--device", "cpu", "--why", "how soon?", "--output-dir", f"{folder}/exp", "NAME", "startup",
             "DATASETS.ROOT", folder, "SOLVER.MAX_STEPS", "1", "TEST.AT_END", "False",
         ]  # fmt: skip
+        os.environ.update(with_byte_code(Path(folder)))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         first_step(command), first_step(["-c", SHORTEST])  # the disk's cache is warm after these
         ours, shortest = [], []
         for _ in range(args.rounds):
             ours.append(first_step(command))
             shortest.append(first_step(["-c", SHORTEST]))
-    seconds = {"ours_s": statistics.median(ours), "shortest_s": statistics.median(shortest)}
-    show({"ratio": ratio(ours, shortest), "rounds": args.rounds, **seconds}, args.json)
+        others = {}
+        if args.peers:
+            from benchmarks import startup_peers
+
+            others = {"peers": startup_peers.measure_all(first_step, ["-c", SHORTEST], args.rounds)}
+    times = {"ours_s": statistics.median(ours), "shortest_s": statistics.median(shortest)}
+    result = {"ratio": ratio(ours, shortest), "spread": spread(ours, shortest), "rounds": args.rounds, **times, **others}
+    show(result, args.json)
 
 
 def first_step(words: list[str]) -> float:
