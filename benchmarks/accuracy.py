@@ -10,6 +10,7 @@ batch to the end of the first epoch after which the test accuracy is at the goal
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -94,7 +95,7 @@ def ours(folder: Path, seed: int, *keys: str) -> Curve:
 
         def after_epoch(self, trainer: Any) -> None:
             self.spent += time.perf_counter() - self.since
-            with trainer.ema.swap():
+            with trainer.ema.swap() if trainer.ema is not None else contextlib.nullcontext():
                 self.curve.append((self.spent, self.score()["top1"]))
             self.since = time.perf_counter()
 

@@ -20,7 +20,7 @@ class ResNetFast(nn.Module):
         drop_path: stochastic depth, the rate of the last block.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 24, drop_path: float = 0.0) -> None:
+    def __init__(self, in_channels: int, num_classes: int, width: int = 32, drop_path: float = 0.0) -> None:
         super().__init__()
         first, second = drop_path_rates(drop_path, 2)
         self.stem = ConvBNReLU(in_channels, width, kernel=5, stride=2)
@@ -37,5 +37,5 @@ class ResNetFast(nn.Module):
 
 @MODELS.register("resnet_fast")
 def resnet_fast(*, in_channels: int, num_classes: int, drop_path: float = 0.0) -> nn.Module:
-    """At its default width; for one channel and ten classes about 43 thousand parameters."""
+    """At its default width; for one channel and ten classes 75,626 parameters."""
     return ResNetFast(in_channels, num_classes, drop_path=drop_path)
