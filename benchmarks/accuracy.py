@@ -17,12 +17,21 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import config
+from benchmarks import accuracy_by_hand
 from benchmarks.common import ROOT, ratio, recorded_run, show
+from data import build_splits
 from data.idx_files import find_idx, read_idx
+from engine.evaluators.build import build_evaluator, make_scorer
+from engine.hooks.base import Hook
+from engine.task import Task
+from engine.trainer import Trainer
 
 GOAL = 0.994
 PLACES = (ROOT / "datasets", ROOT.parent / "shared" / "data" / "mnist")
@@ -82,37 +91,42 @@ def summary(curves: dict[str, list[Curve]]) -> dict[str, Any]:
     return result
 
 
+class Clock(Hook):
+    """Tests after each epoch and stands still meanwhile; checkpoints, logs and all else are in its time.
+
+    Args:
+        words: the command line of the run, for the test set and how it is scored.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words, self.spent, self.since = words, 0.0, 0.0
+        self.curve: Curve = []
+        self.score: Callable[[], dict[str, float]] = dict
+
+    def before_train(self, trainer: Trainer) -> None:
+        """Starts."""
+        self.score = make_test(self.words, trainer.task)
+        self.since = time.perf_counter()
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Takes the time, then the accuracy."""
+        self.spent += time.perf_counter() - self.since
+        with trainer.ema.swap() if trainer.ema is not None else contextlib.nullcontext():
+            self.curve.append((self.spent, self.score()["top1"]))
+        self.since = time.perf_counter()
+
+
 def ours(folder: Path, seed: int, *keys: str) -> Curve:
     """The recorded run, with these keys besides."""
-    from engine.hooks.base import Hook
-
-    class Clock(Hook):
-        """Tests after each epoch and stops the clock meanwhile; checkpoints, logs and all else stay within it."""
-
-        def before_train(self, trainer: Any) -> None:
-            self.curve: Curve = []
-            self.score, self.spent, self.since = make_test(words, trainer.task), 0.0, time.perf_counter()
-
-        def after_epoch(self, trainer: Any) -> None:
-            self.spent += time.perf_counter() - self.since
-            with trainer.ema.swap() if trainer.ema is not None else contextlib.nullcontext():
-                self.curve.append((self.spent, self.score()["top1"]))
-            self.since = time.perf_counter()
-
-    clock = Clock()
-    words = ["--config-file", str(ROOT / "configs" / "train_mnist_fast.yml"), "--seed", str(seed), "DATASETS.ROOT", str(folder)]
-    recorded_run([*words, *keys], clock)
+    words = ["--config-file", str(ROOT / "configs" / "train_mnist_fast.yml"), "--seed", str(seed)]
+    words += ["DATASETS.ROOT", str(folder), *keys]
+    clock = Clock(words)
+    recorded_run(words, clock)
     return clock.curve
 
 
-def make_test(words: Sequence[str], task: Any) -> Any:
+def make_test(words: Sequence[str], task: Task) -> Callable[[], dict[str, float]]:
     """A function that gives the scores of `task` on the test set, as tools/test_net.py does."""
-    import torch
-
-    import config
-    from data import build_splits
-    from engine.evaluators.build import build_evaluator, make_scorer
-
     cfg, device = config.load(config.parse_arguments(words)), torch.device("cpu")
     splits = build_splits(cfg)
     return make_scorer(cfg, task, splits, "test", device, build_evaluator(cfg, splits.num_classes, device))
@@ -120,8 +134,6 @@ def make_test(words: Sequence[str], task: Any) -> Any:
 
 def by_hand(folder: Path, seed: int) -> Curve:
     """The recipe by hand, until it is there."""
-    from benchmarks import accuracy_by_hand
-
     parts = [find_idx(folder / "MNIST" / "raw", part) for part in ("train", "t10k")]
     train_set, test_set = ((read_idx(files[0]), read_idx(files[1]).long()) for files in parts if files)
     curve: Curve = []
