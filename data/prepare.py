@@ -47,9 +47,10 @@ class Prepare:
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        moved.pop("position", None)
-        position: tuple[int, int] | None = batch.get("position")
+        moved = dict(batch)
+        position: tuple[int, int] | None = moved.pop("position", None)
+        if self.device.type != "cpu":
+            moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:
@@ -67,8 +68,9 @@ class Prepare:
             return floats.mul_(self._scale).add_(self._shift)
         shape = (len(image), image.shape[1] * self.repeat, *image.shape[2:])
         floats = self._buffers.take(shape)
-        pieces = 1 if math.prod(shape[1:]) >= LARGE else max(len(image), 1)
-        for out, pixels in zip(floats.split(pieces), image.split(pieces), strict=True):
+        if math.prod(shape[1:]) < LARGE:
+            return floats.copy_(image).mul_(self._scale).add_(self._shift)
+        for out, pixels in zip(floats.split(1), image.split(1), strict=True):
             out.copy_(pixels).mul_(self._scale).add_(self._shift)
         return floats
 
