@@ -46,6 +46,8 @@ class Prepare:
         self._scale = (1 / (255 * torch.tensor(self.std or (1.0,)))).view(shape).to(device)
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
 
+        self._factor = self._scale.flatten()[0].item()
+
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         moved = dict(batch)
         position: tuple[int, int] | None = moved.pop("position", None)
@@ -68,6 +70,9 @@ class Prepare:
             return floats.mul_(self._scale).add_(self._shift)
         shape = (len(image), image.shape[1] * self.repeat, *image.shape[2:])
         floats = self._buffers.take(shape)
+        if self._scale.numel() == 1:
+            floats.copy_(image)
+            return torch.add(self._shift, floats, alpha=self._factor, out=floats)  # both at once
         if math.prod(shape[1:]) < LARGE:
             return floats.copy_(image).mul_(self._scale).add_(self._shift)
         for out, pixels in zip(floats.split(1), image.split(1), strict=True):

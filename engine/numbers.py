@@ -1,10 +1,12 @@
 """NaN and infinity, found in the loss and the gradients before the optimizer steps.
 
 One kernel looks at the loss and all gradients. With several ranks a loss that is not finite makes its gradients so, and as
-DDP adds gradients up over ranks, each rank finds the same without asking the others. On a CPU the answer is at hand. On a device nobody waits for it: the fused
-optimizers of torch leave a step out by themselves when their `found_inf` is set (as for a loss scaler), and as it stays
-set, so are the steps after it; the trainer asks when it reads the losses, before anything is logged or saved. With other
-optimizers, and to leave out single steps (SOLVER.NONFINITE skip), the device is waited for.
+DDP adds gradients up over ranks, each rank finds the same without asking the others.
+
+On a CPU the answer is at hand. On a device nobody waits for it: the fused optimizers of torch leave a step out by
+themselves when their `found_inf` is set (as for a loss scaler), and as it stays set, so are the steps after it; the trainer
+asks when it reads the losses, before anything is logged or saved. With other optimizers, and to leave out single steps
+(SOLVER.NONFINITE skip), the device is waited for.
 """
 
 from __future__ import annotations
