@@ -55,10 +55,11 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
     turns = Turns(batch)
     keys = {
         "NAME": "overhead", "DATASETS.TRAIN": f"synthetic:{SAMPLES}x1x28x28x10", "DATASETS.VAL_FRACTION": 0.0,
-        "MODEL.NAME": model, "SOLVER.IMS_PER_BATCH": batch, "SOLVER.MAX_EPOCHS": rounds + 1,
+        "MODEL.NAME": model, "SOLVER.IMS_PER_BATCH": batch, "SOLVER.MAX_EPOCHS": rounds + 2,
     }  # fmt: skip
     recorded_run([str(word) for pair in keys.items() for word in pair], turns)
-    ours, plain, usual = (times[1:] for times in (turns.ours, turns.plain, turns.usual))  # the first turn warms up
+    # the first turn warms up; the last epoch's checkpoint is not waited for
+    ours, plain, usual = (times[1 : rounds + 1] for times in (turns.ours, turns.plain, turns.usual))
     return {
         "model": model, "batch": batch, "ratio": ratio(ours, plain), "ratio_to_dataloader": ratio(ours, usual),
         "spread": spread(ours, plain),
@@ -67,7 +68,8 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
 
 
 class Turns(Hook):
-    """Before each epoch of the run the other loops have their turn; the last hook, so that it sees all others' time."""
+    """Before each epoch of the run the other loops have their turn. The run's turn lasts until then: checkpoints come after
+    this hook."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -85,19 +87,17 @@ class Turns(Hook):
         ]
 
     def before_epoch(self, trainer: Any) -> None:
-        """The others' turn."""
+        """The run's turn ends when its checkpoint is on disk; then the others'."""
         steps = trainer.steps_per_epoch
+        if trainer.epoch:
+            self.checkpoints.wait()
+            self.ours.append((time.perf_counter() - self._start) / steps)
         plain, usual = plain_batches(*self.data, self.batch), usual_batches(*self.data, self.batch)
         self.plain.append(seconds(lambda: plain_loop(self.models[0], self.optimizers[0], plain)) / steps)
         some = min(steps, 100)
         part = itertools.islice(usual, some)
         self.usual.append(seconds(lambda: plain_loop(self.models[1], self.optimizers[1], part)) / some)
         self._start = time.perf_counter()
-
-    def after_epoch(self, trainer: Any) -> None:
-        """The run's turn ends when its checkpoint is on disk."""
-        self.checkpoints.wait()
-        self.ours.append((time.perf_counter() - self._start) / trainer.steps_per_epoch)
 
 
 def plain_batches(images: Tensor, targets: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

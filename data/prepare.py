@@ -46,10 +46,13 @@ class Prepare:
         self._scale = (1 / (255 * torch.tensor(self.std or (1.0,)))).view(shape).to(device)
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
 
+        self._factor = self._scale.flatten()[0].item()
+
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        moved.pop("position", None)
-        position: tuple[int, int] | None = batch.get("position")
+        moved = dict(batch)
+        position: tuple[int, int] | None = moved.pop("position", None)
+        if self.device.type != "cpu":
+            moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:
@@ -69,8 +72,12 @@ class Prepare:
         if self.repeat == 1 and self._format is torch.channels_last and image.is_contiguous(memory_format=self._format):
             return self._normalised_by_rows(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         floats = self._buffers.take(shape)
-        pieces = 1 if math.prod(shape[1:]) >= LARGE else max(len(image), 1)
-        for out, pixels in zip(floats.split(pieces), image.split(pieces), strict=True):
+        if self._scale.numel() == 1:
+            floats.copy_(image)
+            return torch.add(self._shift, floats, alpha=self._factor, out=floats)  # both at once
+        if math.prod(shape[1:]) < LARGE:
+            return floats.copy_(image).mul_(self._scale).add_(self._shift)
+        for out, pixels in zip(floats.split(1), image.split(1), strict=True):
             out.copy_(pixels).mul_(self._scale).add_(self._shift)
         return floats
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -54,7 +55,7 @@ def evaluate(
             if len(raw["index"]) == 0:
                 continue
             batch = prepare(raw)
-            with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+            with torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext():
                 outputs, losses = task(batch)
             means.add(with_total(losses), len(batch["index"]))
             evaluator.update(outputs, batch)
