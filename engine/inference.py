@@ -52,15 +52,17 @@ def evaluate(
         for raw in loader:
             if interrupts.received():
                 break
-            if len(raw["index"]) == 0:
+            count = raw["index"].shape[0]
+            if count == 0:
                 continue
             batch = prepare(raw)
             with torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext():
                 outputs, losses = task(batch)
-            means.add(with_total(losses), len(batch["index"]))
+            means.add(with_total(losses), count)
             evaluator.update(outputs, batch)
             if on_batch is not None:
                 on_batch(outputs, batch)
+            del batch  # so that the next one takes its memory, which is still in the cache
     finally:
         task.train(was_training)
     number = agreed_signal()

@@ -45,7 +45,7 @@ class CrossEntropy(nn.Module):
         logits = outputs["logits"] if isinstance(outputs, dict) else outputs
         target = batch["target"]
         target = target.to(torch.float32) if target.is_floating_point() else target
-        count, logits = max(len(logits), 1), logits.float()
+        count, logits = max(logits.shape[0], 1), logits.float()
         if not logits.requires_grad and logits.ndim == 2 and logits.shape[1] <= FEW:
             logits, target = logits.t()[None], target.t()[None]  # as one sample of B places: goes along samples, not classes
         total = functional.cross_entropy(logits, target, self.weight, reduction="sum", label_smoothing=self.label_smoothing)
