@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,15 @@ from utils.errors import UserError
 
 def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Evaluator:
     """The evaluator that TEST.EVALUATOR names."""
-    evaluator: Evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(num_classes=num_classes, device=device)
+    factory, further = EVALUATORS.get(cfg.TEST.EVALUATOR), {}
+    if "protocol" in inspect.signature(factory).parameters:
+        further = {
+            "distance": cfg.TEST.DISTANCE,
+            "rerank": cfg.TEST.RERANK,
+            "protocol": cfg.TEST.PROTOCOL,
+            "seed": cfg.DATASETS.SPLIT_SEED,
+        }
+    evaluator: Evaluator = factory(num_classes=num_classes, device=device, **further)
     return evaluator
 
 
