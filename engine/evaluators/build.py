@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from data.build import image_size, mixes
 from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.inference import Evaluator, evaluate
+from engine.retrieval.checks import check_queries
 from engine.task import Task
 from engine.trainer import AUTOCAST
 from engine.views import AveragedTask, check_views
@@ -44,6 +45,7 @@ def make_scorer(
     prepare = build_prepare(cfg, splits, device)
     autocast = AUTOCAST.get(cfg.SOLVER.PRECISION)
     check_targets(cfg, splits, task.loss, evaluator)
+    check_ranking(splits, [split])
     judge = with_views(cfg, task, splits, evaluator)
 
     def score(on_batch: Callable[..., Any] | None = None) -> dict[str, float]:
@@ -71,6 +73,16 @@ def primary_metric(cfg: Config, scores: dict[str, float]) -> str:
     if wanted and wanted not in {*scores, "loss"}:
         raise UserError(f"TEST.PRIMARY_METRIC {wanted!r}: the evaluator {cfg.TEST.EVALUATOR} gives {', '.join(scores)}, loss")
     return wanted or next(iter(scores))
+
+
+def check_ranking(splits: Splits, names: Sequence[str]) -> list[str]:
+    """Warnings on the queries of the splits called `names`, where there are identities to find.
+
+    Raises:
+        UserError: a split that cannot be scored.
+    """
+    parts = [part for name in names if (part := splits.get(name)) is not None and part.open_set]
+    return [said for part in parts for said in check_queries(part.name, part.targets, part.facts, part.path)]
 
 
 def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evaluator) -> None:
