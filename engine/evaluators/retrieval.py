@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.retrieval.cuhk03 import single_shot
 from engine.retrieval.distances import Distances, distances
 from engine.retrieval.images import Images
+from engine.retrieval.nearest import nearest
 from engine.retrieval.ranking import Ranking, joined, rank, summary
 from engine.retrieval.reranking import reranked
 from engine.task import Batch, Outputs
@@ -24,13 +26,16 @@ class Search(NamedTuple):
     """The queries and the gallery of one source.
 
     Attributes:
-        query, gallery: whose places are numbers of samples.
+        query, gallery: their places are numbers of samples.
+        rows, columns: where their features are.
     """
 
     source: int
     distances: Distances
     query: Images
     gallery: Images
+    rows: Tensor
+    columns: Tensor
 
 
 @EVALUATORS.register("retrieval")
@@ -90,7 +95,7 @@ class RetrievalEvaluator:
                 rows, columns = ((here & (facts[role] == 1)).nonzero()[:, 0] for role in ("query", "gallery"))
                 if len(rows) and len(columns):
                     between = self._between(features, rows, columns)
-                    search = Search(source, between, images.take(rows), images.take(columns))
+                    search = Search(source, between, images.take(rows), images.take(columns), rows, columns)
                     self._searches.append(search)
         return self._searches
 
@@ -99,6 +104,19 @@ class RetrievalEvaluator:
         parts = search.distances, search.query, search.gallery
         ranking = rank(*parts)
         return ranking._replace(found=single_shot(*parts, self.seed)) if self.protocol == "cuhk03" else ranking
+
+    def nearest(self) -> list[tuple[int, int, float]]:
+        """On rank 0, after `compute`, in the order of the data set: the number of each query, that of the nearest gallery
+        image that counts (-1: none), and the cosine similarity of the two features."""
+        found = []
+        for search in self.searches():
+            assert self._whole is not None
+            best = nearest(search.distances, search.query, search.gallery)
+            two = (self._whole[0][numbers] for numbers in (search.rows, search.columns[best]))
+            place = search.gallery.place[best].where(best >= 0, -1)
+            similar = functional.cosine_similarity(*two)
+            found += zip(search.query.place.tolist(), place.tolist(), similar.tolist(), strict=True)
+        return sorted(found)
 
     def _between(self, features: Tensor, rows: Tensor, columns: Tensor) -> Distances:
         if self.rerank:
