@@ -18,14 +18,17 @@ from engine.retrieval.nearest import ranked
 
 WORST, DRAWN, NEAREST = 4, 4, 8  # queries of either kind, gallery images of each
 PIXELS = 160  # longest side of an image in the picture
-GAP, LINE = 0.14, 0.34  # between images, and for the words below them; the width of an image is 1
+# lengths, where the width of an image is 1: between images, for the words below them, for a heading, of the first column
+GAP, LINE, HEADING, FIRST = 0.14, 0.34, 0.36, 1.35
+HEADINGS = {"worst": "Queries with the least average precision", "drawn": "Some other queries, drawn"}
+RIGHT, WRONG = (GREEN, "\u2713"), (ORANGE, "\u2717")
 
 
 class Query(NamedTuple):
     """One row of the picture.
 
     Attributes:
-        kind: why it is shown.
+        kind: why it is shown; see `HEADINGS`.
         index: number of the sample.
         precision, first: its average precision and the place of its first match.
         found: numbers of the nearest gallery images, nearest first.
@@ -74,27 +77,28 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     images = {index: _small(dataset[index]["image"]) for query in queries for index in (query.index, *query.found)}
     shapes = sorted(image.shape[0] / image.shape[1] for image in images.values())
     tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
-    step, width = tall + LINE + GAP, 1.5 + (1 + GAP) * NEAREST
-    figure = Figure(figsize=(width, step * len(queries) + 0.75))
+    width, height = FIRST + (1 + GAP) * NEAREST, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
+    figure = Figure(figsize=(width + 0.3, height + 0.6))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-0.12, width - 0.12), ylim=(step * len(queries) + 0.1, -0.65))
+    axes.set(xlim=(-0.15, width + 0.15), ylim=(height + 0.1, -0.5))
     axes.axis("off")
-    axes.text(0, -0.32, title, fontsize=13, color=INK, fontweight="bold")
-    for line, query in enumerate(queries):
-        top = line * step
-        box = _draw(axes, images[query.index], 0, top, tall)
-        _frame(axes, box, INK, "")
-        _caption(
-            axes, 0, top + tall, _name(dataset, query.index), f"{query.kind}: AP {query.precision:.2f}, 1st at {query.first}"
-        )
+    axes.text(0, -0.2, title, fontsize=13, color=INK, fontweight="bold")
+    top, kind = 0.0, ""
+    for query in queries:
+        if query.kind != kind:
+            top, kind = top + HEADING, query.kind
+            axes.text(0, top - 0.14, HEADINGS[kind], fontsize=9, color=INK)
+            axes.plot((0, width - GAP), (top - 0.07, top - 0.07), color="#e6e6e6", linewidth=0.8)
+        _frame(axes, _draw(axes, images[query.index], 0, top, tall), INK, "")
+        below = f"AP {query.precision:.2f}, first at {query.first}"
+        _caption(axes, 0, top + tall, dataset.classes[dataset.targets[query.index]], below)
         for place, index in enumerate(query.found):
-            left = 1.35 + (1 + GAP) * place
+            left = FIRST + (1 + GAP) * place
             right = dataset.targets[index] == dataset.targets[query.index]
-            _frame(
-                axes, _draw(axes, images[index], left, top, tall), GREEN if right else ORANGE, "\u2713" if right else "\u2717"
-            )
-            _caption(axes, left, top + tall, _name(dataset, index), Path(dataset.path(index)).stem)
+            _frame(axes, _draw(axes, images[index], left, top, tall), *(RIGHT if right else WRONG))
+            _caption(axes, left, top + tall, dataset.classes[dataset.targets[index]], Path(dataset.path(index)).stem)
+        top += tall + LINE + GAP
     save(figure, path)
 
 
@@ -131,10 +135,6 @@ def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark:
 def _caption(axes: Any, left: float, top: float, name: str, below: str) -> None:
     axes.text(left, top + 0.06, _short(name, 17), fontsize=7, color=INK, va="top")
     axes.text(left, top + 0.2, _short(below, 24), fontsize=5.5, color=GREY, va="top")
-
-
-def _name(dataset: Dataset, index: int) -> str:
-    return dataset.classes[dataset.targets[index]]
 
 
 def _short(text: str, most: int) -> str:
