@@ -6,6 +6,7 @@ ranking.py    places of the matches: CMC, average precision, inverse negative pe
 cuhk03.py     CMC where one image of each identity is drawn for the gallery (CUHK03)
 reranking.py  distances that also ask whose neighbours are whose (k-reciprocal)
 nearest.py    the nearest images themselves, for predictions and pictures
-splits.py     means and deviations over the splits of a data set
 checks.py     what is wrong with the queries of a data set, before anything is trained
+
+Over the splits of a data set `exp.py groups --across DATASETS.TRAIN` gives mean and standard deviation.
 """
