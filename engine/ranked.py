@@ -29,13 +29,13 @@ class Query(NamedTuple):
 
     Attributes:
         kind: why it is shown; see `HEADINGS`.
-        index: number of the sample.
+        sample: its number.
         precision, first: its average precision and the place of its first match.
         found: numbers of the nearest gallery images, nearest first.
     """
 
     kind: str
-    index: int
+    sample: int
     precision: float
     first: int
     found: list[int]
@@ -74,7 +74,7 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 
-    images = {index: _small(dataset[index]["image"]) for query in queries for index in (query.index, *query.found)}
+    images = {index: _small(dataset[index]["image"]) for query in queries for index in (query.sample, *query.found)}
     shapes = sorted(image.shape[0] / image.shape[1] for image in images.values())
     tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
     width, height = FIRST + (1 + GAP) * NEAREST, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
@@ -90,12 +90,12 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
             top, kind = top + HEADING, query.kind
             axes.text(0, top - 0.14, HEADINGS[kind], fontsize=9, color=INK)
             axes.plot((0, width - GAP), (top - 0.07, top - 0.07), color="#e6e6e6", linewidth=0.8)
-        _frame(axes, _draw(axes, images[query.index], 0, top, tall), INK, "")
+        _frame(axes, _draw(axes, images[query.sample], 0, top, tall), INK, "")
         below = f"AP {query.precision:.2f}, first at {query.first}"
-        _caption(axes, 0, top + tall, dataset.classes[dataset.targets[query.index]], below)
+        _caption(axes, 0, top + tall, dataset.classes[dataset.targets[query.sample]], below)
         for place, index in enumerate(query.found):
             left = FIRST + (1 + GAP) * place
-            right = dataset.targets[index] == dataset.targets[query.index]
+            right = dataset.targets[index] == dataset.targets[query.sample]
             _frame(axes, _draw(axes, images[index], left, top, tall), *(RIGHT if right else WRONG))
             _caption(axes, left, top + tall, dataset.classes[dataset.targets[index]], Path(dataset.path(index)).stem)
         top += tall + LINE + GAP

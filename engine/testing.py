@@ -75,7 +75,7 @@ def write_ranked(evaluator: RetrievalEvaluator, dataset: Dataset, split: str, sc
     """predictions.csv, a line a query, and a picture of some of them with what was found."""
     write_atomic(folder / "predictions.csv", nearest_text(dataset, evaluator.nearest()))
     queries = choose_queries(evaluator)
-    if queries and dataset[queries[0].index]["image"].ndim == 3:
+    if queries and dataset[queries[0].sample]["image"].ndim == 3:
         title = f"{split}: rank1 {scores['rank1']:.3f}, mAP {scores['mAP']:.3f}"
         draw_ranked(queries, dataset, title, folder / "figures" / f"ranked_{split}.png")
 

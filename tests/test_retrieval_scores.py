@@ -128,7 +128,8 @@ def test_cuhk03_draws_one_image_of_each_identity(tied: bool) -> None:
     def draw(sizes: list[int], place: int) -> numpy.ndarray:
         return cuhk03.draw(torch.tensor(sizes), 3, place, 6).numpy()
 
-    wanted = oracles.cuhk03(*told(features, facts, "cosine"), draw, 6)
+    between, queries, gallery, places = told(features, facts, "cosine")
+    wanted = oracles.cuhk03(between, queries, gallery, places, draw, 6)
     has = rank(*search).first > 0
     assert found[has].mean(dim=0).tolist() == pytest.approx(wanted) and not found[~has].any()
     assert torch.equal(cuhk03.single_shot(*search, seed=3, repeats=6, limit=1), found)

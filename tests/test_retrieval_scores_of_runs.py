@@ -86,7 +86,9 @@ def test_what_cannot_be_scored_is_said_before_training(train: Train, tmp_path: P
     draw(folder / "query", 3, "1")
     draw(folder / "gallery", 3, "1")
     code, error, _ = train(*words(folder))
-    assert code == 2 and "none of 6 queries has a match" in error and error.count("\n") == 1, error
+    assert code == 2 and "the test split of" in error and "none of 6 queries has a match" in error and error.count("\n") == 1, (
+        error
+    )
     draw(folder / "gallery", 1, "-", first=7)
     draw(folder / "query", 1, "2", first=7)
     code, error, _ = train(*words(folder))
@@ -103,7 +105,7 @@ def test_what_cannot_be_scored_is_said_before_training(train: Train, tmp_path: P
 def test_queries_without_a_match_are_counted_in_a_warning(train: Train, tmp_path: Path, market: Path) -> None:
     draw(market / "query", 2, "1", 1, first=50)
     code, error, _ = train(*words(market, "SOLVER.MAX_STEPS", "1"))
-    assert code == 0 and "WARNING 2 of 7 queries of" in error and error.count("have no match") == 1, error
+    assert code == 0 and "WARNING 2 of 7 queries of the test split of" in error and error.count("have no match") == 1, error
     rows = list(csv.DictReader((newest(tmp_path / "exp") / "predictions.csv").open()))
     assert len(rows) == 7
 

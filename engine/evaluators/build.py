@@ -81,8 +81,12 @@ def check_ranking(splits: Splits, names: Sequence[str]) -> list[str]:
     Raises:
         UserError: a split that cannot be scored.
     """
-    parts = [part for name in names if (part := splits.get(name)) is not None and part.open_set]
-    return [said for part in parts for said in check_queries(part.name, part.targets, part.facts, part.path)]
+    warnings = []
+    for name in names:
+        part = splits.get(name)
+        if part is not None and part.open_set:
+            warnings += check_queries(f"the {name} split of {part.name}", part.targets, part.facts, part.path)
+    return warnings
 
 
 def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evaluator) -> None:

@@ -108,13 +108,13 @@ class RetrievalEvaluator:
     def nearest(self) -> list[tuple[int, int, float]]:
         """On rank 0, after `compute`, in the order of the data set: the number of each query, that of the nearest gallery
         image that counts (-1: none), and the cosine similarity of the two features."""
-        found = []
+        found: list[tuple[int, int, float]] = []
         for search in self.searches():
             assert self._whole is not None
             best = nearest(search.distances, search.query, search.gallery)
-            two = (self._whole[0][numbers] for numbers in (search.rows, search.columns[best]))
+            query, image = (self._whole[0][numbers] for numbers in (search.rows, search.columns[best]))
             place = search.gallery.place[best].where(best >= 0, -1)
-            similar = functional.cosine_similarity(*two)
+            similar = functional.cosine_similarity(query, image)
             found += zip(search.query.place.tolist(), place.tolist(), similar.tolist(), strict=True)
         return sorted(found)
 
