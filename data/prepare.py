@@ -66,10 +66,22 @@ class Prepare:
             floats = image.to(torch.float32).repeat(1, self.repeat, 1, 1) if self.repeat > 1 else image.to(torch.float32)
             return floats.mul_(self._scale).add_(self._shift)
         shape = (len(image), image.shape[1] * self.repeat, *image.shape[2:])
+        if self.repeat == 1 and self._format is torch.channels_last and image.is_contiguous(memory_format=self._format):
+            return self._normalised_by_rows(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         floats = self._buffers.take(shape)
         pieces = 1 if math.prod(shape[1:]) >= LARGE else max(len(image), 1)
         for out, pixels in zip(floats.split(pieces), image.split(pieces), strict=True):
             out.copy_(pixels).mul_(self._scale).add_(self._shift)
+        return floats
+
+    def _normalised_by_rows(self, image: Tensor) -> Tensor:
+        """B x H x W x C uint8 -> float32: whole rows of pixels at a time, for a channel is too short to compute with."""
+        batch, height, width, channels = image.shape
+        floats = self._buffers.take(image.shape)
+        scale, shift = (each.view(-1).expand(channels).repeat(width) for each in (self._scale, self._shift))
+        lines = (batch, height, width * channels)
+        for out, pixels in zip(floats.view(lines).split(1), image.view(lines).split(1), strict=True):
+            out.copy_(pixels).mul_(scale).add_(shift)
         return floats
 
     def describe(self) -> dict[str, Any]:
