@@ -76,9 +76,9 @@ class AveragedTask(nn.Module):
         pick = [outputs[self.entry] if isinstance(outputs, dict) else outputs for outputs in all_outputs]
         mean = self.average(torch.stack([values.float() for values in pick]))
         outputs: Outputs = {**first, self.entry: mean} if isinstance(first, dict) else mean
-        return outputs, {} if self.entry == "feature" else self.task.loss(
-            outputs, batch
-        )  # no loss on identities not trained on
+        if self.entry == "feature":  # of identities that the loss does not know
+            return outputs, {}
+        return outputs, self.task.loss(outputs, batch)
 
 
 def check_views(views: Sequence[str], evaluator: object, size: Sequence[int]) -> None:
