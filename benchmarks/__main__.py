@@ -22,6 +22,7 @@ WORKLOADS = {
     "startup": ("time from the start of the process to its first step", "the shortest script with torch.optim"),
     "checkpoint": ("time that training stands still for a checkpoint", "torch.save"),
     "evaluation": ("validation of 10,000 images", "a plain loop that counts matches"),
+    "retrieval": ("scores of a test as large as Market-1501's", "a NumPy loop over its queries"),
     "memory": ("peak resident memory of the MLP run", "the plain loop"),
 }
 

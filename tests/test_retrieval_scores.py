@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from engine.evaluators.retrieval import RetrievalEvaluator
+from engine.ranked import choose_queries
 from engine.retrieval import cuhk03
 from engine.retrieval.distances import blocks, distances
 from engine.retrieval.images import Images
 from engine.retrieval.nearest import nearest, ranked
-from engine.retrieval.ranking import KS, rank, summary
+from engine.retrieval.ranking import rank, summary
 from engine.retrieval.reranking import reranked
 
 
@@ -60,12 +61,16 @@ def parts(features: Tensor, facts: dict[str, Tensor], kind: str) -> tuple[Any, I
     return distances(features[rows], features[columns], kind), images.take(rows), images.take(columns)
 
 
-def evaluated(features: Tensor, facts: dict[str, Tensor], **keys: Any) -> dict[str, float]:
-    """The evaluator's scores, from batches in any order."""
-    evaluator = RetrievalEvaluator(**keys)
+def told_to(evaluator: RetrievalEvaluator, features: Tensor, facts: dict[str, Tensor]) -> dict[str, float]:
+    """An evaluator's scores, from batches in any order."""
     for rows in torch.randperm(len(features)).split(17):
         evaluator.update({"feature": features[rows]}, {name: values[rows] for name, values in facts.items()})
     return evaluator.compute()
+
+
+def evaluated(features: Tensor, facts: dict[str, Tensor], **keys: Any) -> dict[str, float]:
+    """The scores of a new evaluator."""
+    return told_to(RetrievalEvaluator(**keys), features, facts)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "euclidean"])
@@ -175,4 +180,21 @@ def test_the_nearest_image_is_one_that_counts() -> None:
         assert found == order[0] and (not row or lists[row - 1] == order[:5].tolist())
     alone = Images(*(torch.zeros(1, dtype=torch.int64) for _ in range(3)))
     assert nearest(distances(features[:1], features[:1], "cosine"), alone, alone).tolist() == [-1]
-    assert len(KS) == 4
+
+
+def test_the_picture_shows_the_worst_queries_and_some_drawn() -> None:
+    features, facts = problem(6)
+    evaluator = RetrievalEvaluator()
+    told_to(evaluator, features, facts)
+    between, queries, gallery, places = told(features, facts, "cosine")
+    rows = {query[0]: row for row, query in enumerate(queries)}
+    precision = {
+        place: oracles.market1501(between[[row]], [queries[row]], gallery, places)["mAP"] for place, row in rows.items()
+    }
+    chosen = choose_queries(evaluator)
+    assert [query.kind for query in chosen] == ["worst"] * 4 + ["drawn"] * 4
+    assert [query.precision for query in chosen[:4]] == pytest.approx(sorted(p for p in precision.values() if p)[:4])
+    for query in chosen:
+        row = rows[query.sample]
+        order = oracles.kept(between[row], queries[row], gallery, places)
+        assert query.precision == pytest.approx(precision[query.sample]) and query.found == places[order[:8]].tolist()
