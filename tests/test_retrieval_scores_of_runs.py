@@ -99,6 +99,9 @@ def test_what_cannot_be_scored_is_said_before_training(train: Train, tmp_path: P
     assert code == 2 and "TEST.EVALUATOR retrieval is not for the targets" in error, error
     code, error, _ = train(*words(folder, "TEST.PROTOCOL", "market"))
     assert code == 2 and "market1501, cuhk03" in error, error
+    good = draw(tmp_path / "good", 12)
+    code, error, _ = train(*words(good, "TEST.PRIMARY_METRIC", "loss"))
+    assert code == 2 and "take rank1 or mAP" in error, error
     assert not (tmp_path / "exp").exists()
 
 

@@ -105,6 +105,8 @@ def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evalu
     for key, name, part in (("LOSS.NAME", cfg.LOSS.NAME, loss), ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, evaluator)):
         if kind not in getattr(part, "target_kinds", (kind,)):
             raise UserError(f"{key} {name} is not for the targets of {train.name}: {has}; take {takes}")
+    if kind == "identity" and cfg.TEST.PRIMARY_METRIC.rpartition("/")[2] == "loss":
+        raise UserError("TEST.PRIMARY_METRIC loss: there is none on identities that were not trained on; take rank1 or mAP")
     if mixes(cfg) and kind != "value" and not getattr(loss, "soft_targets", False):
         raise UserError(
             f"INPUT.MIXUP_ALPHA and INPUT.CUTMIX_ALPHA give soft targets, which LOSS.NAME {cfg.LOSS.NAME} does not take; "
