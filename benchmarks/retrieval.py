@@ -3,7 +3,7 @@
     python -m benchmarks.retrieval [--json] [--rounds 5]
 
 3,368 queries, 15,913 gallery images, 512 features, 751 identities, 6 cameras, all made; CMC, mAP and mINP. `seconds` is the
-whole of ours, the product of the features included, on two threads; `more_mb` is the peak of its memory above the features,
+whole of ours, the product of the features included, on one thread; `more_mb` is the peak of its memory above the features,
 in a process of its own (Linux). The loop, as published code has it, sorts each row and counts along it; it ranks a sample
 of the queries, their part of the product included, and its time is scaled to all of them.
 """
@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy
 import torch
