@@ -271,10 +271,10 @@ def test_normalising_is_exact_for_large_and_small_grey_and_no_images() -> None:
         with torch.inference_mode():  # an evaluation may come first
             prepare({"image": raw})
         image = prepare({"image": raw})["image"]
-        plain = raw.float().repeat(1, repeat, 1, 1) * (1 / (255 * torch.tensor(0.3))) + -torch.tensor(0.4) / torch.tensor(0.3)
-        assert torch.equal(image, plain) and image.is_contiguous()
+        exact = (raw.double().repeat(1, repeat, 1, 1) / 255 - 0.4) / 0.3
+        assert torch.allclose(image.double(), exact, rtol=0, atol=5e-7) and image.is_contiguous()
         last = Prepare([0.4], [0.3], torch.device("cpu"), repeat=repeat, channels_last=True)({"image": raw})["image"]
-        assert torch.equal(last, plain) and last.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(last, image) and last.is_contiguous(memory_format=torch.channels_last)
         (image * torch.ones((), requires_grad=True)).sum().backward()
 
 

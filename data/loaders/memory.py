@@ -44,16 +44,18 @@ class MemoryLoader(Loader):
         elif self.fetcher.transforms:
             yield from super()._fetch_all(epoch, batches)
         else:
+            rows = self._slice if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8 else self._select
             for indices, _ in batches:
-                index = torch.from_numpy(indices).long()
-                yield {"image": self._rows(index), "target": self._targets.index_select(0, index), "index": index}, []
+                yield rows(torch.from_numpy(indices).long(), indices), []
 
-    def _rows(self, index: Tensor) -> Tensor:
-        """Images as they are; in evaluation, which goes in order, without a copy where normalising makes one anyway."""
-        if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8:
-            first = int(index[0])
-            return self._images[first : first + len(index)]
-        return self._images.index_select(0, index)
+    def _select(self, index: Tensor, indices: numpy.ndarray) -> Batch:
+        return {"image": self._images.index_select(0, index), "target": self._targets.index_select(0, index), "index": index}
+
+    def _slice(self, index: Tensor, indices: numpy.ndarray) -> Batch:
+        """Evaluation goes in order: no copy is made where normalising makes one anyway."""
+        first = int(indices[0])
+        last = first + len(indices)
+        return {"image": self._images[first:last], "target": self._targets[first:last], "index": index}
 
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]

@@ -76,7 +76,8 @@ class RetrievalEvaluator:
         features = outputs["feature"] if isinstance(outputs, dict) else outputs
         blank = torch.zeros_like(batch["index"])
         facts = torch.stack([batch.get(name, blank + usual) for name, usual in FACTS.items()], dim=1)
-        self._parts.append((features.detach().float().cpu(), facts.cpu()))
+        # copied: a batch's memory is used again, and a part of a larger tensor would keep the whole
+        self._parts.append((features.detach().to("cpu", torch.float32, copy=True), facts.cpu()))
 
     def compute(self) -> dict[str, float]:
         """Scores as fractions; 0 where there is no query with a match. After it only `reset` may follow an update."""
