@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy
 import torch
 
-from benchmarks.common import ROOT, arguments, ratio, seconds, show
+from benchmarks.common import ROOT, arguments, ratio, seconds, show, spread
 from engine.retrieval.distances import distances
 from engine.retrieval.images import Images
 from engine.retrieval.ranking import rank, summary
@@ -51,6 +51,7 @@ def main() -> None:
     done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
     result = {
         "ratio": ratio(mine, loops),
+        "spread": spread(mine, loops),
         "seconds": statistics.median(mine),
         "more_mb": float(done.stdout.split()[-1]),
         "plain_seconds": statistics.median(loops),
