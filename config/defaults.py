@@ -120,8 +120,11 @@ _C.TEST = Config()
 _C.TEST.IMS_PER_BATCH = 256  # >= 1 samples of a batch per rank in validation and test
 _C.TEST.WEIGHT = ""  # weights for tools/test_net.py without a run
 _C.TEST.AT_END = True  # test the best weights when training has ended
-_C.TEST.EVALUATOR = "classification"  # classification, regression, multilabel; a name in engine/evaluators
+_C.TEST.EVALUATOR = "classification"  # classification, regression, multilabel, retrieval; a name in engine/evaluators
 _C.TEST.AUGMENT = ()  # hflip, vflip, rot90, five_crop: views of an image whose predictions are averaged with its own
+_C.TEST.DISTANCE = "cosine"  # cosine, euclidean: between the features of two images (retrieval)
+_C.TEST.RERANK = False  # k-reciprocal re-ranking (retrieval)
+_C.TEST.PROTOCOL = "market1501"  # market1501; cuhk03: ranks over drawn galleries of one image an identity (retrieval)
 _C.TEST.PRIMARY_METRIC = ""  # the score that selects; empty: the evaluator's first
 
 _C.DISTRIBUTED = Config()
@@ -148,6 +151,8 @@ CHOICES = {
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.PRECISION": ("fp32", "bf16", "fp16"),
     "SOLVER.NONFINITE": ("stop", "skip", "rollback"),
+    "TEST.DISTANCE": ("cosine", "euclidean"),
+    "TEST.PROTOCOL": ("market1501", "cuhk03"),
     "DISTRIBUTED.STRATEGY": ("ddp",),
 }
 

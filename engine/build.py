@@ -14,7 +14,7 @@ from data import Splits, build_prepare, make_data_loader
 from data.build import channels_seen, image_size
 from engine import distributed
 from engine.distillation.build import add_teacher
-from engine.evaluators.build import build_evaluator, check_targets, primary_metric, with_views
+from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, with_views
 from engine.hooks import HOOKS
 from engine.hooks.swa import SWAHook
 from engine.hooks.thaw import ThawHook
@@ -76,6 +76,8 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
+    for said in check_ranking(splits, ["val", "test"]):
+        LOG.warning("%s", said)
     with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from data import Splits
-from data.dataset import labels_of
+from data.dataset import Dataset, labels_of
 from engine import distributed
 from engine.evaluators.classification import logits_of
 from engine.task import Batch, Outputs
@@ -36,13 +38,12 @@ class Predictions:
         """The CSV, classes by name (several parted by |), in the order of the data set."""
         dataset = splits.get(split)
         assert dataset is not None
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "path", "target", "prediction", "confidence"])
-        for index, target, prediction, confidence in sorted(sum(distributed.gather(self.rows), [])):
-            sure = f"{confidence:.6f}" if splits.classes else ""
-            writer.writerow([index, dataset.path(index), splits.text_of(target), splits.text_of(prediction), sure])
-        return file.getvalue()
+        return as_csv(
+            [
+                (index, dataset.path(index), splits.text_of(target), splits.text_of(prediction), confidence)
+                for index, target, prediction, confidence in sorted(sum(distributed.gather(self.rows), []))
+            ]
+        )
 
     def _class(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
         confidence, prediction = logits_of(outputs).float().softmax(dim=1).max(dim=1)
@@ -56,3 +57,32 @@ class Predictions:
     def _value(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
         value = outputs["prediction"] if isinstance(outputs, dict) else outputs
         return target.tolist(), value.flatten().tolist(), [float("nan")] * len(target)
+
+
+def nearest_text(dataset: Dataset, nearest: Sequence[tuple[int, int, float]]) -> str:
+    """The CSV of a retrieval, a line a query: its identity, that of the nearest gallery image that counts, and how similar
+    the two are (cosine, -1 to 1); nothing where no gallery image counts.
+
+    Args:
+        nearest: (number of the query, number of the image or -1, similarity) of each query.
+    """
+
+    def name(index: int) -> str:
+        return dataset.classes[dataset.targets[index]] if index >= 0 else ""
+
+    return as_csv(
+        [
+            (index, dataset.path(index), name(index), name(found), similar if found >= 0 else math.nan)
+            for index, found, similar in nearest
+        ]
+    )
+
+
+def as_csv(rows: Sequence[tuple[int, str, str, str, float]]) -> str:
+    """The file: index, path, target, prediction, confidence, which is left empty where it is not a number."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["index", "path", "target", "prediction", "confidence"])
+    for *facts, confidence in rows:
+        writer.writerow([*facts, "" if math.isnan(confidence) else f"{confidence:.6f}"])
+    return file.getvalue()

@@ -1,4 +1,4 @@
-"""The test of a run's weights, and the files it leaves: test.json, predictions.csv, the confusion matrix as a picture."""
+"""The test of a run's weights, and the files it leaves: test.json, predictions.csv, a picture of what was confused or found."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from torch import Tensor
 
 from config import Config
 from data import Splits
+from data.dataset import Dataset
 from engine import distributed
 from engine.evaluators.build import build_evaluator, make_scorer
 from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
-from engine.predictions import Predictions
+from engine.evaluators.retrieval import RetrievalEvaluator
+from engine.predictions import Predictions, nearest_text
+from engine.ranked import choose_queries, draw_ranked
 from engine.task import Batch, Task
 from utils.files import write_atomic
 
@@ -61,9 +64,20 @@ def run_test(
         folder.mkdir(parents=True, exist_ok=True)
         if text:
             write_atomic(folder / "predictions.csv", text)
+        if isinstance(evaluator, RetrievalEvaluator):
+            write_ranked(evaluator, dataset, split, scores, folder)
         if confusion is not None:
             draw_confusion(confusion, splits.classes, folder / "figures" / f"confusion_{split}.png")
     return result
+
+
+def write_ranked(evaluator: RetrievalEvaluator, dataset: Dataset, split: str, scores: dict[str, float], folder: Path) -> None:
+    """predictions.csv, a line a query, and a picture of some of them with what was found."""
+    write_atomic(folder / "predictions.csv", nearest_text(dataset, evaluator.nearest()))
+    queries = choose_queries(evaluator)
+    if queries and dataset[queries[0].sample]["image"].ndim == 3:
+        title = f"{split}: rank1 {scores['rank1']:.3f}, mAP {scores['mAP']:.3f}"
+        draw_ranked(queries, dataset, title, folder / "figures" / f"ranked_{split}.png")
 
 
 def draw_confusion(counts: Tensor, classes: list[str], path: Path) -> None:

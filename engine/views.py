@@ -47,6 +47,7 @@ MEANS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "softmax": ("logits", _mean_softmax),
     "sigmoid": ("logits", _mean_sigmoid),
     "mean": ("prediction", lambda values: values.mean(dim=0)),
+    "feature": ("feature", lambda values: values.mean(dim=0)),
 }
 
 
@@ -58,7 +59,7 @@ class AveragedTask(nn.Module):
     Args:
         task: model and loss.
         views: names in `VIEWS`; the image itself always counts too, once.
-        averages: softmax (classes), sigmoid (multi-label) or mean (values): how predictions are averaged.
+        averages: softmax (classes), sigmoid (multi-label), mean (values) or feature (retrieval): how predictions are averaged.
     """
 
     def __init__(self, task: Task, views: Sequence[str], averages: str) -> None:
@@ -75,6 +76,8 @@ class AveragedTask(nn.Module):
         pick = [outputs[self.entry] if isinstance(outputs, dict) else outputs for outputs in all_outputs]
         mean = self.average(torch.stack([values.float() for values in pick]))
         outputs: Outputs = {**first, self.entry: mean} if isinstance(first, dict) else mean
+        if self.entry == "feature":  # of identities that the loss does not know
+            return outputs, {}
         return outputs, self.task.loss(outputs, batch)
 
 

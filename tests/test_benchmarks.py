@@ -26,6 +26,7 @@ CANNED: dict[str, dict[str, Any]] = {
     "memory": {"ratio": 1.1, "more_mb": 30.0},
     "whole_job": {"ratio": 0.5, "reached": False, "test_accuracy": {"ours": 0.98}},
     "accuracy": {"nothing": "that the page knows"},
+    "retrieval": {"ratio": 0.4, "seconds": 1.3, "more_mb": 160.0},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
 }  # fmt: skip
 

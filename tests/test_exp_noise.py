@@ -79,6 +79,17 @@ def test_other_code_or_config_is_another_group(exp: Exp, tmp_path: Path) -> None
     assert sorted(len(group["same_config"]) for group in groups) == [0, 1, 1] and "but other code" in exp("groups")[1]
 
 
+def test_runs_on_the_splits_of_a_data_set_are_pooled_across_its_key(exp: Exp, tmp_path: Path) -> None:
+    for split, value in enumerate((0.5, 0.6, 0.6)):  # equal by chance: both count
+        config = {"DATASETS.TRAIN": f"cuhk03:{split}", "MODEL.NUM_CLASSES": 100 + split}
+        make_run(tmp_path / "exp", "cuhk", split, scores={"val/top1": value}, config=config)
+    assert [group["n"] for group in json.loads(exp("groups", "--json")[1])] == [1, 1, 1]
+    (pooled,) = json.loads(exp("groups", "--json", "--across", "DATASETS.TRAIN")[1])
+    assert pooled["n"] == 3 and pooled["mean"] == pytest.approx(1.7 / 3) and pooled["std"] == pytest.approx(0.0577, abs=1e-4)
+    code, _, error = exp("groups", "--across", "DATASETS.TRIAN")
+    assert code == 2 and "no run has such a config key" in error and "DATASETS.TRAIN" in error
+
+
 def test_failed_changed_and_repeated_runs_do_not_count(exp: Exp, tmp_path: Path) -> None:
     folder = tmp_path / "exp"
     seeds(folder, "base", GOOD[:3], 0)

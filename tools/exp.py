@@ -114,10 +114,12 @@ def diff(args: argparse.Namespace) -> int:
 
 def groups(args: argparse.Namespace) -> int:
     """Repeats and their differences."""
+    from config.dump import NOT_IN_DIGEST
     from tracking.judging import groups as pooling
     from tracking.screens import screens
 
     runs = _all(args)
+    pooling.pass_over(runs, args.across, {*NOT_IN_DIGEST, "MODEL.NUM_CLASSES"})
     against = lookup.find_row(runs, args.against) if args.against else None
     rows = query.select(runs, runs.rows, args.where)
     if args.metric:

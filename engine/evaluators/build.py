@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from data.build import image_size, mixes
 from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.inference import Evaluator, evaluate
+from engine.retrieval.checks import check_queries
 from engine.task import Task
 from engine.trainer import AUTOCAST
 from engine.views import AveragedTask, check_views
@@ -22,7 +24,15 @@ from utils.errors import UserError
 
 def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Evaluator:
     """The evaluator that TEST.EVALUATOR names."""
-    evaluator: Evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(num_classes=num_classes, device=device)
+    factory, further = EVALUATORS.get(cfg.TEST.EVALUATOR), {}
+    if "protocol" in inspect.signature(factory).parameters:
+        further = {
+            "distance": cfg.TEST.DISTANCE,
+            "rerank": cfg.TEST.RERANK,
+            "protocol": cfg.TEST.PROTOCOL,
+            "seed": cfg.DATASETS.SPLIT_SEED,
+        }
+    evaluator: Evaluator = factory(num_classes=num_classes, device=device, **further)
     return evaluator
 
 
@@ -35,6 +45,7 @@ def make_scorer(
     prepare = build_prepare(cfg, splits, device)
     autocast = AUTOCAST.get(cfg.SOLVER.PRECISION)
     check_targets(cfg, splits, task.loss, evaluator)
+    check_ranking(splits, [split])
     judge = with_views(cfg, task, splits, evaluator)
 
     def score(on_batch: Callable[..., Any] | None = None) -> dict[str, float]:
@@ -64,6 +75,20 @@ def primary_metric(cfg: Config, scores: dict[str, float]) -> str:
     return wanted or next(iter(scores))
 
 
+def check_ranking(splits: Splits, names: Sequence[str]) -> list[str]:
+    """Warnings on the queries of the splits called `names`, where there are identities to find.
+
+    Raises:
+        UserError: a split that cannot be scored.
+    """
+    warnings = []
+    for name in names:
+        part = splits.get(name)
+        if part is not None and part.open_set:
+            warnings += check_queries(f"the {name} split of {part.name}", part.targets, part.facts, part.path)
+    return warnings
+
+
 def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evaluator) -> None:
     """Loss and evaluator have to be for the data's kind of target, and for soft ones where batches are mixed.
 
@@ -80,6 +105,8 @@ def check_targets(cfg: Config, splits: Splits, loss: nn.Module, evaluator: Evalu
     for key, name, part in (("LOSS.NAME", cfg.LOSS.NAME, loss), ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, evaluator)):
         if kind not in getattr(part, "target_kinds", (kind,)):
             raise UserError(f"{key} {name} is not for the targets of {train.name}: {has}; take {takes}")
+    if kind == "identity" and cfg.TEST.PRIMARY_METRIC.rpartition("/")[2] == "loss":
+        raise UserError("TEST.PRIMARY_METRIC loss: there is none on identities that were not trained on; take rank1 or mAP")
     if mixes(cfg) and kind != "value" and not getattr(loss, "soft_targets", False):
         raise UserError(
             f"INPUT.MIXUP_ALPHA and INPUT.CUTMIX_ALPHA give soft targets, which LOSS.NAME {cfg.LOSS.NAME} does not take; "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,8 @@ from tracking.judging.noise import Difference, Spread, difference, spread
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row, value_of
+from utils.errors import UserError
+from utils.registry import nearest
 
 Key = tuple[str, str]
 
@@ -88,6 +92,32 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
         found.append(made)
     found.sort(key=lambda g: g["mean"], reverse=not lower)
     return found
+
+
+def pass_over(runs: Runs, key: str, ignored: Collection[str]) -> None:
+    """From now on runs that differ in `key` alone are repeats of one experiment: those on the splits of a data set, where
+    `key` is DATASETS.TRAIN. They keep apart as repeats do that differ in their seed.
+
+    Args:
+        key: "" leaves all as it is.
+        ignored: the keys that make no other experiment anyway.
+
+    Raises:
+        UserError: no run has such a key.
+    """
+    if not key:
+        return
+    runs.parse()
+    runs.load_configs(runs.by_id)
+    known = {name for row in runs.rows for name in runs.config(row["id"])}
+    if key not in known:
+        raise UserError(f"--across {key}: no run has such a config key{nearest(key, sorted(known))}")
+    for row in runs.rows:
+        config = runs.config(row["id"])
+        rest = {name: value for name, value in config.items() if name not in ignored and name != key}
+        text = json.dumps(rest, sort_keys=True, default=str)
+        row["config_digest"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        row["seed"] = f"{row['seed']} {config.get(key)}"
 
 
 def reasons_left_out(rows: Sequence[Row]) -> dict[str, int]:

@@ -1,0 +1,142 @@
+"""A picture of some queries, and of what was found for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from data.dataset import Dataset
+from data.randomness import ORDER, generator
+from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, save
+from engine.evaluators.retrieval import RetrievalEvaluator
+from engine.retrieval.nearest import ranked
+
+WORST, DRAWN, NEAREST = 4, 4, 8  # queries of either kind, gallery images of each
+PIXELS = 160  # longest side of an image in the picture
+# lengths, where the width of an image is 1: between images, for the words below them, for a heading, of the first column
+GAP, LINE, HEADING, FIRST = 0.14, 0.34, 0.36, 1.35
+HEADINGS = {"worst": "Queries with the least average precision", "drawn": "Some other queries, drawn"}
+RIGHT, WRONG = (GREEN, "\u2713"), (ORANGE, "\u2717")
+
+
+class Query(NamedTuple):
+    """One row of the picture.
+
+    Attributes:
+        kind: why it is shown; see `HEADINGS`.
+        sample: its number.
+        precision, first: its average precision and the place of its first match.
+        found: numbers of the nearest gallery images, nearest first.
+    """
+
+    kind: str
+    sample: int
+    precision: float
+    first: int
+    found: list[int]
+
+
+def choose_queries(evaluator: RetrievalEvaluator) -> list[Query]:
+    """On rank 0, after `compute`: those with the least average precision, then some drawn, worst first; only queries that
+    have a match."""
+    scored = [
+        (precision, number, row)
+        for number, ranking in enumerate(evaluator.rankings)
+        for row, (precision, first) in enumerate(zip(ranking.precision.tolist(), ranking.first.tolist(), strict=True))
+        if first
+    ]
+    scored.sort()
+    rest = generator(0, ORDER, 0).permutation(max(len(scored) - WORST, 0))[:DRAWN] + WORST
+    chosen = [("worst", at) for at in range(min(WORST, len(scored)))] + [("drawn", at) for at in sorted(rest.tolist())]
+    rows = []
+    for number, search in enumerate(evaluator.searches()):
+        own = {scored[at][2]: (at, kind) for kind, at in chosen if scored[at][1] == number}
+        parts = search.distances, search.query, search.gallery
+        for row, columns in zip(sorted(own), ranked(*parts, sorted(own), NEAREST), strict=True):
+            at, kind = own[row]
+            found = search.gallery.place[columns].tolist()
+            first = int(evaluator.rankings[number].first[row])
+            rows.append((at, Query(kind, int(search.query.place[row]), scored[at][0], first, found)))
+    return [query for _, query in sorted(rows)]
+
+
+def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Path) -> None:
+    """Each query with its nearest gallery images, the right ones framed and ticked, the wrong ones framed and crossed.
+
+    Args:
+        title: one line above all.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    images = {index: _small(dataset[index]["image"]) for query in queries for index in (query.sample, *query.found)}
+    shapes = sorted(image.shape[0] / image.shape[1] for image in images.values())
+    tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
+    width, height = FIRST + (1 + GAP) * NEAREST, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
+    figure = Figure(figsize=(width + 0.3, height + 0.6))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-0.15, width + 0.15), ylim=(height + 0.1, -0.5))
+    axes.axis("off")
+    axes.text(0, -0.2, title, fontsize=13, color=INK, fontweight="bold")
+    top, kind = 0.0, ""
+    for query in queries:
+        if query.kind != kind:
+            top, kind = top + HEADING, query.kind
+            axes.text(0, top - 0.14, HEADINGS[kind], fontsize=9, color=INK)
+            axes.plot((0, width - GAP), (top - 0.07, top - 0.07), color="#e6e6e6", linewidth=0.8)
+        _frame(axes, _draw(axes, images[query.sample], 0, top, tall), INK, "")
+        below = f"AP {query.precision:.2f}, first at {query.first}"
+        _caption(axes, 0, top + tall, dataset.classes[dataset.targets[query.sample]], below)
+        for place, index in enumerate(query.found):
+            left = FIRST + (1 + GAP) * place
+            right = dataset.targets[index] == dataset.targets[query.sample]
+            _frame(axes, _draw(axes, images[index], left, top, tall), *(RIGHT if right else WRONG))
+            _caption(axes, left, top + tall, dataset.classes[dataset.targets[index]], Path(dataset.path(index)).stem)
+        top += tall + LINE + GAP
+    save(figure, path)
+
+
+def _small(image: Tensor) -> Tensor:
+    """C x H x W -> H x W x 3 uint8, shrunk where it is large."""
+    floats = image.float()[None] / (255 if image.dtype == torch.uint8 else 1)
+    factor = PIXELS / max(floats.shape[-2:])
+    if factor < 1:
+        size = [max(round(side * factor), 1) for side in floats.shape[-2:]]
+        floats = functional.interpolate(floats, size=size, mode="bilinear", antialias=True)
+    colours = floats[0, :3] if floats.shape[1] >= 3 else floats[0, :1].expand(3, -1, -1)
+    return (colours.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+
+
+def _draw(axes: Any, image: Tensor, left: float, top: float, tall: float) -> tuple[float, float, float, float]:
+    """As large as fits into a cell 1 wide, at its foot; gives (left, top, width, height)."""
+    shape = image.shape[0] / image.shape[1]
+    width, height = (tall / shape, tall) if shape > tall else (1.0, shape)
+    left, top = left + (1 - width) / 2, top + tall - height
+    axes.imshow(image.numpy(), extent=(left, left + width, top + height, top), interpolation="antialiased", aspect="auto")
+    return left, top, width, height
+
+
+def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    left, top, width, height = box
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=3 if mark else 1.2))
+    if mark:
+        circle = {"boxstyle": "circle,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 1}
+        axes.text(left + width, top, mark, color="white", fontsize=9, ha="center", va="center", bbox=circle, zorder=5)
+
+
+def _caption(axes: Any, left: float, top: float, name: str, below: str) -> None:
+    axes.text(left, top + 0.06, _short(name, 17), fontsize=7, color=INK, va="top")
+    axes.text(left, top + 0.2, _short(below, 24), fontsize=5.5, color=GREY, va="top")
+
+
+def _short(text: str, most: int) -> str:
+    """Its end, which tells more than the folders before it."""
+    return text if len(text) <= most else "\u2026" + text[1 - most :]
