@@ -123,8 +123,8 @@ class ArrayDataset(Dataset):
     def digest(self) -> str:
         """Of the bytes of images and targets."""
         if not self._digest:
-            content = hashlib.sha256(self.images.numpy())
-            content.update(self.labels.contiguous().numpy())
+            content = hashlib.sha256(self.images.numpy().data)
+            content.update(self.labels.contiguous().numpy().data)
             self._digest = content.hexdigest()[:16]
         return self._digest
 
