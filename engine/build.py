@@ -38,7 +38,7 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     set_matmul_precision(cfg.MODEL.MATMUL_PRECISION)
     channels, classes = channels_seen(cfg, splits.train), splits.num_classes
     model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
-    loss = build_loss(cfg, num_classes=classes, feature_dim=getattr(model, "feature_dim", 0))
+    loss = build_loss(cfg, num_classes=classes, model=model)
     return Task(model, loss, (cfg.MODEL.NAME, cfg.LOSS.NAME), open_set=splits.train.open_set)
 
 

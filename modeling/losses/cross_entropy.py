@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from modeling.losses import LOSSES
 from modeling.losses.dense_targets import class_weights_tensor
+from modeling.losses.outputs import entry, mean_over_heads
 
 
 @LOSSES.register("cross_entropy")
@@ -29,6 +30,7 @@ class CrossEntropy(nn.Module):
         UserError: the number of weights is not C.
     """
 
+    needs = "logits"
     soft_targets = True
     target_kinds = ("class", "identity")
     weight: Tensor | None
@@ -40,10 +42,12 @@ class CrossEntropy(nn.Module):
 
     def forward(self, outputs: Tensor | dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits B x C (or the entry "logits") against batch["target"], B or B x C. An empty batch has loss 0."""
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
         target = batch["target"]
         target = target.to(torch.float32) if target.is_floating_point() else target
+        return {"loss": mean_over_heads(entry(outputs, "logits"), lambda logits: self._loss(logits, target))}
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         total = functional.cross_entropy(
             logits.float(), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
         )
-        return {"loss": total / max(len(logits), 1)}
+        return total / max(len(logits), 1)

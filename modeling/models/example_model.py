@@ -31,7 +31,11 @@ class ExampleModel(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """B x C x H x W, any size -> logits B x num_classes."""
-        return self.head(self.stages(self.stem(image)).mean(dim=(2, 3)))
+        return self.head(self.features(image).mean(dim=(2, 3)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """The map before the mean, B x (4 x width) x H / 4 x W / 4: what makes the model a backbone (modeling/backbones.py)."""
+        return self.stages(self.stem(image))
 
 
 @MODELS.register("example_model")
