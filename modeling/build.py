@@ -92,8 +92,7 @@ def _one_loss(cfg: Config, name: str, args: dict[str, Any], num_classes: int, fe
     factory = LOSSES.get(name)
     for key in ("LABEL_SMOOTHING", "CLASS_WEIGHTS") if not cfg.LOSS.TERMS else ():
         if cfg.LOSS[key] and not takes(factory, key.lower()):
-            takers = takers(LOSSES, key.lower())
-            raise UserError(f"LOSS.{key}: the loss {name} has nothing of the kind; {takers} have it")
+            raise UserError(f"LOSS.{key}: the loss {name} has nothing of the kind; {takers(LOSSES, key.lower())} have it")
     facts: dict[str, Callable[[], Any]] = {
         "num_classes": lambda: num_classes,
         "feature_dim": lambda: feature_dim,

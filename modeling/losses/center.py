@@ -14,10 +14,9 @@ class CenterLoss(nn.Module):
     """Half the squared distance of an embedding to the centre of its class (Wen et al., A discriminative feature learning
     approach for deep face recognition, 2016). By itself it is least where all features are one point: it goes with another.
 
-    The centres are parameters, trained by the optimizer along their gradient. That is as small as the loss's weight and the
-    class's share of a batch, so they want a rate of their own and no decay: after LOSS.TERMS
-    [[cross_entropy, 1], [center, 0.0005]], SOLVER.PARAM_GROUPS [["loss.terms.1.centers", 5000, 0]] (the factor is of
-    BASE_LR; 1 / weight makes up for the weight).
+    The centres are parameters, trained by the same optimizer. Their gradient is as small as the loss's weight, so they want a
+    rate of their own, and no decay. With LOSS.TERMS [[cross_entropy, 1], [center, 0.0005]] and BASE_LR 0.05 that is
+    SOLVER.PARAM_GROUPS [["loss.terms.1.centers", 20000, 0]]: a factor of 0.5 / (0.0005 x 0.05), for the paper's rate of 0.5.
 
     Args:
         num_classes: C.

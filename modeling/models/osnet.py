@@ -16,7 +16,9 @@ from modeling.models import MODELS
 SCALES = 4  # streams of a block; the last sees 2 x SCALES + 1 pixels
 
 
-def conv_norm(before: int, after: int, kernel: int = 1, stride: int = 1, relu: bool = True, instance: bool = False) -> nn.Module:
+def conv_norm(
+    before: int, after: int, kernel: int = 1, stride: int = 1, relu: bool = True, instance: bool = False
+) -> nn.Module:
     """A convolution that keeps the size but for its stride, batch (or instance) normalisation and, if asked for, ReLU."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     parts["conv"] = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
