@@ -114,9 +114,9 @@ def _layout(module: nn.Module) -> nn.Module:
     """What makes a map of the features of timm's transformers."""
     if str(getattr(module, "output_fmt", "")) == "NHWC":
         return ChannelsToFront()
-    if hasattr(module, "num_prefix_tokens"):
-        grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
-        return TokensToMap(module.num_prefix_tokens, grid)
+    first: int | None = getattr(module, "num_prefix_tokens", None)
+    if first is not None:
+        return TokensToMap(first, getattr(getattr(module, "patch_embed", None), "grid_size", None))
     return nn.Identity()
 
 

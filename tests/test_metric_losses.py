@@ -67,8 +67,8 @@ def circle_loop(x: Tensor, y: Tensor, margin: float, gamma: float) -> Tensor:
         same = [cosine(x[i], x[j]) for j in range(len(x)) if j != i and y[j] == y[i]]
         others = [cosine(x[i], x[j]) for j in range(len(x)) if y[j] != y[i]]
         if same and others:
-            near = sum((gamma * max(s.item() + margin, 0) * (s - margin)).exp() for s in others)
-            far = sum((-gamma * max(1 + margin - s.item(), 0) * (s - 1 + margin)).exp() for s in same)
+            near = torch.stack([(gamma * max(s.item() + margin, 0) * (s - margin)).exp() for s in others]).sum()
+            far = torch.stack([(-gamma * max(1 + margin - s.item(), 0) * (s - 1 + margin)).exp() for s in same]).sum()
             total = total + (1 + near * far).log()
     return total / len(x)
 
@@ -119,7 +119,7 @@ def test_arcface_falls_with_the_angle_also_beyond_half_a_turn() -> None:
     first = WEIGHT[0] / WEIGHT[0].norm()
     other = nn.functional.normalize(WEIGHT[1] - (WEIGHT[1] @ first) * first, dim=0)
     features = angles.cos()[:, None] * first + angles.sin()[:, None] * other
-    right = loss.head(features, torch.zeros(50, dtype=torch.long))[:, 0]  # type: ignore[operator, union-attr]
+    right = loss.head(features, torch.zeros(50, dtype=torch.long))[:, 0]  # type: ignore[operator]
     assert bool((right.diff() < 0).all())
 
 

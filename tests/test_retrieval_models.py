@@ -12,6 +12,7 @@ import numpy
 import pytest
 import torch
 from conftest import newest
+from test_ranks_agree import launch
 from test_resume_equals_uninterrupted import Stop, assert_equal, final
 from torch import Tensor, nn
 
@@ -395,3 +396,11 @@ def test_losses_with_weights_are_trained_saved_and_resumed(
     best = load_state_file(whole / "weights" / "best.pt")  # the model alone: what is compared needs no loss
     assert not any("centers" in name for name in best)
     assert train(*words, "SOLVER.MAX_EPOCHS", "1", "MODEL.WEIGHTS", str(whole / "weights" / "best.pt"))[0] == 0
+
+
+@pytest.mark.slow
+def test_ranks_train_losses_with_weights_together(people: Path, tmp_path: Path) -> None:
+    """DDP waits for the gradient of every parameter: those of a loss, and of a model without a classifier, all have one."""
+    two = launch(tmp_path / "two", *retrieval(people, *ARCFACE, "SOLVER.MAX_EPOCHS", "2"), ranks=2)
+    after = final(two)["loss"]
+    assert after["terms.1.centers"].isfinite().all() and after["terms.0.head.weight"].isfinite().all()

@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from modeling.models import MODELS
 
-SCALES = 4  # streams of a block; the last sees 2 x SCALES + 1 pixels
-
 
 def conv_norm(
     before: int, after: int, kernel: int = 1, stride: int = 1, relu: bool = True, instance: bool = False
@@ -62,8 +60,9 @@ class OmniScaleBlock(nn.Module):
         inner = after // 4
         self.conv1 = conv_norm(before, inner)
         self.conv2a = lite_conv(inner)
-        for depth, letter in enumerate("bcd"[: SCALES - 1], start=2):
-            setattr(self, f"conv2{letter}", nn.Sequential(*(lite_conv(inner) for _ in range(depth))))
+        self.conv2b = nn.Sequential(*(lite_conv(inner) for _ in range(2)))
+        self.conv2c = nn.Sequential(*(lite_conv(inner) for _ in range(3)))
+        self.conv2d = nn.Sequential(*(lite_conv(inner) for _ in range(4)))
         self.gate = ChannelGate(inner)
         self.conv3 = conv_norm(inner, after, relu=False)
         self.downsample = conv_norm(before, after, relu=False) if before != after else nn.Identity()
@@ -72,9 +71,8 @@ class OmniScaleBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B x before x H x W -> B x after x H x W."""
         squeezed = self.conv1(x)
-        gated = self.gate(self.conv2a(squeezed))
-        for stream in (self.conv2b, self.conv2c, self.conv2d):
-            gated = gated + self.gate(stream(squeezed))
+        gated = self.gate(self.conv2a(squeezed)) + self.gate(self.conv2b(squeezed))
+        gated = gated + self.gate(self.conv2c(squeezed)) + self.gate(self.conv2d(squeezed))
         return functional.relu(self.IN(self.conv3(gated) + self.downsample(x)))
 
 
