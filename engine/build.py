@@ -23,6 +23,7 @@ from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_
 from engine.task import Task
 from engine.trainer import Trainer
 from modeling import Freezing, build_loss, build_model, layer_depths
+from modeling.losses.outputs import check_needs
 from solver import ModelSWA, effective_lr, make_average, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
 
@@ -76,6 +77,7 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
+    check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
     with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)

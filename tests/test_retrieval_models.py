@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from conftest import newest
+from conftest import TINY, newest, read_json
 from test_ranks_agree import launch
 from test_resume_equals_uninterrupted import Stop, assert_equal, final
 from torch import Tensor, nn
@@ -202,6 +202,18 @@ def test_what_no_loss_would_train_is_said_before_training() -> None:
         check("embedding", "triplet", classifier="false")
     with pytest.raises(UserError, match=r"the loss cross_entropy needs a model with a classifier.*classifier: true"):
         check("embedding", "cross_entropy", classifier="false", neck="none")
+
+
+def test_scores_of_classes_need_a_classifier(train: Train) -> None:
+    words = ["MODEL.NAME", "embedding", "MODEL.ARGS", "{classifier: false}", "LOSS.NAME", "arcface"]
+    code, error, _ = train(*TINY[:2], *TINY[4:], *words)
+    assert code == 2 and "TEST.EVALUATOR classification needs a model with a classifier, embedding has none" in error
+
+
+def test_metric_losses_help_classification_too(train: Train, tmp_path: Path) -> None:
+    words = ["MODEL.NAME", "embedding", "LOSS.TERMS", "[[cross_entropy, 1], [triplet, 0.5]]", "SOLVER.BASE_LR", "0.1"]
+    code, log, _ = train(*TINY[:2], *TINY[4:], *words)
+    assert code == 0 and read_json(newest(tmp_path / "exp") / "test.json")["metrics"]["test/top1"] > 0.5, log
 
 
 # --- OSNet and PCB

@@ -25,23 +25,29 @@ def mean_over_heads(values: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.stack([loss(head) for head in values.unbind(1)]).mean()
 
 
-def check_outputs(model_name: str, model: nn.Module | None, losses: Sequence[tuple[str, nn.Module]]) -> None:
-    """Whether the model gives what the (name, loss) need, and whether they train all of it.
+def check_needs(who: str, needed: str | None, model_name: str, model: nn.Module | None) -> None:
+    """Whether the model gives the entry that `who` ("the loss triplet") needs; None: it does not say which.
 
     Raises:
-        UserError: they do not fit.
+        UserError: it does not.
     """
-    needs = [(name, getattr(loss, "needs", None)) for name, loss in losses]
-    for name, needed in needs:
-        if needed in FEATURES and (model is None or not getattr(model, "feature_dim", 0)):
-            raise UserError(
-                f"the loss {name} needs a model that gives features, such as MODEL.NAME embedding; {model_name} gives none"
-            )
-        trained_by = getattr(model, "trained_by", None)
-        if needed == "logits" and trained_by is not None and "logits" not in trained_by:
-            raise UserError(
-                f"the loss {name} needs a model with a classifier, {model_name} has none; set MODEL.ARGS {{classifier: true}}"
-            )
-    for needed, remedy in getattr(model, "trained_by", {}).items():
-        if all(other is not None and other != needed for _, other in needs):
+    if needed in FEATURES and not getattr(model, "feature_dim", 0):
+        raise UserError(f"{who} needs a model that gives features, such as MODEL.NAME embedding; {model_name} gives none")
+    if needed == "logits" and "logits" not in getattr(model, "trained_by", {"logits": ""}):
+        raise UserError(f"{who} needs a model with a classifier, {model_name} has none; set MODEL.ARGS {{classifier: true}}")
+
+
+def check_outputs(model_name: str, model: nn.Module | None, losses: Sequence[tuple[str, nn.Module]]) -> None:
+    """Whether the model gives what the losses, (name, loss) each, need, and whether they train all of it: a model may say by
+    `trained_by` which entry some loss has to see for that, and what helps where none does.
+
+    Raises:
+        UserError: they do not fit each other.
+    """
+    needs: list[str | None] = [getattr(loss, "needs", None) for _, loss in losses]
+    for (name, _), needed in zip(losses, needs, strict=True):
+        check_needs(f"the loss {name}", needed, model_name, model)
+    remedies: dict[str, str] = getattr(model, "trained_by", {})
+    for needed, remedy in remedies.items():
+        if None not in needs and needed not in needs:
             raise UserError(f"none of the losses sees the {needed} of {model_name}, which so would not be trained; {remedy}")
