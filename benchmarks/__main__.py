@@ -1,66 +1,57 @@
-"""Runs every benchmark of speed, one after another, and writes docs/performance.md.
+"""Runs every benchmark of speed, one after another, with the other libraries, and writes docs/performance.md.
 
-python -m benchmarks
+    python -m benchmarks [--only NAME ...] [--no-peers]
+
+1 where one failed; the others are run and written nevertheless. --only prints its part of the page and writes nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT
-
-# module: (what is measured, over what)
-WORKLOADS = {
-    "overhead": ("a training step, all defaults on, the worst of four models and batches", "a plain loop"),
-    "small_images": ("images a second with pad-crop and flip", "the same path without them"),
-    "jpeg": ("images a second of a JPEG folder, cropped and mirrored, as uint8", "torchvision's ImageFolder and DataLoader"),
-    "startup": ("time from the start of the process to its first step", "the shortest script with torch.optim"),
-    "checkpoint": ("time that training stands still for a checkpoint", "torch.save"),
-    "evaluation": ("validation of 10,000 images", "a plain loop that counts matches"),
-    "memory": ("peak resident memory of the MLP run", "the plain loop"),
-}
+from benchmarks.common import ROOT, with_byte_code
+from benchmarks.page import WORKLOADS, render
 
 
-def main() -> None:
+def main() -> int:
     """Runs, prints and writes."""
-    results = {name: run(name) for name in WORKLOADS}
-    page = ROOT / "docs" / "performance.md"
-    page.write_text(render(results), encoding="utf-8")
-    print(page.read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), metavar="NAME", help=", ".join(WORKLOADS))
+    parser.add_argument("--no-peers", action="store_true", help="without other libraries")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        environment = with_byte_code(Path(folder))
+        results = {name: run(name, environment, peers=not args.no_peers) for name in args.only or WORKLOADS}
+    page = render(results)
+    if not args.only:
+        (ROOT / "docs" / "performance.md").write_text(page, encoding="utf-8")
+    print(page)
+    return int(any("failed" in result for result in results.values()))
 
 
-def run(name: str) -> dict[str, Any]:
-    """The object that a benchmark prints."""
+def run(name: str, environment: dict[str, str], *, peers: bool) -> dict[str, Any]:
+    """The object that a benchmark prints, or {"failed": why}."""
     print(f"{name} ...", file=sys.stderr, flush=True)
-    words = [sys.executable, "-m", f"benchmarks.{name}", "--json"]
-    done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, Any] = json.loads(done.stdout)
+    if not (ROOT / "benchmarks" / f"{name}.py").exists():
+        return {"failed": f"there is no benchmarks/{name}.py"}
+    extra = ["--peers"] if peers and WORKLOADS[name].peers else []
+    words = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", "--json", *extra]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return {"failed": f"exit code {done.returncode}: {last}"}
+    try:
+        result: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        return {"failed": "it printed something else than one JSON object"}
     return result
 
 
-def render(results: dict[str, dict[str, Any]]) -> str:
-    """The page."""
-    lines = [
-        "# How fast it is",
-        "",
-        f"Written by `python -m benchmarks` on {os.cpu_count()} cores ({platform.machine()}). Competitors take turns in one",
-        "run and every figure is a ratio, the median over turns; `python -m benchmarks.<name>` repeats one.",
-        "",
-        "| benchmark | measured | over | ratio |",
-        "|---|---|---|---|",
-    ]
-    for name, result in results.items():
-        rows = result.get("sizes", [result])
-        ratios = ", ".join(f"{row['ratio']:.2f}" + (f" ({row['megabytes']} MB)" if "megabytes" in row else "") for row in rows)
-        lines.append(f"| {name} | {WORKLOADS[name][0]} | {WORKLOADS[name][1]} | {ratios} |")
-    details = "\n".join(json.dumps({name: result}) for name, result in results.items())
-    return "\n".join([*lines, "", "In full:", "", "```", details, "```", ""])
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """How long training stands still for a checkpoint: the copy that it waits for, against torch.save in the loop.
 
-    python -m benchmarks.checkpoint [--json] [--sizes 100 1000] [--rounds 5]
+    python -m benchmarks.checkpoint [--json] [--sizes 100 1000] [--rounds 5] [--peers]
 
 Both are measured in turns, and a median is taken of each. The first save of a run, which also asks for the memory of the
 copy, stands apart. While the file is written beside training, training shares the processor with it: that is not counted.
@@ -33,12 +33,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000], metavar="MB", help="sizes of the state")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
     parser.add_argument("--folder", default=None, help="where to write (default: the temporary folder)")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     results = [measure(size, args.rounds, device, args.folder) for size in args.sizes]
+    if args.peers:
+        from benchmarks import checkpoint_peers
+
+        for row in results:
+            row["peers"] = checkpoint_peers.measure_all(row["megabytes"], args.rounds)
     if args.json:
-        print(json.dumps({"device": str(device), "rounds": args.rounds, "sizes": results}))
+        worst = max(row["ratio"] for row in results)
+        print(json.dumps({"ratio": worst, "device": str(device), "rounds": args.rounds, "sizes": results}))
         return
     for row in results:
         print(
@@ -65,7 +72,11 @@ def measure(megabytes: int, rounds: int, device: torch.device, folder: str | Non
             ours.append(seconds(ask, device))
             saver.finish()  # a period between two checkpoints is longer than a write
     save, waits = statistics.median(plain), statistics.median(ours)
-    return {"megabytes": megabytes, "torch_save": save, "waits": waits, "first": first, "ratio": waits / save}
+    ratios = [one / other for one, other in zip(ours, plain, strict=True)]
+    return {
+        "megabytes": megabytes, "torch_save": save, "waits": waits, "first": first, "ratio": waits / save,
+        "spread": [min(ratios), max(ratios)],
+    }  # fmt: skip
 
 
 def seconds(act: Callable[[], Any], device: torch.device) -> float:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -22,10 +23,11 @@ LOG_PERIOD = 50
 
 
 def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
-    """--json and --rounds."""
+    """--json, --rounds and --peers."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each competitor; medians are taken")
+    parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
     return parser.parse_args()
 
 
@@ -39,6 +41,13 @@ def show(result: dict[str, Any], as_json: bool) -> None:
             print(f"{name}: {row:.3f}" if isinstance(row, float) else f"{name}: {row}")
 
 
+def with_byte_code(folder: Path) -> dict[str, str]:
+    """The environment of processes that keep their byte code, as a user's do: below `folder`, unless it is kept already."""
+    environment = {"PYTHONPYCACHEPREFIX": str(folder / "byte_code"), **os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 def seconds(act: Callable[[], Any]) -> float:
     """How long `act` takes."""
     start = time.perf_counter()
@@ -49,6 +58,12 @@ def seconds(act: Callable[[], Any]) -> float:
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The median of the ratios of each turn: what slows both in a turn falls out."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def spread(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """The least and the greatest of those ratios."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return [min(ratios), max(ratios)]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Validation of 10,000 images with the softmax model, over a plain loop that counts matches.
 
-    python -m benchmarks.evaluation [--json] [--rounds 25]
+    python -m benchmarks.evaluation [--json] [--rounds 25] [--peers]
 
 Ours gives top1, top5, macro F1 and the loss, exact over ranks. The plain loop slices the same tensors into batches of the
 same size, normalises them, and adds up where argmax and target are equal. One thread.
@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import config
-from benchmarks.common import MEAN, STD, arguments, ratio, seconds, show
+from benchmarks.common import MEAN, STD, arguments, ratio, seconds, show, spread
 from data import build_prepare, build_splits, make_data_loader
 from engine.build import build_task
 from engine.evaluators.build import build_evaluator
@@ -54,7 +54,12 @@ def main() -> None:
     pairs = [(seconds(ours), seconds(plain)) for _ in range(args.rounds)]
     mine, theirs = zip(*pairs, strict=True)
     milliseconds = {"ours_ms": 1e3 * statistics.median(mine), "plain_ms": 1e3 * statistics.median(theirs)}
-    show({"ratio": ratio(mine, theirs), "rounds": args.rounds, **milliseconds}, args.json)
+    result = {"ratio": ratio(mine, theirs), "spread": spread(mine, theirs), "rounds": args.rounds, **milliseconds}
+    if args.peers:
+        from benchmarks import evaluation_peers
+
+        result["peers"] = evaluation_peers.measure_all()
+    show(result, args.json)
 
 
 if __name__ == "__main__":

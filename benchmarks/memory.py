@@ -26,10 +26,12 @@ def main() -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     args = arguments(__doc__, rounds=3)
-    peaks = {kind: statistics.median(peak(kind) for _ in range(args.rounds)) for kind in ("ours", "plain")}
+    turns = {kind: [peak(kind) for _ in range(args.rounds)] for kind in ("ours", "plain")}
+    peaks = {kind: statistics.median(values) for kind, values in turns.items()}
     result = {
         "ratio": peaks["ours"] / peaks["plain"],
         "more_mb": peaks["ours"] - peaks["plain"],
+        "more_mb_spread": [min(turns["ours"]) - max(turns["plain"]), max(turns["ours"]) - min(turns["plain"])],
         "rounds": args.rounds,
         "ours_mb": peaks["ours"],
         "plain_mb": peaks["plain"],

@@ -1,6 +1,6 @@
 """What the loop costs: a recorded run with all that is on by default, over a plain hand-written loop.
 
-    python -m benchmarks.overhead [--json] [--rounds 9]
+    python -m benchmarks.overhead [--json] [--rounds 9] [--peers]
 
 Softmax and MLP on made images of 28 x 28, batches of 64 and 256, one thread. Epochs of the run (order, normalising, all
 hooks, a row every 50 steps, TensorBoard, bar, the checkpoint at the end of the epoch until it is on disk) take turns with
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.common import LOG_PERIOD, MEAN, STD, arguments, ratio, recorded_run, seconds, show
+from benchmarks.common import LOG_PERIOD, MEAN, STD, arguments, ratio, recorded_run, seconds, show, spread
 from engine.hooks.base import Hook
 from engine.hooks.checkpoints import CheckpointHook
 
@@ -43,6 +43,10 @@ def main() -> None:
         "rounds": args.rounds,
         "cases": cases,
     }
+    if args.peers:
+        from benchmarks import overhead_peers
+
+        result["peers"] = overhead_peers.measure_all()
     show(result, args.json)
 
 
@@ -51,18 +55,21 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
     turns = Turns(batch)
     keys = {
         "NAME": "overhead", "DATASETS.TRAIN": f"synthetic:{SAMPLES}x1x28x28x10", "DATASETS.VAL_FRACTION": 0.0,
-        "MODEL.NAME": model, "SOLVER.IMS_PER_BATCH": batch, "SOLVER.MAX_EPOCHS": rounds + 1,
+        "MODEL.NAME": model, "SOLVER.IMS_PER_BATCH": batch, "SOLVER.MAX_EPOCHS": rounds + 2,
     }  # fmt: skip
     recorded_run([str(word) for pair in keys.items() for word in pair], turns)
-    ours, plain, usual = (times[1:] for times in (turns.ours, turns.plain, turns.usual))  # the first turn warms up
+    # the first turn warms up; the last epoch's checkpoint is not waited for
+    ours, plain, usual = (times[1 : rounds + 1] for times in (turns.ours, turns.plain, turns.usual))
     return {
         "model": model, "batch": batch, "ratio": ratio(ours, plain), "ratio_to_dataloader": ratio(ours, usual),
+        "spread": spread(ours, plain),
         "us_a_step": [round(1e6 * sorted(times)[len(times) // 2]) for times in (ours, plain, usual)],
     }  # fmt: skip
 
 
 class Turns(Hook):
-    """Before each epoch of the run the other loops have their turn; the last hook, so that it sees all others' time."""
+    """Before each epoch of the run the other loops have their turn. The run's turn lasts until then: checkpoints come after
+    this hook."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -80,19 +87,17 @@ class Turns(Hook):
         ]
 
     def before_epoch(self, trainer: Any) -> None:
-        """The others' turn."""
+        """The run's turn ends when its checkpoint is on disk; then the others'."""
         steps = trainer.steps_per_epoch
+        if trainer.epoch:
+            self.checkpoints.wait()
+            self.ours.append((time.perf_counter() - self._start) / steps)
         plain, usual = plain_batches(*self.data, self.batch), usual_batches(*self.data, self.batch)
         self.plain.append(seconds(lambda: plain_loop(self.models[0], self.optimizers[0], plain)) / steps)
         some = min(steps, 100)
         part = itertools.islice(usual, some)
         self.usual.append(seconds(lambda: plain_loop(self.models[1], self.optimizers[1], part)) / some)
         self._start = time.perf_counter()
-
-    def after_epoch(self, trainer: Any) -> None:
-        """The run's turn ends when its checkpoint is on disk."""
-        self.checkpoints.wait()
-        self.ours.append((time.perf_counter() - self._start) / trainer.steps_per_epoch)
 
 
 def plain_batches(images: Tensor, targets: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

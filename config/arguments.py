@@ -34,6 +34,7 @@ ANALYSES = {
     "lr-find": "the learning-rate range test, with its picture and a suggestion",
     "schedule": "the learning rate of the whole run as a picture, and of each parameter group",
     "profile": "where a step's time goes; with --file FILE.json a Chrome trace as well",
+    "speed": "loader, model and both together, and which one change helps most: each is tried; --seconds N bounds it",
 }
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
 
@@ -186,7 +187,7 @@ def _analyze_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:<10} {text}" for name, text in ANALYSES.items())
     parser = _Parser(
         prog="analyze.py",
-        usage="analyze.py COMMAND [--config-file FILE] [--file FILE] [--steps N] [KEY VALUE ...]",
+        usage="analyze.py COMMAND [--config-file FILE] [--file FILE] [--steps N] [--seconds N] [KEY VALUE ...]",
         description=f"Look at data, model and solver before training; no run is made or touched.\n\ncommands:\n{commands}",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -197,5 +198,7 @@ def _analyze_parser() -> argparse.ArgumentParser:
     add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
     add("--file", metavar="FILE", default="", help="where the picture (or the trace) goes; default: the working directory")
     add("--steps", metavar="N", type=int, default=0, help="optimizer steps of lr-find (default 150) and profile (default 10)")
+    add("--seconds", metavar="N", type=float, default=0.0, help="how long speed may take, about (default 60)")
+    add("--json", action="store_true", help="speed: print what was measured as JSON to stdout and nothing else")
     _add_keys(parser, list(FLAG_KEYS))
     return parser

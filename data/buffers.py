@@ -30,14 +30,21 @@ class Buffers:
         """A tensor of that shape; what is in it is left over from before."""
         size = math.prod(shape)
         with self._lock:
-            free = [number for number in range(len(self._arrays)) if _holders(self._arrays, number) == ALONE]
-            chosen = next((number for number in free if len(self._arrays[number]) >= size), None)
-            if chosen is None:
-                for number in free[:1]:  # too small
-                    del self._arrays[number]
-                self._arrays = [*self._arrays, numpy.empty(size, dtype=self.dtype)][-self.most :]
-                chosen = len(self._arrays) - 1
-            return torch.from_numpy(self._arrays[chosen][:size]).view(*shape)
+            array = self._array(size)
+            return torch.from_numpy(array if len(array) == size else array[:size]).view(shape)
+
+    def _array(self, size: int) -> numpy.ndarray:
+        """One of that size at least; a new one takes the place of one that is too small."""
+        small = None
+        for number in range(len(self._arrays)):
+            if _holders(self._arrays, number) == ALONE:
+                if len(self._arrays[number]) >= size:
+                    return self._arrays[number]
+                small = number if small is None else small
+        if small is not None:
+            del self._arrays[small]
+        self._arrays = [*self._arrays, numpy.empty(size, dtype=self.dtype)][-self.most :]
+        return self._arrays[-1]
 
 
 def _holders(arrays: list[numpy.ndarray], number: int) -> int:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy
 import torch
 
 from config import Config
-from data import jpeg
 from data.dataset import Dataset, Joined, Part
 from data.datasets import DATASETS
 from data.identities import JoinedIdentities, limited_identities, split_identities
+from data.loaders.build import choose_loader, training_plan
 from data.loaders.loader import Fetcher, Loader
-from data.loaders.memory import MemoryLoader
-from data.loaders.plan import EvaluationPlan, Plan, TrainingPlan
-from data.loaders.processes import ProcessLoader
-from data.loaders.threads import ThreadLoader, default_threads
+from data.loaders.plan import EvaluationPlan
 from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.samplers import SAMPLERS, repeated
 from data.splits import stratified
 from data.transforms.build import make_transforms
 from utils.errors import UserError
@@ -182,50 +177,12 @@ def make_data_loader(
     transforms = _transforms(cfg, splits.train, training)
     fetcher = Fetcher(dataset, transforms, cfg.SEED, cfg.DATALOADER.BAD_SAMPLES == "skip")
     if not training:
-        return _choose(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher)
+        return choose_loader(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher)
     if transforms:
         _shape_of_first(fetcher)  # so that a transform that cannot take these images says so before there is a run
-    loader = _choose(cfg, _training_plan(cfg, dataset, rank, world_size), fetcher)
+    loader = choose_loader(cfg, training_plan(cfg, dataset, rank, world_size), fetcher)
     loader.says_position = mixes(cfg)
     return loader
-
-
-def _training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> TrainingPlan:
-    seed, targets = cfg.SEED, dataset.targets
-    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER)
-    window, parts, drop_last = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, cfg.DATALOADER.DROP_LAST
-    if window < parts * world_size:
-        raise UserError(f"SOLVER.IMS_PER_BATCH {window} cannot be split over {world_size} ranks x SOLVER.ACCUMULATE {parts}")
-    if len(dataset) < world_size:
-        raise UserError(f"{dataset.name} has {len(dataset)} samples for {world_size} ranks; start fewer")
-    if drop_last and len(dataset) < window:
-        raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
-    order: Callable[[int], numpy.ndarray] = partial(sampler, targets, seed)
-    if "facts" in inspect.signature(sampler).parameters:
-        groups = {"batch": window, "instances": _instances(cfg, window // (parts * world_size))}
-        order = partial(sampler, targets, seed, facts=dataset.facts, **groups)
-    length = len(order(0))  # and a sampler that cannot order these targets says so before there is a run
-    order = repeated(order, _repeats(cfg, window))
-    return TrainingPlan(order, length, window, parts, rank, world_size, drop_last)
-
-
-def _instances(cfg: Config, micro_batch: int) -> int:
-    instances: int = cfg.DATALOADER.INSTANCES
-    if micro_batch % instances or micro_batch == instances:
-        raise UserError(
-            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: a micro-batch of {micro_batch} samples (SOLVER.IMS_PER_BATCH over "
-            f"ranks and SOLVER.ACCUMULATE) has to be 2 or more times DATALOADER.INSTANCES {instances}"
-        )
-    return instances
-
-
-def _repeats(cfg: Config, window: int) -> int:
-    repeats: int = cfg.DATALOADER.REPEATS
-    if window % repeats:
-        raise UserError(f"SOLVER.IMS_PER_BATCH {window} has to be a multiple of DATALOADER.REPEATS {repeats}")
-    if repeats > 1 and not cfg.INPUT.TRANSFORMS_TRAIN:
-        LOG.warning("DATALOADER.REPEATS %d without INPUT.TRANSFORMS_TRAIN: the copies of an image are equal", repeats)
-    return repeats
 
 
 def build_prepare(cfg: Config, splits: Splits, device: torch.device, *, train: bool = False) -> Prepare:
@@ -297,30 +254,6 @@ def _shape_of_first(fetcher: Fetcher) -> tuple[int, int]:
         if batch is not None:
             return (batch["image"].shape[-2], batch["image"].shape[-1])
     raise UserError(f"{fetcher.dataset.name}: none of its first images can be read")
-
-
-def _choose(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
-    wanted, workers, dataset = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS, fetcher.dataset
-    in_memory, limits = dataset.arrays() is not None, {"max_bad": cfg.DATALOADER.MAX_BAD}
-    if wanted == "memory" and not in_memory:
-        raise UserError(f"DATALOADER.LOADER memory: {dataset.name} does not lie in memory; take auto or processes")
-    if wanted == "memory" or (wanted == "auto" and in_memory):
-        why = "asked for" if wanted == "memory" else "the data set lies in memory"
-        return MemoryLoader(plan, fetcher, why, **limits)
-    limits["timeout"] = cfg.DATALOADER.TIMEOUT
-    global_draws = [type(one).__name__ for one in fetcher.transforms if not getattr(one, "in_threads", True)]
-    if wanted == "threads" and global_draws:
-        raise UserError(
-            f"DATALOADER.LOADER threads: {', '.join(global_draws)} draws from torch's global generator, which threads share; "
-            "take processes"
-        )
-    fit = dataset.in_threads and jpeg.available() and all(getattr(one, "in_threads", False) for one in fetcher.transforms)
-    if wanted == "threads" or (wanted == "auto" and not workers and fit):
-        threads = workers or default_threads()
-        why = "asked for" if wanted == "threads" else "the data set reads image files"
-        return ThreadLoader(plan, fetcher, f"{threads} threads, {why}", threads=threads, **limits)
-    why = "asked for" if wanted == "processes" else "the data set reads files"
-    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, **limits)
 
 
 def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:

@@ -107,6 +107,7 @@ class ArrayDataset(Dataset):
         std: Sequence[float] = (),
     ) -> None:
         self.name, self.images, self.labels, self.classes = name, images.contiguous(), targets, list(classes)
+        self._digest = ""
         self.targets = labels_of(targets) if targets.ndim == 2 else targets.tolist()
         self.channels = images.shape[1]
         self.mean, self.std = mean, std
@@ -121,9 +122,11 @@ class ArrayDataset(Dataset):
 
     def digest(self) -> str:
         """Of the bytes of images and targets."""
-        content = hashlib.sha256(self.images.numpy().tobytes())
-        content.update(self.labels.numpy().tobytes())
-        return content.hexdigest()[:16]
+        if not self._digest:
+            content = hashlib.sha256(self.images.numpy())
+            content.update(self.labels.contiguous().numpy())
+            self._digest = content.hexdigest()[:16]
+        return self._digest
 
 
 class Part(Dataset):
@@ -135,6 +138,7 @@ class Part(Dataset):
         self.mean, self.std, self.in_threads, self.open_set = whole.mean, whole.std, whole.in_threads, whole.open_set
         self.targets = [whole.targets[i] for i in self.indices]
         self.facts = {name: [values[i] for i in self.indices] for name, values in whole.facts.items()}
+        self._arrays: tuple[Tensor, Tensor] | None = None
 
     def __getitem__(self, index: int) -> Sample:
         return self._own(index, self.whole[self.indices[index]])
@@ -148,11 +152,11 @@ class Part(Dataset):
 
     def arrays(self) -> tuple[Tensor, Tensor] | None:
         """The rows of the whole's arrays, copied once."""
-        arrays = self.whole.arrays()
-        if arrays is None:
-            return None
-        rows = torch.tensor(self.indices, dtype=torch.int64)
-        return arrays[0].index_select(0, rows), arrays[1].index_select(0, rows)
+        arrays = self.whole.arrays() if self._arrays is None else None
+        if arrays is not None:
+            rows = torch.tensor(self.indices, dtype=torch.int64)
+            self._arrays = arrays[0].index_select(0, rows), arrays[1].index_select(0, rows)
+        return self._arrays
 
     def path(self, index: int) -> str:
         """The whole's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,25 +36,27 @@ class Region(NamedTuple):
 
 
 Choose = Callable[[int, int], Region]  # from the height and width of the whole image
+Finish = Callable[[Tensor], Tensor]
 
 
-def read_image(path: str | Path, channels: int, choose: Choose | None = None) -> Tensor:
+def read_image(path: str | Path, channels: int, choose: Choose | None = None, finish: Finish | None = None) -> Tensor:
     """The image, or the region of it that `choose` says, as channels x H x W uint8; channels is 1 (grey) or 3 (RGB).
 
     Palettes are resolved, alpha is laid over white, 16-bit greys are scaled to 8 bits. A region of a JPEG that is at least
     twice, four or eight times as large as the size wanted is decoded at 1/2, 1/4 or 1/8 of its size, its borders rounded to
     such pixels: that is far faster, and differs by little from resizing the whole. The pixels are the same with whichever
-    decoder is installed.
+    decoder is installed. What is returned is what `finish` makes of them, where it is given: that saves a copy.
 
     Raises:
         BadSample: the file is missing, empty, broken, cut short or no image, or its pixels have no 8-bit meaning
             (floating-point numbers, whole numbers beyond 16 bits).
     """
-    data = b""
+    data = memoryview(b"")
     choose = functools.cache(choose) if choose is not None else _whole  # it may draw: it is asked once
     try:
-        data = Path(path).read_bytes()
+        data = _contents(path)
         pixels = _jpeg_pixels(data, channels, choose)
+        lent = pixels is not None
         if pixels is None:
             pixels = _pixels(data, channels, choose)
     except FileNotFoundError as error:
@@ -62,16 +65,30 @@ def read_image(path: str | Path, channels: int, choose: Choose | None = None) ->
         raise BadSample(f"{path}: {'no image that Pillow can read' if data else 'an empty file'}") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise BadSample(f"{path}: broken image ({' '.join(str(error).split())})") from error
-    tensor = torch.from_numpy(pixels)
-    return tensor[None] if channels == 1 else tensor.permute(2, 0, 1)
+    # views by NumPy: each operation of torch lets go of Python's lock, and other threads then have to be waited for
+    tensor = torch.from_numpy(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+    finished = finish(tensor) if finish is not None else tensor
+    borrowed = lent and finished.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    return finished.clone() if borrowed else finished
+
+
+def _contents(path: str | Path) -> memoryview:
+    """The bytes of a file, in memory that the thread's next call uses again."""
+    with open(path, "rb", buffering=0) as file:
+        size, filled = os.fstat(file.fileno()).st_size, 0
+        memory = jpeg.scratch("file", size).data[:size]
+        while filled < size and (got := file.readinto(memory[filled:])):  # file systems may give less than they are asked for
+            filled += got
+        return memory[:filled]
 
 
 def _whole(height: int, width: int) -> Region:
     return Region(0, 0, height, width, (height, width))
 
 
-def _jpeg_pixels(data: bytes, channels: int, choose: Choose) -> numpy.ndarray | None:
-    """The region's H x W (x 3) pixels by the fast decoder; None where it is not installed or not sure of this file."""
+def _jpeg_pixels(data: memoryview, channels: int, choose: Choose) -> numpy.ndarray | None:
+    """The region's H x W (x 3) pixels by the fast decoder, in memory that the thread's next call uses again; None where it is
+    not installed or not sure of this file."""
     size = jpeg.size(data, channels)
     if size is None or size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow warns of it or refuses it
         return None
@@ -81,7 +98,7 @@ def _jpeg_pixels(data: bytes, channels: int, choose: Choose) -> numpy.ndarray | 
     return None if pixels is None else _cut(pixels, region, scale)
 
 
-def _pixels(data: bytes, channels: int, choose: Choose) -> numpy.ndarray:
+def _pixels(data: memoryview, channels: int, choose: Choose) -> numpy.ndarray:
     """The same by Pillow, which reads any format."""
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
@@ -101,9 +118,9 @@ def _scale(region: Region) -> int:
 
 
 def _cut(pixels: numpy.ndarray, region: Region, scale: int) -> numpy.ndarray:
-    """The region of an image that was scaled down, copied out of it."""
+    """The region of an image that was scaled down, a view of it."""
     top, left = region.top // scale, region.left // scale
-    return pixels[top : top + region.height // scale, left : left + region.width // scale].copy()
+    return pixels[top : top + region.height // scale, left : left + region.width // scale]
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy
 
-SCRATCH = 16_000_000  # bytes of pixels up to which a thread decodes into the same memory each time: fresh memory is slow
+SCRATCH = 16_000_000  # bytes up to which a thread reads and decodes into the same memory each time: fresh memory is slow
 END, FRAME, TABLES, SCAN = b"\xff\xd9", 0xC0, 0xC4, 0xDA  # markers of the format
 _threads = threading.local()
 
@@ -32,7 +32,7 @@ def _decoder() -> ModuleType | None:
     return simplejpeg
 
 
-def size(data: bytes, channels: int) -> tuple[int, int] | None:
+def size(data: bytes | memoryview, channels: int) -> tuple[int, int] | None:
     """(height, width) of a JPEG that `decode` can take; None of anything else."""
     decoder = _decoder()
     if decoder is None or data[:2] != b"\xff\xd8":
@@ -46,24 +46,37 @@ def size(data: bytes, channels: int) -> tuple[int, int] | None:
     return (height, width) if fits else None
 
 
-def decode(data: bytes, channels: int, size: tuple[int, int], scale: int, rows: int) -> numpy.ndarray | None:
+def decode(data: memoryview, channels: int, size: tuple[int, int], scale: int, rows: int) -> numpy.ndarray | None:
     """At least the upper `rows` (of the whole image) as H x W (grey) or H x W x 3 uint8, scaled down by 1, 2, 4 or 8.
 
-    The memory may be used again by the thread's next call. None of a file that is not whole.
+    `data` can be written to, and is afterwards what it was. The memory of the pixels is used again by the thread's next
+    call. None of a file that is not whole.
     """
+    short = shortened(data, rows)
+    if short is None:
+        return _decoded(data, channels, size, scale, strict=True)
+    place, height = short
+    whole = bytes(data[place : place + 2])
+    data[place : place + 2] = height.to_bytes(2, "big")
+    try:
+        return _decoded(data, channels, (height, size[1]), scale, strict=False)  # what follows the rows would be a complaint
+    finally:
+        data[place : place + 2] = whole
+
+
+def _decoded(data: memoryview, channels: int, size: tuple[int, int], scale: int, *, strict: bool) -> numpy.ndarray | None:
     decoder = _decoder()
     assert decoder is not None, "size() said that this can be decoded"
-    short = shortened(data, rows)
-    height, width = (-(-side // scale) for side in (short[1] if short else size[0], size[1]))
+    height, width = (-(-side // scale) for side in size)
     try:
         pixels: numpy.ndarray = decoder.decode_jpeg(
-            short[0] if short else data,
+            data,
             "RGB" if channels == 3 else "GRAY",
             min_height=height,
             min_width=width,
             min_factor=scale,
-            buffer=_scratch(height * width * channels),
-            strict=not short,  # what follows the rows would be a complaint
+            buffer=scratch("pixels", height * width * channels),
+            strict=strict,
         )
     except ValueError:
         return None
@@ -72,8 +85,9 @@ def decode(data: bytes, channels: int, size: tuple[int, int], scale: int, rows: 
     return pixels[..., 0] if channels == 1 else pixels
 
 
-def shortened(data: bytes, rows: int) -> tuple[bytearray, int] | None:
-    """The file with a smaller height in its header, and that height, so that a decoder stops there; None where that cannot be.
+def shortened(data: bytes | memoryview, rows: int) -> tuple[int, int] | None:
+    """Where in the file its height stands (two bytes), and a smaller one, so that a decoder stops there; None where that
+    cannot be.
 
     The upper `rows` of pixels stay what they are: a row of blocks more is kept, for the colours are smoothed over rows. Done
     only for baseline files of one scan that have their end: others are decoded whole, which tells whether they are.
@@ -96,18 +110,15 @@ def shortened(data: bytes, rows: int) -> tuple[bytearray, int] | None:
         return None
     block = 8 * max(data[frame + 11 + 3 * colour] & 15 for colour in range(data[frame + 9]))
     height = (-(-rows // block) + 1) * block
-    if height >= int.from_bytes(data[frame + 5 : frame + 7], "big"):
-        return None
-    changed = bytearray(data)
-    changed[frame + 5 : frame + 7] = height.to_bytes(2, "big")
-    return changed, height
+    return (frame + 5, height) if height < int.from_bytes(data[frame + 5 : frame + 7], "big") else None
 
 
-def _scratch(size: int) -> numpy.ndarray | None:
-    """The calling thread's own memory; None where so much should not be kept."""
+def scratch(use: str, size: int) -> numpy.ndarray:
+    """The calling thread's own memory for that `use`, at least `size` bytes; fresh where so much should not be kept."""
     if size > SCRATCH:
-        return None
-    if len(getattr(_threads, "memory", ())) < size:
-        _threads.memory = numpy.empty(size, dtype=numpy.uint8)
-    memory: numpy.ndarray = _threads.memory
+        return numpy.empty(size, dtype=numpy.uint8)
+    memory: numpy.ndarray | None = getattr(_threads, use, None)
+    if memory is None or len(memory) < size:
+        memory = numpy.empty(size, dtype=numpy.uint8)
+        setattr(_threads, use, memory)
     return memory

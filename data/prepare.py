@@ -45,11 +45,13 @@ class Prepare:
         # (x / 255 - mean) / std in one multiplication and one addition
         self._scale = (1 / (255 * torch.tensor(self.std or (1.0,)))).view(shape).to(device)
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
+        self._one_scale, self._factor = self._scale.numel() == 1, self._scale.flatten()[0].item()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        moved.pop("position", None)
-        position: tuple[int, int] | None = batch.get("position")
+        moved = dict(batch)
+        position: tuple[int, int] | None = moved.pop("position", None)
+        if self.device.type != "cpu":
+            moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:
@@ -65,12 +67,33 @@ class Prepare:
         if self.device.type != "cpu":
             floats = image.to(torch.float32).repeat(1, self.repeat, 1, 1) if self.repeat > 1 else image.to(torch.float32)
             return floats.mul_(self._scale).add_(self._shift)
-        shape = (len(image), image.shape[1] * self.repeat, *image.shape[2:])
+        shape = (image.shape[0], image.shape[1] * self.repeat, *image.shape[2:])
+        if self.repeat == 1 and self._format is torch.channels_last and image.is_contiguous(memory_format=self._format):
+            return self._normalised_by_rows(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         floats = self._buffers.take(shape)
-        pieces = 1 if math.prod(shape[1:]) >= LARGE else max(len(image), 1)
-        for out, pixels in zip(floats.split(pieces), image.split(pieces), strict=True):
+        if self._one_scale:
+            return self._at_once(floats.copy_(image))
+        if math.prod(shape[1:]) < LARGE:
+            return floats.copy_(image).mul_(self._scale).add_(self._shift)
+        for out, pixels in zip(floats.split(1), image.split(1), strict=True):
             out.copy_(pixels).mul_(self._scale).add_(self._shift)
         return floats
+
+    def _normalised_by_rows(self, image: Tensor) -> Tensor:
+        """B x H x W x C uint8 -> float32: whole rows of pixels at a time, for a channel is too short to compute with."""
+        batch, height, width, channels = image.shape
+        floats = self._buffers.take(image.shape)
+        if self._one_scale:
+            return self._at_once(floats.copy_(image))
+        scale, shift = (each.view(-1).expand(channels).repeat(width) for each in (self._scale, self._shift))
+        lines = (batch, height, width * channels)
+        for out, pixels in zip(floats.view(lines).split(1), image.view(lines).split(1), strict=True):
+            out.copy_(pixels).mul_(scale).add_(shift)
+        return floats
+
+    def _at_once(self, floats: Tensor) -> Tensor:
+        """Multiplication and addition in one pass, where all channels have one scale."""
+        return torch.add(self._shift, floats, alpha=self._factor, out=floats)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a checkpoint: what has to be done to an image before the model sees it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -51,16 +52,18 @@ def evaluate(
         for raw in loader:
             if interrupts.received():
                 break
-            if len(raw["index"]) == 0:
+            count = raw["index"].shape[0]
+            if count == 0:
                 continue
             batch = prepare(raw)
-            with torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+            with torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext():
                 outputs, losses = task(batch)
             if losses:
-                means.add(with_total(losses), len(batch["index"]))
+                means.add(with_total(losses), count)
             evaluator.update(outputs, batch)
             if on_batch is not None:
                 on_batch(outputs, batch)
+            del batch  # so that the next one takes its memory, which is still in the cache
     finally:
         task.train(was_training)
     number = agreed_signal()

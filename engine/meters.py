@@ -80,15 +80,14 @@ class ExactMeans:
 
     def __init__(self, device: torch.device) -> None:
         self._dtype = sum_dtype(device)
-        self._names: list[str] = []
-        self._parts: list[Tensor] = []
-        self._count = 0
+        self._values: dict[str, list[Tensor]] = {}
+        self._counts: list[int] = []
 
     def add(self, values: dict[str, Tensor], count: int) -> None:
         """Adds each scalar, a mean over `count` samples of one batch, without waiting for the device."""
-        self._names = list(values)
-        self._parts.append(torch.stack([value.to(self._dtype) for value in values.values()]) * count)
-        self._count += count
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value)
+        self._counts.append(count)
 
     def read(self) -> dict[str, float]:
         """The means, over all ranks; empty where nothing was added.
@@ -96,8 +95,11 @@ class ExactMeans:
         Raises:
             RunFailed: the ranks added different names.
         """
-        names = agreed_names(self._names, self._count)
-        sums, count = exact_sums(self._parts), sum(distributed.gather(self._count))
+        own = sum(self._counts)
+        names = agreed_names(list(self._values), own)
+        columns = [torch.stack(values).to(self._dtype).tolist() for values in self._values.values()]
+        rows = [[value * count for value in row] for *row, count in zip(*columns, self._counts, strict=True)]
+        sums, count = exact_sums(rows), sum(distributed.gather(own))
         return {name: value / count for name, value in zip(names, sums, strict=True)}
 
 
@@ -106,11 +108,10 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def exact_sums(parts: Sequence[Tensor]) -> list[float]:
-    """The sums of equally long vectors over all ranks, whatever their order and distribution: each column is added
+def exact_sums(own: Sequence[Sequence[float]]) -> list[float]:
+    """The sums of equally long rows over all ranks, whatever their order and distribution: each column is added
     without rounding in between (math.fsum; Shewchuk 1997). Empty where no rank has any."""
-    own = torch.stack(list(parts)).tolist() if parts else []
-    rows = [row for rank in distributed.gather(own) for row in rank]
+    rows = [row for rank in distributed.gather(list(own)) for row in rank]
     return [math.fsum(column) for column in zip(*rows, strict=True)]
 
 

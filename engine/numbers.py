@@ -1,10 +1,12 @@
 """NaN and infinity, found in the loss and the gradients before the optimizer steps.
 
-One kernel looks at all gradients; a loss that is not finite makes them so, and as DDP adds gradients up over ranks, each
-rank finds the same without asking the others. On a CPU the answer is at hand. On a device nobody waits for it: the fused
-optimizers of torch leave a step out by themselves when their `found_inf` is set (as for a loss scaler), and as it stays
-set, so are the steps after it; the trainer asks when it reads the losses, before anything is logged or saved. With other
-optimizers, and to leave out single steps (SOLVER.NONFINITE skip), the device is waited for.
+One kernel looks at the loss and all gradients. With several ranks a loss that is not finite makes its gradients so, and as
+DDP adds gradients up over ranks, each rank finds the same without asking the others.
+
+On a CPU the answer is at hand. On a device nobody waits for it: the fused optimizers of torch leave a step out by
+themselves when their `found_inf` is set (as for a loss scaler), and as it stays set, so are the steps after it; the trainer
+asks when it reads the losses, before anything is logged or saved. With other optimizers, and to leave out single steps
+(SOLVER.NONFINITE skip), the device is waited for.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine import distributed
 from utils.errors import RunFailed
 
 MOST = 1000  # steps that are remembered between two looks
@@ -39,15 +42,20 @@ class Step:
     """A step as it begins: enough to make exactly it again, given the weights before it.
 
     Attributes:
-        indices: of this rank's samples, a list for each micro-batch.
+        samples: the "index" of each micro-batch of this rank.
         generators: torch's generator state, of the CPU and of the device; None where there is none.
     """
 
     epoch: int
     step: int
     step_in_epoch: int
-    indices: list[list[int]] = field(default_factory=list)
+    samples: list[Tensor] = field(default_factory=list)
     generators: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    @property
+    def indices(self) -> list[list[int]]:
+        """Of this rank's samples, a list for each micro-batch."""
+        return [index.tolist() for index in self.samples]
 
 
 @dataclass
@@ -70,6 +78,7 @@ class Guard:
     def __post_init__(self) -> None:
         self._steps: deque[Step] = deque(maxlen=MOST if self.late else 1)
         self._begun = 0  # steps since the last look
+        self._alone = distributed.world_size() == 1
         self._found = torch.zeros((), device=self.device)
         self._one = torch.ones((), device=self.device)
         self._passed = torch.zeros((), device=self.device)
@@ -82,27 +91,28 @@ class Guard:
         """Before a step's first forward."""
         device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         self._begun += self.late
-        rows = [index.tolist() for index in indices]
-        self._steps.append(Step(epoch, step, step_in_epoch, rows, (torch.get_rng_state(), device)))
+        self._steps.append(Step(epoch, step, step_in_epoch, list(indices), (torch.get_rng_state(), device)))
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
     def weigh(self, loss: Tensor, weight: float | Tensor) -> Tensor:
-        """`loss * weight`; NaN in every gradient where the loss is not finite."""
+        """`loss * weight`; with several ranks NaN in every gradient where the loss is not finite."""
+        if self._alone:
+            return loss if weight == 1 else loss * weight
         return loss * (loss.detach() * 0 + weight)  # to begin backward with this factor would import torch's compiler
 
     def finds(self, losses: list[Tensor], gradients: list[Tensor]) -> bool:
         """Whether one of them is not finite; always no where the answer comes late (`look`)."""
-        if not self.late:
-            self._found.zero_()
-        watched = losses if self.scaled else gradients  # a loss that is not finite makes the gradients so: `weigh`
-        dense = [tensor._values() if tensor.is_sparse else tensor for tensor in watched]
-        for group in _alike(dense):
+        watched = losses if self.scaled else [*losses, *gradients]
+        for group in _alike(watched):
             torch._amp_foreach_non_finite_check_and_unscale_(group, self._found, self._one)
         if self.late:
             self._passed += 1 - self._found
             return False
-        return bool(self._found.item())
+        found = self._found.item() != 0
+        if found:
+            self._found.zero_()
+        return found
 
     def look(self) -> Step | None:
         """The first step since the last look that was left out on the device, if there is one. Waits for the device."""
@@ -131,8 +141,8 @@ def can_be_late(optimizer: torch.optim.Optimizer, device: torch.device) -> bool:
 
 
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:
-    """Groups of one dtype: what the kernel takes."""
+    """Dense, in groups of one dtype: what the kernel takes."""
     groups: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
-        groups.setdefault(tensor.dtype, []).append(tensor)
+        groups.setdefault(tensor.dtype, []).append(tensor._values() if tensor.is_sparse else tensor)
     return list(groups.values())

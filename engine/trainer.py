@@ -195,19 +195,20 @@ class Trainer:
         indices = [batch["index"] for batch in window]
         self.guard.begin(self.epoch, self.step, self.step_in_epoch, indices)
         counts = [index.shape[0] for index in indices]
-        share = self._share_of_sample(sum(counts))
+        samples = sum(counts)
+        total = self._over_ranks(samples)
         seen: list[dict[str, Tensor]] = []
         for i, (batch, count) in enumerate(zip(window, counts, strict=True)):
             with self._no_sync(i + 1 < len(window)):
                 with self._autocast():
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
-                self._scaler.scale(self.guard.weigh(loss, count * share)).backward()
+                self._scaler.scale(self.guard.weigh(loss, count * self.world_size / total)).backward()
             seen.append({**losses, "loss": loss.detach()})
         if self._update([losses["loss"] for losses in seen]):
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
-        self.samples += sum(counts)
+        self.samples += samples
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -310,11 +311,9 @@ class Trainer:
             at = "at or some steps before" if spoilt else "at"
             raise NonFinite(f"the loss or a gradient is not finite {at} step {step.step} (epoch {step.epoch})")
 
-    def _share_of_sample(self, count: int) -> float | Tensor:
-        """What one sample weighs: 1 / samples of the window; times ranks, because DDP averages over them."""
-        if self.world_size == 1:
-            return 1.0 / max(count, 1)
-        return self.world_size / self.agreement.share(count).clamp(min=1)
+    def _over_ranks(self, count: int) -> int | Tensor:
+        """The samples of the window. A batch weighs its share of them, times ranks, because DDP averages over ranks."""
+        return max(count, 1) if self.world_size == 1 else self.agreement.share(count).clamp(min=1)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":

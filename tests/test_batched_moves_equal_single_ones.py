@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data.dataset import ArrayDataset
+from data.loaders import memory
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
 from data.loaders.plan import TrainingPlan
@@ -35,10 +36,19 @@ def test_the_first_draws_are_the_generators() -> None:
             assert (column == raw).all()
 
 
+def made(samples: int) -> ArrayDataset:
+    """Images of 3 x 9 x 11."""
+    images = torch.randint(0, 256, (samples, 3, 9, 11), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ArrayDataset("made", images, torch.arange(samples) % 5, [str(n) for n in range(5)])
+
+
+@pytest.mark.parametrize("limit", ["", "KEPT_WINDOWS", "FRAMES", "BLOCK"])
 @pytest.mark.parametrize("number", range(len(LISTS)))
-def test_batches_are_equal_from_any_position(number: int) -> None:
-    images = torch.randint(0, 256, (50, 3, 9, 11), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    dataset = ArrayDataset("made", images, torch.arange(50) % 5, [str(n) for n in range(5)])
+def test_batches_are_equal_from_any_position(number: int, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of sets that are too large to have their mirror images kept, and in several blocks."""
+    if limit:
+        monkeypatch.setattr(memory, limit, 16)
+    dataset = made(50)
     plan = TrainingPlan(lambda epoch: generator(1, 1, epoch).permutation(50), 50, 8)
     fetcher = Fetcher(dataset, LISTS[number], seed=3, skip_bad=False)
     for epoch, first in ((0, 0), (4, 3)):
@@ -48,6 +58,15 @@ def test_batches_are_equal_from_any_position(number: int) -> None:
         for ours, single in zip(*loaders, strict=True):
             assert ours.keys() == single.keys()
             assert all(torch.equal(ours[key], single[key]) and ours[key].dtype == single[key].dtype for key in ours)
+
+
+@pytest.mark.parametrize("limit", ["", "KEPT_WINDOWS"])
+def test_a_batch_may_be_empty(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if limit:
+        monkeypatch.setattr(memory, limit, 16)
+    plan = TrainingPlan(lambda _: numpy.arange(10), 10, 8, parts=4)
+    batches = list(MemoryLoader(plan, Fetcher(made(10), LISTS[0], seed=3, skip_bad=False)))
+    assert [batch["image"].shape for batch in batches] == [(size, 3, 9, 11) for size in (2, 2, 2, 2, 1, 0, 1, 0)]
 
 
 @pytest.mark.parametrize("flip_first", [False, True])

@@ -209,8 +209,8 @@ def test_the_table_fits_the_terminal(width: int) -> None:
 
 
 def test_durations_are_read_at_a_glance() -> None:
-    shown = [duration(s) for s in (0, 0.0123, 1.26, 42, 185, 18720, 274000)]
-    assert shown == ["0.0 s", "12.3 ms", "1.3 s", "42 s", "3 min 5 s", "5 h 12 min", "3 d 4 h"]
+    shown = [duration(s) for s in (0, 3.12e-5, 0.0123, 1.26, 42, 185, 18720, 274000)]
+    assert shown == ["0.0 s", "31.2 us", "12.3 ms", "1.3 s", "42 s", "3 min 5 s", "5 h 12 min", "3 d 4 h"]
 
 
 def test_a_regression_passes(train: Train, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from data.build import build_splits, make_data_loader
 from data.images import BadSample, Region, read_image
 from data.loaders.loader import Loader
 from data.prepare import Prepare
+from data.transforms.geometry import RandomResizedCrop, Resize
 from utils import interrupts
 from utils.errors import RunFailed, UserError
 
@@ -46,6 +47,11 @@ def photo(seed: int, height: int = 60, width: int = 90, mode: str = "RGB", **opt
 def settled(region: Region, height: int, width: int) -> Region:
     """A choice of region that is made already."""
     return region
+
+
+def settled_whole(height: int, width: int) -> Region:
+    """All of it."""
+    return Region(0, 0, height, width, (height, width))
 
 
 @pytest.fixture
@@ -133,6 +139,27 @@ def test_decoding_at_a_smaller_scale_is_close_to_resizing_the_whole(tmp_path: Pa
     whole = read_image(tmp_path / "a.jpg", 3, lambda height, width: region)
     resized = torch.nn.functional.interpolate(whole[None].float(), (120, 160), mode="bilinear", antialias=True)[0]
     assert whole.shape == (3, 480, 640) and (small.float() - resized).abs().mean() < 2.5
+
+
+def test_an_image_keeps_its_pixels_when_others_are_read(tmp_path: Path) -> None:
+    for n in range(2):
+        (tmp_path / f"{n}.jpg").write_bytes(photo(n, 64, 64))
+    crop = RandomResizedCrop(64, scale=(1, 1), ratio=(1, 1))  # as large as the image: there is nothing to resize
+    held = [read_image(tmp_path / "0.jpg", channels, *ways) for channels in (1, 3) for ways in ((), (settled_whole, crop.fit))]
+    copies = [image.clone() for image in held]
+    for channels in (1, 3):
+        assert not torch.equal(read_image(tmp_path / "1.jpg", channels), held[channels - 1])
+    assert all(torch.equal(image, copy) for image, copy in zip(held, copies, strict=True))
+
+
+def test_resizing_does_not_depend_on_how_an_image_lies_in_memory() -> None:
+    for channels in (1, 3):
+        planes = torch.randint(0, 256, (channels, 50, 70), dtype=torch.uint8)
+        pixels = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        for size in (20, 90):
+            usual = torch.nn.functional.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0]
+            for image in (planes, pixels, pixels.repeat(1, 2, 2)[:, :50, 70:]):
+                assert torch.equal(Resize(size).fit(image), usual)
 
 
 def test_a_file_that_is_not_whole_is_bad_with_either_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,8 +271,10 @@ def test_normalising_is_exact_for_large_and_small_grey_and_no_images() -> None:
         with torch.inference_mode():  # an evaluation may come first
             prepare({"image": raw})
         image = prepare({"image": raw})["image"]
-        plain = raw.float().repeat(1, repeat, 1, 1) * (1 / (255 * torch.tensor(0.3))) + -torch.tensor(0.4) / torch.tensor(0.3)
-        assert torch.equal(image, plain) and image.is_contiguous()
+        exact = (raw.double().repeat(1, repeat, 1, 1) / 255 - 0.4) / 0.3
+        assert torch.allclose(image.double(), exact, rtol=0, atol=5e-7) and image.is_contiguous()
+        last = Prepare([0.4], [0.3], torch.device("cpu"), repeat=repeat, channels_last=True)({"image": raw})["image"]
+        assert torch.equal(last, image) and last.is_contiguous(memory_format=torch.channels_last)
         (image * torch.ones((), requires_grad=True)).sum().backward()
 
 

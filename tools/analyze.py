@@ -5,12 +5,16 @@ python tools/analyze.py model --config-file configs/x.yml     layers, parameters
 python tools/analyze.py lr-find --config-file configs/x.yml   the learning-rate range test: a picture and a suggestion
 python tools/analyze.py schedule --config-file configs/x.yml  the learning rate of the whole run, as a picture
 python tools/analyze.py profile --config-file configs/x.yml   where a step's time goes
+python tools/analyze.py speed --config-file configs/x.yml     loader, model and both; the change that helps most, measured
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,11 +36,14 @@ def main(argv: Sequence[str]) -> int:
         "lr-find": find_lr,
         "schedule": show_schedule,
         "profile": show_profile,
+        "speed": show_speed,
     }
     if args.steps < 0 or args.steps and args.command not in ("lr-find", "profile"):
         raise UserError("--steps is a number of at least 1, for lr-find and profile")
-    if args.file and args.command == "model":
-        raise UserError("model draws nothing: --file is for the other commands")
+    if args.file and args.command in ("model", "speed"):
+        raise UserError(f"{args.command} draws nothing: --file is for the other commands")
+    if args.command != "speed" and (args.seconds or args.json) or not 0 <= args.seconds < math.inf:
+        raise UserError("--seconds is a number above 0, for speed; --json is for speed too")
     return commands[args.command](config.load(args), args)
 
 
@@ -130,6 +137,47 @@ def show_profile(cfg: config.Config, args: argparse.Namespace) -> int:
     if trace is not None:
         console.print(f"trace: {trace}; open it in chrome://tracing or ui.perfetto.dev", soft_wrap=True, highlight=False)
     return 0
+
+
+def show_speed(cfg: config.Config, args: argparse.Namespace) -> int:
+    """Where the time goes on this machine, and what was tried to make it less; all of it in about --seconds."""
+    from rich.console import Console
+    from train_net import build
+
+    from engine.analysis.build import build_bench, changes_for, make_builder
+    from engine.analysis.speed import BASE_SHARE, measure, try_changes
+    from engine.analysis.speed_table import as_plain, print_speed
+    from engine.prepare import choose_device
+
+    seconds, device = args.seconds or 60.0, choose_device(cfg.MODEL.DEVICE)
+    cfg, splits, trainer = build(cfg, device)
+    batch, loader = cfg.SOLVER.IMS_PER_BATCH, trainer.loader.describe()
+    until = time.monotonic() + seconds
+    with Console(stderr=True).status("measuring the config as it is") as status:
+        base = build_bench(cfg, splits, device, trainer, batches=4)
+        speed = measure(base, BASE_SHARE * seconds)
+        changes, speed.left_out = changes_for(cfg, trainer, speed)
+        again = make_builder(lambda pairs: config.load_file(args.config_file, [*args.overrides, *pairs]), splits, device)
+        step, tell = speed.step("train"), lambda text: status.update(f"trying {text}")
+        speed.trials = try_changes(base, changes, again, until=until, step=step, tell=tell)
+    if args.json:
+        print(json.dumps({"device": str(device), "threads": base.threads, "batch": batch, "loader": loader, **as_plain(speed)}))
+        return 0
+    threads = f", {base.threads} thread{'s' * (base.threads > 1)}" if device.type == "cpu" else ""
+    print_speed(speed, f"a step of {batch} samples on {device}{threads}", loader, evaluated(cfg, splits, speed, trainer))
+    return 0
+
+
+def evaluated(cfg: config.Config, splits: Any, speed: Any, trainer: Any) -> str:
+    """What the evaluations of an epoch cost beside its steps."""
+    from engine.preflight.table import duration
+
+    if "evaluate" not in speed.times or splits.val is None:
+        return "of the test split, once at the end"
+    whole = len(splits.val) / speed.rate("evaluate")
+    epoch = trainer.steps_per_epoch * speed.step("train")
+    share = whole / (whole + epoch * cfg.SOLVER.EVAL_PERIOD)
+    return f"{len(splits.val):,} samples take {duration(whole)}, {share:.0%} of the run; an epoch's steps {duration(epoch)}"
 
 
 def show_data(cfg: config.Config, args: argparse.Namespace) -> int:

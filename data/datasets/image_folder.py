@@ -41,8 +41,8 @@ class ImageFiles(Dataset):
         """Decodes no more of a file than the region needs."""
         if type(self).__getitem__ is not ImageFiles.__getitem__:  # a subclass adds what has to be cropped as well
             return super().cropped(index, crop, rng)
-        image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng))
-        return self._sample(index, crop.fit(image))
+        image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng), crop.fit)
+        return self._sample(index, image)
 
     def _sample(self, index: int, image: Tensor) -> Sample:
         facts = {name: values[index] for name, values in self.facts.items()}

@@ -1,4 +1,4 @@
-"""The whole set as one contiguous tensor; a batch is one gather, or slices of padded images, not a loop over samples."""
+"""The whole set as one contiguous tensor; a batch is one gather of images or of windows of them, not a loop over samples."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Iterator
 import numpy
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import EvaluationPlan, Plan, Rows
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
+from data.transforms.windows import Windows, frames_size
+
+KEPT_WINDOWS = 2**29  # bytes that a set's images and their mirror images may take a second time; CIFAR-10's take 307 MB
+FRAMES = 2**24  # bytes; with more, images are so large or so far padded that one by one is as quick
+BLOCK = 2**13  # samples whose crops and flips are drawn at once
 
 
 class MemoryLoader(Loader):
@@ -26,10 +31,12 @@ class MemoryLoader(Loader):
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
-        self._moves = None
-        if self._images.ndim == 4 and can_be_batched(fetcher.transforms):
-            self._moves = CropsAndFlips(fetcher.transforms)
-            self._images = functional.pad(self._images, (self._moves.padding,) * 4)
+        self._moves, self._windows, self._buffers = None, None, Buffers(numpy.uint8)
+        if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
+            moves, size = CropsAndFlips(fetcher.transforms), self._images.numel()
+            if frames_size(self._images.shape, moves.padding) <= FRAMES:
+                self._moves = moves
+                self._windows = self._lay(self._images) if size * (2 if moves.flips else 1) <= KEPT_WINDOWS else None
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self._moves is not None:
@@ -37,25 +44,39 @@ class MemoryLoader(Loader):
         elif self.fetcher.transforms:
             yield from super()._fetch_all(epoch, batches)
         else:
+            rows = self._slice if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8 else self._select
             for indices, _ in batches:
-                index = torch.from_numpy(indices).long()
-                yield {"image": self._rows(index), "target": self._targets.index_select(0, index), "index": index}, []
+                yield rows(torch.from_numpy(indices).long(), indices), []
 
-    def _rows(self, index: Tensor) -> Tensor:
-        """Images as they are; in evaluation, which goes in order, without a copy where normalising makes one anyway."""
-        if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8:
-            first = int(index[0])
-            return self._images[first : first + len(index)]
-        return self._images.index_select(0, index)
+    def _select(self, index: Tensor, indices: numpy.ndarray) -> Batch:
+        return {"image": self._images.index_select(0, index), "target": self._targets.index_select(0, index), "index": index}
+
+    def _slice(self, index: Tensor, indices: numpy.ndarray) -> Batch:
+        """Evaluation goes in order: no copy is made where normalising makes one anyway."""
+        first = int(indices[0])
+        last = first + len(indices)
+        return {"image": self._images[first:last], "target": self._targets[first:last], "index": index}
 
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
     ) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        padded, first = self._images.numpy(), 0
-        positions = numpy.concatenate([rows[1] for rows in batches]) if batches else numpy.empty(0, numpy.int64)
-        drawn = moves.draw(self.fetcher.seed, epoch, positions)
-        for indices, _ in batches:
-            last = first + len(indices)
-            images = moves.copy(padded, indices, (drawn[0][first:last], drawn[1][first:last], drawn[2][first:last]))
-            index, first = torch.from_numpy(indices).long(), last
-            yield {"image": torch.from_numpy(images), "target": self._targets.index_select(0, index), "index": index}, []
+        for block in self._blocks(batches):
+            indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
+            sizes, index = [len(rows) for rows, _ in block], torch.from_numpy(indices).long()
+            windows, numbers = self._windows, index.numpy()
+            if windows is None:
+                windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))
+            starts, frames = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))
+            targets, last = self._targets.index_select(0, index), 0
+            for mine, target in zip(index.split(sizes), targets.split(sizes), strict=True):
+                first, last = last, last + len(mine)
+                yield {"image": windows.cut(starts[first:last], frames[first:last]), "target": target, "index": mine}, []
+
+    def _blocks(self, batches: list[Rows]) -> Iterator[list[Rows]]:
+        """What is drawn, and laid out where the whole set is not, at once."""
+        size = max(BLOCK // max(len(batches[0][0]), 1), 1) if batches and self._windows is not None else 1
+        yield from (batches[first : first + size] for first in range(0, len(batches), size))
+
+    def _lay(self, images: Tensor) -> Windows:
+        assert self._moves is not None
+        return Windows(images, self._moves.padding, mirrored=self._moves.flips, buffers=self._buffers)

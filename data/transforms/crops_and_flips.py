@@ -1,6 +1,6 @@
-"""PadCrop and RandomHorizontalFlip for many samples at once: a copied slice of a padded image, not a gather.
+"""PadCrop and RandomHorizontalFlip for many samples at once: where their windows lie, and which are mirrored.
 
-The pixels are those of the two transforms one by one: each sample's numbers are those of its own generator.
+These are what the two transforms would draw one by one: each sample's numbers are those of its own generator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Moves = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]  # for each sample: t
 
 
 class CropsAndFlips:
-    """What a list of one PadCrop, or one RandomHorizontalFlip, or both in either order does to images.
+    """What a list of one PadCrop, or one RandomHorizontalFlip, or both in either order draws.
 
     Args:
         transforms: such a list; see `can_be_batched`.
@@ -56,15 +56,6 @@ class CropsAndFlips:
             else:
                 mirrored = bool(rng.random() < self.prob)
         return top, left, mirrored
-
-    def copy(self, padded: numpy.ndarray, indices: numpy.ndarray, moves: Moves) -> numpy.ndarray:
-        """Images `indices` of N x C x (H + 2 padding) x (W + 2 padding), moved: B x C x H x W."""
-        height, width = (side - 2 * self.padding for side in padded.shape[-2:])
-        batch = numpy.empty((len(indices), padded.shape[1], height, width), padded.dtype)
-        for image, index, top, left, mirrored in zip(batch, indices.tolist(), *(m.tolist() for m in moves), strict=True):
-            window = padded[index, :, top : top + height, left : left + width]
-            image[...] = window[:, :, ::-1] if mirrored else window
-        return batch
 
 
 def can_be_batched(transforms: Sequence[Any]) -> bool:

@@ -36,7 +36,9 @@ def _resize(tensor: Tensor, size: tuple[int, int], is_mask: bool) -> Tensor:
 
         resized = F.resize(flat, list(size), interpolation=F.InterpolationMode.NEAREST)
     else:  # what torchvision does, bit by bit, without what it does around it
-        resized = functional.interpolate(flat[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+        # As [None], but with the stride of a whole image: torch would sort one that lies pixel by pixel into planes
+        batch = flat.as_strided((1, *flat.shape), (flat.shape[1] * flat.stride(1), *flat.stride()))
+        resized = functional.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)[0]
     return resized[0] if tensor.ndim == 2 else resized
 
 

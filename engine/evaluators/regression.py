@@ -43,7 +43,8 @@ class RegressionEvaluator:
 
     def compute(self) -> dict[str, float]:
         """mae and rmse in the units of the target, r2 as a fraction."""
-        count, absolute, square, total, total_square = exact_sums(self._parts) or [1.0, 0.0, 0.0, 0.0, 0.0]
+        rows = torch.stack(self._parts).tolist() if self._parts else []
+        count, absolute, square, total, total_square = exact_sums(rows) or [1.0, 0.0, 0.0, 0.0, 0.0]
         spread = total_square - total**2 / count
         return {
             "mae": absolute / count,

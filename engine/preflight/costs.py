@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,10 +12,13 @@ from pathlib import Path
 import torch
 
 from engine import distributed
+from engine.analysis.turns import Bench
 from engine.memory import peak_memory_mb
 from engine.preflight.table import Finding, duration
 from engine.trainer import Trainer
 from utils.files import size
+
+LOADING = 0.5  # seconds for which the loader is timed
 
 
 @dataclass
@@ -44,15 +46,19 @@ class Costs:
 
     def compare_rates(self, trainer: Trainer) -> list[Finding]:
         """Samples a second that the loader gives and that the step takes; the slower one sets the pace."""
-        self.data, count = time_loader(trainer)
-        if not self.step or not self.data:
+        turn = Bench(trainer).load(LOADING)
+        self.data = turn.step
+        if not self.step or not turn.samples:
             return [Finding("speed", "note", "not measured: no step was taken")]
-        data, steps = (count * distributed.world_size() / seconds for seconds in (self.data, self.step))
+        data, steps = (turn.samples / turn.steps * distributed.world_size() / seconds for seconds in (self.data, self.step))
         text = f"loader {data:,.0f} samples/s, step {steps:,.0f} samples/s ({duration(self.step)} each)"
         if data >= steps:
             return [Finding("speed", "ok", f"{text}: the step is the bottleneck")]
         workers = workers_of(trainer)
-        remedy = f"raise DATALOADER.NUM_WORKERS (now {workers}) with DATALOADER.LOADER processes, or take cheaper transforms"
+        remedy = (
+            f"raise DATALOADER.NUM_WORKERS (now {workers}) with DATALOADER.LOADER processes, or take cheaper transforms; "
+            "`tools/analyze.py speed` tries what helps"
+        )
         return [Finding("speed", "note", f"{text}: the loader is the bottleneck", remedy)]
 
     def weigh_disk(self, folder: Path, files: int) -> list[Finding]:
@@ -90,26 +96,6 @@ def weigh_memory(device: torch.device) -> list[Finding]:
     if whole and peak > 0.9 * whole:
         return [Finding("memory", "note", f"{text}: nearly all of it", "raise SOLVER.ACCUMULATE, or lower the batch")]
     return [Finding("memory", "ok", text)]
-
-
-def time_loader(trainer: Trainer, most: float = 3.0) -> tuple[float, float]:
-    """Seconds and samples of one step's batches on this rank; the first step is left out where there are more.
-
-    Args:
-        most: seconds after which it is known well enough.
-    """
-    trainer.loader.set_position(0, 0)
-    seconds, samples, windows = 0.0, 0, 0
-    batches = iter(trainer.loader)
-    for number in range(min(trainer.steps_per_epoch, 200)):
-        start = time.perf_counter()
-        count = sum(len(batch["index"]) for _, batch in zip(range(trainer.accumulate), batches, strict=False))
-        if number == 1:
-            seconds, samples, windows = 0.0, 0, 0  # what starting up took is over
-        seconds, samples, windows = seconds + time.perf_counter() - start, samples + count, windows + 1
-        if seconds > most and number:
-            break
-    return (seconds / windows, samples / windows) if windows else (0.0, 0.0)
 
 
 def workers_of(trainer: Trainer) -> int:

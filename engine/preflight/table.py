@@ -62,7 +62,9 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`12 ms`, `1.3 s`, `42 s`, `3 min 5 s`, `5 h 12 min`, `3 d 4 h`."""
+    """`31 us`, `12 ms`, `1.3 s`, `42 s`, `3 min 5 s`, `5 h 12 min`, `3 d 4 h`."""
+    if 0 < seconds < 0.0009995:
+        return f"{seconds * 1e6:.3g} us"
     if 0 < seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 9.95:

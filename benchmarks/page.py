@@ -1,0 +1,178 @@
+"""docs/performance.md: a table for each workload, made of what the benchmarks print."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = tuple[str, float, list[float] | None, str]  # what, figure, [least, greatest] of the rounds, the target: "<= 1.02"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is measured, over what, and how the printed object becomes rows."""
+
+    title: str
+    measured: str
+    rows: Callable[[dict[str, Any]], list[Row]]
+    peers: bool = False  # whether the module has --peers
+
+
+def simple(target: str, what: str = "this template") -> Callable[[dict[str, Any]], list[Row]]:
+    """One row, of `ratio`."""
+    return lambda result: [(what, result["ratio"], result.get("spread"), target)]
+
+
+def overhead(result: dict[str, Any]) -> list[Row]:
+    """A row a case, and the ratio to the usual loop."""
+    cases = [
+        (f"this template, {case['model']}, batches of {case['batch']}", case["ratio"], case.get("spread"), "<= 1.02")
+        for case in result["cases"]
+    ]
+    return [*cases, ("this template, over the usual DataLoader loop", result["ratio_to_dataloader"], None, "<= 0.85")]
+
+
+def small_images(result: dict[str, Any]) -> list[Row]:
+    """Beside the path without augmentation, and beside torchvision."""
+    own: Row = ("images/s over the same path without augmentation", result["ratio"], result.get("spread"), ">= 0.9")
+    return [own, ("images/s over torchvision's DataLoader, 2 workers", result["ratio_to_torchvision"], None, ">= 40")]
+
+
+def jpeg(result: dict[str, Any]) -> list[Row]:
+    """uint8, floats, and beside decoding alone."""
+    targets = {"uint8": ">= 2.5", "float": ">= 2.0", "decoding": ">= 0.6"}
+    words = {
+        "uint8": "images/s over torchvision, as uint8", "float": "images/s over torchvision, as normalised floats",
+        "decoding": "images/s over decoding alone",
+    }  # fmt: skip
+    return [(words[name], result[name], result.get("spreads", {}).get(name), targets[name]) for name in words]
+
+
+def checkpoint(result: dict[str, Any]) -> list[Row]:
+    """A row a size."""
+    targets = {100: "<= 0.40", 1000: "<= 0.20"}
+    return [
+        (f"this template, {row['megabytes']} MB", row["ratio"], row.get("spread"), targets.get(row["megabytes"], ""))
+        for row in result["sizes"]
+    ]
+
+
+def memory(result: dict[str, Any]) -> list[Row]:
+    """What it takes more."""
+    return [("MB more than the plain loop", result["more_mb"], result.get("more_mb_spread"), "<= 40")]
+
+
+def growth(result: dict[str, Any]) -> list[Row]:
+    """An exponent a row."""
+    rows: list[Row] = [(f"exponent: {name}", value, None, "<= 1.05") for name, value in result["exponents"].items()]
+    return [*rows, ("MB more after ten times the steps", result["memory_more_mb"], None, "<= 5")]
+
+
+WORKLOADS = {
+    "overhead": Workload(
+        "A training step",
+        "time over a plain hand-written loop on the same tensors, one thread, all defaults on",
+        overhead,
+        True,
+    ),
+    "small_images": Workload("Small images in memory", "32 x 32 x 3, pad-crop, flip, normalise, one thread", small_images),
+    "jpeg": Workload("A folder of JPEGs", "random crops of 224 pixels, mirrored, beside torchvision's ImageFolder", jpeg),
+    "startup": Workload(
+        "Start-up", "start of the process to its first step, over the shortest script with torch.optim", simple("<= 1.0"), True
+    ),
+    "checkpoint": Workload("Checkpoints", "time that training stands still, over torch.save", checkpoint, True),
+    "evaluation": Workload("Evaluation", "10,000 images, over a plain loop that counts matches", simple("<= 1.05"), True),
+    "memory": Workload("Memory", "peak resident set of the MLP run, beside the plain loop's", memory),
+    "whole_job": Workload(
+        "A whole job", "MNIST with lenet to 99 %, the whole process, over the same recipe by hand", simple("<= 0.6"), True
+    ),
+    "accuracy": Workload(
+        "Accuracy against time", "a small residual net to 99.4 % on MNIST, over an untuned recipe by hand", simple("<= 0.5")
+    ),
+    "growth": Workload("Growth", "ten times as many of each; exponent 1: the time a unit stays the same", growth),
+}
+
+
+def render(results: dict[str, dict[str, Any]]) -> str:
+    """The whole page."""
+    lines = [
+        "# How fast it is",
+        "",
+        f"Written by `python -m benchmarks` on {machine()}.",
+        "",
+        "Competitors take turns in one run. A figure is a ratio, the median over the rounds, with the least and greatest of",
+        "them beside it; `python -m benchmarks.<name>` repeats one. Other libraries are set up as their documentation",
+        "recommends for speed, and measured in the same run.",
+    ]
+    for name, result in results.items():
+        lines += ["", *section(name, result)]
+    details = [json.dumps({name: result}) for name, result in results.items()]
+    return "\n".join([*lines, "", "## In full", "", "```json", *details, "```", ""])
+
+
+def section(name: str, result: dict[str, Any]) -> list[str]:
+    """The title, a sentence and a table of one workload; or why it failed."""
+    workload = WORKLOADS[name]
+    lines = [f"## {workload.title}", "", f"{workload.measured[0].upper()}{workload.measured[1:]} (`benchmarks.{name}`).", ""]
+    if "failed" in result:
+        return [*lines, f"**Failed:** {result['failed']}"]
+    try:
+        rows = workload.rows(result)
+    except (KeyError, TypeError) as error:
+        return [*lines, f"**Failed:** its result cannot be read: {error!r}"]
+    lines += ["| | median | least to greatest | target | |", "|---|---:|---:|---:|---|"]
+    lines += [own_line(*row) for row in rows]
+    for size in result.get("sizes", [result]):
+        suffix = f", {size['megabytes']} MB" if "megabytes" in size else ""
+        lines += [peer_line(peer, found, suffix) for peer, found in size.get("peers", {}).items()]
+    if result.get("reached") is False:
+        lines += ["", f"**Not all reached the accuracy:** {json.dumps(result['test_accuracy'])}"]
+    return lines
+
+
+def own_line(what: str, figure: float, spread: list[float] | None, target: str) -> str:
+    """A row of ours."""
+    return f"| **{what}** | **{figure:.3f}** | {span(spread)} | {target} | {verdict(figure, target)} |"
+
+
+def peer_line(name: str, found: dict[str, Any], suffix: str = "") -> str:
+    """A row of another library."""
+    title = f"{name} {found.get('version', '')}".strip() + suffix
+    if "missing" in found:
+        return f"| {title} | | | | {found['missing'].replace('|', '/')} |"
+    return f"| {title} | {found['ratio']:.3f} | {span(found.get('spread'))} | | |"
+
+
+def span(spread: list[float] | None) -> str:
+    """Least to greatest."""
+    return f"{spread[0]:.2f} to {spread[1]:.2f}" if spread else ""
+
+
+def verdict(figure: float, target: str) -> str:
+    """Whether a target such as "<= 1.02" is kept."""
+    if not target:
+        return ""
+    sign, bar = target.split()
+    kept = figure <= float(bar) if sign == "<=" else figure >= float(bar)
+    return "kept" if kept else "**missed**"
+
+
+def machine() -> str:
+    """Processor, cores, system, versions."""
+    names = ("torch", "torchvision", "numpy")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    system = f"{platform.system()}, Python {platform.python_version()}, {versions}"
+    return f"{processor()}, {os.cpu_count()} cores; {system}"
+
+
+def processor() -> str:
+    """Its name, as far as the system tells."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8", errors="replace").splitlines() if facts.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

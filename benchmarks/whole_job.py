@@ -1,0 +1,125 @@
+"""MNIST with lenet to 99 % test accuracy: wall time of the whole process, over the same recipe by hand.
+
+    python -m benchmarks.whole_job [--json] [--rounds 1] [--peers] [--data FOLDER]
+
+Ours is `tools/train_net.py` with configs/train_mnist_lenet.yml in two epochs of batches of 64: record, code copy,
+validation, checkpoints, test and all. By hand is the script that most people write (benchmarks/whole_job_by_hand.py):
+torchvision's MNIST and transforms, DataLoader, torch.optim, the same model, sizes of the splits, schedule and steps, in
+torch's usual memory format (our config asks for channels_last). The clock runs from the start of a process to its end,
+after a short run of each that fills caches. FOLDER has MNIST/raw in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.common import ROOT, ratio, show, spread, with_byte_code
+
+EPOCHS, BATCH, WANTED = 2, 64, 0.99
+SHARED = ROOT.parent / "shared" / "data" / "mnist"
+
+
+def main() -> int:
+    """Measures and prints; 1 where there is no data."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
+    parser.add_argument("--steps", type=int, default=0, help="so many steps only: for trying it out, not for accuracy")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("MNIST_ROOT", SHARED)), metavar="FOLDER")
+    args = parser.parse_args()
+    if not (args.data / "MNIST" / "raw").is_dir():
+        print(f"error: no MNIST below {args.data}; give the folder that MNIST/raw lies in with --data", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        args.data = unpack(args.data, Path(folder) / "data")
+        show(measure(args, Path(folder)), args.json)
+    return 0
+
+
+def unpack(data: Path, folder: Path) -> Path:
+    """The four files unpacked, which torchvision asks for, below `folder`, for all competitors."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (data / "MNIST" / "raw").glob("*-ubyte*"):
+        content = file.read_bytes()
+        (raw / file.name.removesuffix(".gz")).write_bytes(gzip.decompress(content) if file.suffix == ".gz" else content)
+    return folder
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Seconds and test accuracies of all competitors in turns, and our ratio."""
+    competitors = commands(args.data, folder, args.steps)
+    missing: dict[str, dict[str, str]] = {}
+    for name in ("timm style", "Lightning"):
+        if not args.peers or not peers.version(name):
+            del competitors[name]
+            missing |= {name: {"missing": "not installed"}} if args.peers else {}
+    times: dict[str, list[float]] = {name: [] for name in competitors}
+    scores: dict[str, float] = {}
+    for name, command in commands(args.data, folder, 1).items():
+        if name not in competitors:
+            continue
+        try:
+            run(command, folder)  # byte code and the disk's cache
+        except RuntimeError as error:
+            if name in ("ours", "by hand"):
+                raise
+            missing[name] = {"missing": f"failed: {str(error).strip().splitlines()[-1][:200]}"}
+            del competitors[name], times[name]
+    for _ in range(args.rounds):
+        for name, command in competitors.items():
+            seconds, score = run(command, folder)
+            times[name].append(seconds)
+            scores[name] = min(score, scores.get(name, 1.0))
+    hand = times["by hand"]
+    others = {
+        name: {"version": peers.version(name), "ratio": ratio(times[name], hand), "spread": spread(times[name], hand)}
+        for name in competitors if name not in ("ours", "by hand")
+    }  # fmt: skip
+    return {
+        "ratio": ratio(times["ours"], hand), "spread": spread(times["ours"], hand), "rounds": args.rounds,
+        "ours_s": statistics.median(times["ours"]), "by_hand_s": statistics.median(hand), "test_accuracy": scores,
+        "reached": args.steps == 0 and all(score >= WANTED for score in scores.values()), "peers": {**others, **missing},
+    }  # fmt: skip
+
+
+def commands(data: Path, folder: Path, steps: int) -> dict[str, list[str]]:
+    """What is run; `steps` 0 is all of the recipe."""
+    ours = [
+        "tools/train_net.py", "--config-file", "configs/train_mnist_lenet.yml", "--why", "how long does all of it take?",
+        "--device", "cpu", "--output-dir", str(folder / "exp"), "DATASETS.ROOT", str(data), "SOLVER.MAX_EPOCHS", str(EPOCHS),
+        "SOLVER.IMS_PER_BATCH", str(BATCH), "SOLVER.MAX_STEPS", str(steps), "DATASETS.LIMIT", str(steps * BATCH),
+    ]  # fmt: skip
+    words = [str(data), str(EPOCHS), str(BATCH), str(steps)]
+    hand = {kind: ["-m", "benchmarks.whole_job_by_hand", kind, *words] for kind in ("by hand", "timm style", "Lightning")}
+    return {"ours": ours, **hand}
+
+
+def run(words: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds from the start of a process to its end, and the test accuracy that it says."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *words], cwd=ROOT, env=with_byte_code(folder), capture_output=True, text=True
+    )
+    seconds = time.perf_counter() - start
+    found = re.findall(r"test/top1 ([\d.]+)", done.stdout + done.stderr)
+    if done.returncode or not found:
+        raise RuntimeError(f"{json.dumps(words)}: {done.stderr[-2000:]}")
+    return seconds, float(found[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The factories of order and loader: which samples make which batch, and who reads them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import numpy
+
+from config import Config
+from data import jpeg
+from data.dataset import Dataset
+from data.loaders.loader import Fetcher, Loader
+from data.loaders.memory import MemoryLoader
+from data.loaders.plan import Plan, TrainingPlan
+from data.loaders.processes import ProcessLoader
+from data.loaders.threads import ThreadLoader, default_threads
+from data.samplers import SAMPLERS, repeated
+from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.data")
+
+
+def training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> TrainingPlan:
+    """Which samples make which micro-batch of this rank.
+
+    Raises:
+        UserError: a step's samples cannot be split as asked, or the sampler does not fit the data.
+    """
+    seed, targets = cfg.SEED, dataset.targets
+    sampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER)
+    window, parts, drop_last = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, cfg.DATALOADER.DROP_LAST
+    if window < parts * world_size:
+        raise UserError(f"SOLVER.IMS_PER_BATCH {window} cannot be split over {world_size} ranks x SOLVER.ACCUMULATE {parts}")
+    if len(dataset) < world_size:
+        raise UserError(f"{dataset.name} has {len(dataset)} samples for {world_size} ranks; start fewer")
+    if drop_last and len(dataset) < window:
+        raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
+    order: Callable[[int], numpy.ndarray] = partial(sampler, targets, seed)
+    if "facts" in inspect.signature(sampler).parameters:
+        groups = {"batch": window, "instances": _instances(cfg, window // (parts * world_size))}
+        order = partial(sampler, targets, seed, facts=dataset.facts, **groups)
+    length = len(order(0))  # and a sampler that cannot order these targets says so before there is a run
+    order = repeated(order, _repeats(cfg, window))
+    return TrainingPlan(order, length, window, parts, rank, world_size, drop_last)
+
+
+def _instances(cfg: Config, micro_batch: int) -> int:
+    instances: int = cfg.DATALOADER.INSTANCES
+    if micro_batch % instances or micro_batch == instances:
+        raise UserError(
+            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: a micro-batch of {micro_batch} samples (SOLVER.IMS_PER_BATCH over "
+            f"ranks and SOLVER.ACCUMULATE) has to be 2 or more times DATALOADER.INSTANCES {instances}"
+        )
+    return instances
+
+
+def _repeats(cfg: Config, window: int) -> int:
+    repeats: int = cfg.DATALOADER.REPEATS
+    if window % repeats:
+        raise UserError(f"SOLVER.IMS_PER_BATCH {window} has to be a multiple of DATALOADER.REPEATS {repeats}")
+    if repeats > 1 and not cfg.INPUT.TRANSFORMS_TRAIN:
+        LOG.warning("DATALOADER.REPEATS %d without INPUT.TRANSFORMS_TRAIN: the copies of an image are equal", repeats)
+    return repeats
+
+
+def choose_loader(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
+    """The loader that DATALOADER.LOADER names, or the fastest that the data and its transforms allow.
+
+    Raises:
+        UserError: they do not allow the one asked for.
+    """
+    wanted, workers, dataset = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS, fetcher.dataset
+    in_memory, limits = dataset.arrays() is not None, {"max_bad": cfg.DATALOADER.MAX_BAD}
+    if wanted == "memory" and not in_memory:
+        raise UserError(f"DATALOADER.LOADER memory: {dataset.name} does not lie in memory; take auto or processes")
+    if wanted == "memory" or (wanted == "auto" and in_memory):
+        why = "asked for" if wanted == "memory" else "the data set lies in memory"
+        return MemoryLoader(plan, fetcher, why, **limits)
+    limits["timeout"] = cfg.DATALOADER.TIMEOUT
+    global_draws = [type(one).__name__ for one in fetcher.transforms if not getattr(one, "in_threads", True)]
+    if wanted == "threads" and global_draws:
+        raise UserError(
+            f"DATALOADER.LOADER threads: {', '.join(global_draws)} draws from torch's global generator, which threads share; "
+            "take processes"
+        )
+    fit = dataset.in_threads and jpeg.available() and all(getattr(one, "in_threads", False) for one in fetcher.transforms)
+    if wanted == "threads" or (wanted == "auto" and not workers and fit):
+        threads = workers or default_threads()
+        why = "asked for" if wanted == "threads" else "the data set reads image files"
+        return ThreadLoader(plan, fetcher, f"{threads} threads, {why}", threads=threads, **limits)
+    why = "asked for" if wanted == "processes" else f"the data set reads files{_why_no_threads(workers, fetcher)}"
+    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, **limits)
+
+
+def _why_no_threads(workers: int, fetcher: Fetcher) -> str:
+    """Why image files are not read by threads, which are faster; "" where nobody would expect it."""
+    if not fetcher.dataset.in_threads:
+        return ""
+    if workers:
+        return "; DATALOADER.NUM_WORKERS asks for processes"
+    if not jpeg.available():
+        return "; threads want simplejpeg, which is not installed"
+    alone = ", ".join(type(one).__name__ for one in fetcher.transforms if not getattr(one, "in_threads", False))
+    return f"; {alone} not in threads"

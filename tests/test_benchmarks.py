@@ -1,0 +1,77 @@
+"""The benchmarks print one JSON object each, and the page says what they found: what missed its target, what failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import page, peers
+
+CASE = {"model": "mlp", "batch": 64, "spread": [0.7, 0.9]}
+CANNED: dict[str, dict[str, Any]] = {
+    "overhead": {
+        "ratio": 1.2, "ratio_to_dataloader": 0.5, "cases": [{**CASE, "ratio": 0.8}, {**CASE, "batch": 256, "ratio": 1.2}],
+        "peers": {"ignite": {"version": "1.0", "ratio": 1.1, "spread": [1.0, 1.3]}, "accelerate": {"missing": "not installed"}},
+    },
+    "small_images": {"ratio": 0.95, "ratio_to_torchvision": 50.0},
+    "jpeg": {"ratio": 2.6, "uint8": 2.6, "float": 1.5, "decoding": 0.7},
+    "startup": {"ratio": 0.9, "spread": [0.8, 1.0]},
+    "checkpoint": {"sizes": [{"megabytes": 100, "ratio": 0.3, "peers": {"DCP async": {"version": "2", "ratio": 0.6}}}]},
+    "evaluation": {"failed": "exit code 1: no memory"},
+    "memory": {"ratio": 1.1, "more_mb": 30.0},
+    "whole_job": {"ratio": 0.5, "reached": False, "test_accuracy": {"ours": 0.98}},
+    "accuracy": {"nothing": "that the page knows"},
+    "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
+}  # fmt: skip
+
+
+def test_the_page_says_what_was_found() -> None:
+    text = page.render(CANNED)
+    assert all(f"## {workload.title}\n" in text for workload in page.WORKLOADS.values())
+    assert "| **this template, mlp, batches of 64** | **0.800** | 0.70 to 0.90 | <= 1.02 | kept |" in text
+    assert "| **this template, mlp, batches of 256** | **1.200** | 0.70 to 0.90 | <= 1.02 | **missed** |" in text
+    assert "| ignite 1.0 | 1.100 | 1.00 to 1.30 | | |" in text
+    assert "| accelerate | | | | not installed |" in text
+    assert "| DCP async 2, 100 MB | 0.600 |" in text
+    assert "**Failed:** exit code 1: no memory" in text
+    assert "**Failed:** its result cannot be read" in text
+    assert "**Not all reached the accuracy:**" in text
+
+
+def test_a_peer_that_is_absent_or_fails_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "DISTRIBUTIONS", {"absent": "no-such-distribution", "broken": "torch"})
+    found = peers.measure_each("benchmarks.no_such_module", ["absent", "broken"])
+    assert found["absent"] == {"missing": "not installed"}
+    assert "failed: " in found["broken"]["missing"]
+
+
+def test_without_mnist_the_whole_job_is_one_line(tmp_path: Any) -> None:
+    words = [sys.executable, "-m", "benchmarks.whole_job", "--json", "--data", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "--data" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        "startup --rounds 1",
+        "checkpoint --rounds 1 --sizes 2",
+        "evaluation --rounds 1",
+        "memory --rounds 1",
+        "overhead --rounds 1",
+    ],
+)
+def test_a_benchmark_prints_one_object(words: str) -> None:
+    name, *rest = words.split()
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *rest]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["ratio"] > 0
+    assert "**Failed" not in "\n".join(page.section(name, result))
