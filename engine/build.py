@@ -75,9 +75,9 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
             validation that there is not.
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
+    check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
-    check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
     with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)
