@@ -14,6 +14,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "float": ((int, float), "a number"),
     "str": ((str,), "a name"),
     "bool": ((bool,), "true or false"),
+    "dict[str, Any] | None": ((dict,), "{argument: value}"),
 }
 
 

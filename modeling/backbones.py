@@ -51,7 +51,12 @@ class Backbone:
 
 
 def build_backbone(
-    name: str, in_channels: int, image_size: tuple[int, int], drop_path: float = 0.0, last_stride: str = "own"
+    name: str,
+    in_channels: int,
+    image_size: tuple[int, int],
+    drop_path: float = 0.0,
+    last_stride: str = "own",
+    args: dict[str, Any] | None = None,
 ) -> Backbone:
     """The backbone of the classifier called `name` (as MODEL.NAME names it), untrained.
 
@@ -59,18 +64,21 @@ def build_backbone(
         image_size: (height, width) in pixels.
         drop_path: stochastic depth, the rate of the last block.
         last_stride: one: the last stage does not halve the map (Sun et al., 2018; Luo et al., 2019); own: as it is.
+        args: further arguments of the classifier's factory; only those of modeling/models have some.
 
     Raises:
         UserError: there is no such classifier, it gives no map, or it has not what is asked of it.
     """
     check_choice("MODEL.ARGS last_stride", last_stride, STRIDES)
     source, _, inner = name.partition("/")
+    if args and inner:
+        raise UserError(f"MODEL.ARGS backbone_args {args}: {name} takes none; only models of modeling/models do")
     if source == "torchvision":
         module = _without_head(torchvision_model(inner, in_channels, 1, image_size, drop_path))
     elif source == "timm":
         module = timm_model(inner, in_channels, 0, image_size, drop_path, pooled=False)
     else:
-        module = _own(name, in_channels, image_size, drop_path)
+        module = _own(name, in_channels, image_size, drop_path, args or {})
     if last_stride == "one":
         _keep_resolution(module, name)
     to_map = _layout(module)
@@ -78,7 +86,7 @@ def build_backbone(
     return Backbone(module, to_map, sizes[1], sizes[2])
 
 
-def _own(name: str, in_channels: int, image_size: tuple[int, int], drop_path: float) -> nn.Module:
+def _own(name: str, in_channels: int, image_size: tuple[int, int], drop_path: float, args: dict[str, Any]) -> nn.Module:
     factory = MODELS.get(name)
     if drop_path and not takes(factory, "drop_path"):
         raise UserError(f"MODEL.DROP_PATH: {name} has no stochastic depth; {takers(MODELS, 'drop_path')} have it")
@@ -88,7 +96,7 @@ def _own(name: str, in_channels: int, image_size: tuple[int, int], drop_path: fl
         "image_size": lambda: image_size,
         "drop_path": lambda: drop_path,
     }
-    module: nn.Module = call(factory, facts, {}, name)
+    module: nn.Module = call(factory, facts, args, f"MODEL.ARGS backbone_args: the model {name}")
     features = getattr(type(module), "features", None)
     if not inspect.isfunction(features):
         raise UserError(f"MODEL.ARGS backbone {name}: {_NO_MAP}, by a method features(image)")

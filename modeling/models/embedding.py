@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from layers.pooling import POOLINGS
@@ -79,6 +81,7 @@ def embedding(
     compare: str = "after",
     dropout: float = 0.0,
     last_stride: str = "own",
+    backbone_args: dict[str, Any] | None = None,
     classifier: bool = True,
 ) -> nn.Module:
     """Any backbone with what makes features of its map.
@@ -87,6 +90,7 @@ def embedding(
         backbone: as MODEL.NAME names a classifier: see modeling/backbones.py.
         compare: after or before: the neck, in evaluation.
         last_stride: own or one.
+        backbone_args: further arguments of the backbone's own factory, such as {width: 64}.
         classifier: false for losses that have weights of their own, such as arcface.
 
     Raises:
@@ -97,6 +101,6 @@ def embedding(
     check_choice("MODEL.ARGS compare", compare, PLACES)
     check_range("MODEL.ARGS feature_dim", feature_dim, 0)
     check_range("MODEL.ARGS dropout", dropout, 0, 1)
-    body = build_backbone(backbone, in_channels, image_size, drop_path, last_stride)
+    body = build_backbone(backbone, in_channels, image_size, drop_path, last_stride, backbone_args)
     classes = num_classes if classifier else 0
     return Embedding(body, classes, pooling, feature_dim, neck == "bnneck", compare == "before", dropout)

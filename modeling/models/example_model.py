@@ -39,6 +39,6 @@ class ExampleModel(nn.Module):
 
 
 @MODELS.register("example_model")
-def example_model(*, in_channels: int, num_classes: int, drop_path: float = 0.0) -> nn.Module:
-    """The example model at its default width."""
-    return ExampleModel(in_channels, num_classes, drop_path=drop_path)
+def example_model(*, in_channels: int, num_classes: int, drop_path: float = 0.0, width: int = 32) -> nn.Module:
+    """The example model; MODEL.ARGS {width: 64} makes it wider."""
+    return ExampleModel(in_channels, num_classes, width, drop_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,15 +60,16 @@ def pcb(
     parts: int = 6,
     feature_dim: int = 256,
     last_stride: str = "one",
+    backbone_args: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """The paper's arguments; `backbone` as MODEL.NAME names a classifier, see modeling/backbones.py.
+    """The paper's arguments; those of the backbone are as in embedding.py.
 
     Raises:
         UserError: an argument is out of range, or the map has fewer rows than parts.
     """
     check_range("MODEL.ARGS parts", parts, 1)
     check_range("MODEL.ARGS feature_dim", feature_dim, 1)
-    body = build_backbone(backbone, in_channels, image_size, drop_path, last_stride)
+    body = build_backbone(backbone, in_channels, image_size, drop_path, last_stride, backbone_args)
     if body.rows < parts:
         raise UserError(
             f"MODEL.ARGS parts {parts}: the map of {backbone} has {body.rows} rows for images {image_size[0]} pixels high; "
