@@ -359,7 +359,7 @@ def test_every_registered_model_makes_a_step() -> None:
     for name in MODELS.names():
         if not (Path(__file__).parent.parent / f"{MODELS.get(name).__module__.replace('.', '/')}.py").is_file():
             continue  # of another test
-        model = model_of(name, **({"parts": 2} if name == "pcb" else {}))
+        model = model_of(name, parts=2) if name == "pcb" else model_of(name)
         loss = build_loss(load_file(None, [("MODEL.NAME", name)]), num_classes=5, model=model)
         value = loss(model(IMAGES), {"target": torch.tensor([0, 1, 2, 3])})["loss"]
         value.backward()
