@@ -51,7 +51,7 @@ def test_analyze_reads_data_and_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "least"), [("train_digits_softmax", 0.94), ("train_digits_cnn", 0.985)])
+@pytest.mark.parametrize(("recipe", "least"), [("train_digits_softmax", 0.94), ("train_digits_cnn", 0.975)])
 def test_recipes_reach_their_scores(recipe: str, least: float, tmp_path: Path) -> None:
     from conftest import newest, read_json
 
