@@ -1,4 +1,4 @@
-# Each target needs only Python >= 3.10 and make; .venv is made once, and again when the dependency files change.
+# Each target needs only Python >= 3.10 and make; .venv is made once, and brought up to date when the dependency files change.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -30,7 +30,8 @@ clean:  ## remove .venv and caches; runs and data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv --clear $(VENV)
+	@test ! -L $(VENV) || { echo "error: $(VENV) is a link; remove it, or call its python directly" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade uv
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev --extra completion --extra timm --extra jpeg
 	@touch $(STAMP)

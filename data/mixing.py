@@ -46,7 +46,7 @@ class Mixing:
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         share = float(rng.beta(alpha, alpha))
         centre = rng.random(2)
-        partner = torch.from_numpy(rng.permutation(len(image))).to(image.device, non_blocking=True)
+        partner = torch.from_numpy(rng.permutation(len(image))).to(image.device, non_blocking=image.device.type == "cuda")
         if cut:
             top, bottom, left, right = _box(share, centre.tolist(), image.shape[-2:])
             mixed = image.clone()

@@ -45,13 +45,16 @@ class Prepare:
         # (x / 255 - mean) / std in one multiplication and one addition
         self._scale = (1 / (255 * torch.tensor(self.std or (1.0,)))).view(shape).to(device)
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
-        self._one_scale, self._factor = self._scale.numel() == 1, self._scale.flatten()[0].item()
+        self._one_scale = self._scale.numel() == self._shift.numel() == 1
+        self._factor = self._scale.flatten()[0].item()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         moved = dict(batch)
         position: tuple[int, int] | None = moved.pop("position", None)
         if self.device.type != "cpu":
-            moved = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
+            # On MPS a copy that is not waited for may read memory that holds the next batch already.
+            late = self.device.type == "cuda"
+            moved = {k: v.to(self.device, non_blocking=late) if isinstance(v, Tensor) else v for k, v in moved.items()}
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:

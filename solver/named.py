@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from utils.errors import UserError
 
@@ -42,6 +42,15 @@ class NamedOptimizer:
         if saved != names:
             raise UserError(f"the checkpoint's optimizer has other parameters: {_difference(saved, names)}")
         self.optimizer.load_state_dict({"state": state["state"], "param_groups": state["param_groups"]})
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Lays out each moment in memory as its parameter is: fused kernels go along both without looking, and a run may
+        go on in another memory format than it was saved in."""
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def _names(self) -> list[list[str]]:
         known = {id(parameter): name for name, parameter in self.root.named_parameters()}

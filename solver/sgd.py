@@ -113,7 +113,8 @@ class SGD:
                 continue
             first = group["momentum"] != 0 and parameter not in self.state
             if first:
-                self.state[parameter] = {"momentum_buffer": torch.empty_like(gradient)}
+                # Zeros, for a first step that `found_inf` leaves out writes nothing here, and is not the first any more.
+                self.state[parameter] = {"momentum_buffer": torch.zeros_like(gradient)}
             lists = found.setdefault((parameter.device, parameter.dtype, first), ([], [], []))
             lists[0].append(parameter)
             lists[1].append(gradient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT
-from torch import nn
+from torch import Tensor, nn
 
+from solver.named import NamedOptimizer
 from solver.sgd import SGD
 
 KINDS = [
@@ -87,6 +89,39 @@ def test_found_inf_leaves_the_weights_alone() -> None:
     before = train(model, optimizer, range(2))
     optimizer.found_inf = torch.ones(())
     assert all(torch.equal(a, b) for a, b in zip(before, train(model, optimizer, range(2, 3)), strict=True))
+
+
+def test_a_first_step_that_is_left_out_leaves_nothing_for_the_next() -> None:
+    (model, optimizer), (other, fresh) = pair({"momentum": 0.9})[0], pair({"momentum": 0.9})[0]
+    optimizer.found_inf = torch.ones(())
+    train(model, optimizer, range(1))
+    optimizer.found_inf = None
+    for a, b in zip(train(model, optimizer, range(1, 3)), train(other, fresh, range(1, 3)), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_moments_are_laid_out_as_the_parameters_that_they_are_restored_for(name: str) -> None:
+    def run(formats: list[torch.memory_format]) -> Tensor:
+        torch.manual_seed(0)
+        model, state = nn.Conv2d(4, 6, 3), None
+        for step, layout in enumerate(formats):
+            model = model.to(memory_format=layout)
+            optimizer: Any = SGD([{"params": list(model.parameters())}], lr=0.1, momentum=0.9)
+            if name == "AdamW":
+                optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+            named = NamedOptimizer(optimizer, model)
+            if state is not None:
+                named.load_state_dict(state)
+            image = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(step)).to(memory_format=layout)
+            model(image).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            state = copy.deepcopy(named.state_dict())
+        return model.weight.detach()
+
+    planar, mixed = torch.contiguous_format, torch.channels_last
+    assert torch.allclose(run([planar, planar]), run([planar, mixed]), atol=1e-4)
 
 
 def test_a_step_does_not_import_the_compiler() -> None:

@@ -278,6 +278,19 @@ def test_normalising_is_exact_for_large_and_small_grey_and_no_images() -> None:
         (image * torch.ones((), requires_grad=True)).sum().backward()
 
 
+@pytest.mark.parametrize("side", [3, 8, 200])
+@pytest.mark.parametrize(("mean", "std"), [([0.4, 0.5, 0.6], [0.25]), ([0.5], [0.2, 0.3, 0.4]), ([0.4, 0.5, 0.6], ())])
+def test_each_channel_is_normalised_by_its_own(mean: list[float], std: list[float], side: int) -> None:
+    raw = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8)
+    shape = (1, -1, 1, 1)
+    exact = (raw.double() / 255 - torch.tensor(mean).double().view(shape)) / torch.tensor(std or [1.0]).double().view(shape)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for channels_last in (False, True):
+            prepare = Prepare(mean, std, torch.device("cpu"), channels_last=channels_last)
+            image = prepare({"image": raw.contiguous(memory_format=layout)})["image"]
+            assert torch.allclose(image.double(), exact, rtol=0, atol=1e-6)
+
+
 def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     buffers = Buffers(numpy.uint8, most=2)
     first = buffers.take((4, 5)).fill_(1)

@@ -50,7 +50,7 @@ class CrossEntropy(nn.Module):
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         count, logits = max(logits.shape[0], 1), logits.float()
-        if not logits.requires_grad and logits.ndim == 2 and logits.shape[1] <= FEW:
+        if logits.device.type == "cpu" and not logits.requires_grad and logits.ndim == 2 and logits.shape[1] <= FEW:
             logits, target = logits.t()[None], target.t()[None]  # as one sample of B places: goes along samples, not classes
         total = functional.cross_entropy(logits, target, self.weight, reduction="sum", label_smoothing=self.label_smoothing)
         return total / count
