@@ -90,7 +90,7 @@ def test_what_cannot_be_scored_is_said_before_training(train: Train, tmp_path: P
     assert code == 2 and "the test split of" in error and "none of 6 queries has a match" in error and error.count("\n") == 1, (
         error
     )
-    code, error, _ = train(*words(folder, "TEST.EVALUATOR", "classification"))
+    code, error, _ = train(*words(folder, "TEST.EVALUATOR", "classification", "MODEL.ARGS", "{}"))
     assert code == 2 and "TEST.EVALUATOR classification is not for the targets" in error, error
     code, error, _ = train("DATASETS.TRAIN", "synthetic:64x1x8x8x4", "TEST.EVALUATOR", "retrieval", "MODEL.NAME", "mlp")
     assert code == 2 and "TEST.EVALUATOR retrieval is not for the targets" in error, error
