@@ -184,7 +184,7 @@ def _extract_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
-    add("folder", metavar="FOLDER", help="the images are read in order of their names, those of folders in it too; or one image")
+    add("folder", metavar="FOLDER", help="of images, read in order of their names, those of folders in it too; or one image")
     add("-o", "--out", metavar="FILE", default="", help="a .npz; default: features_<FOLDER>.npz in the working directory")
     parser.set_defaults(config_file=None)
     add("--json", action="store_true", help="print what was done as JSON to stdout and nothing else")

@@ -102,7 +102,7 @@ def _width(task: Task, image: Tensor) -> int:
         outputs: Any = task.eval().model(image)
     feature = outputs.get("feature") if isinstance(outputs, dict) else outputs if task.open_set else None
     if not isinstance(feature, Tensor) or feature.ndim != 2:
-        gives = f"a dict of {', '.join(outputs)}" if isinstance(outputs, dict) else "scores of classes or values, a plain tensor"
+        gives = f"a dict of {', '.join(outputs)}" if isinstance(outputs, dict) else "scores of classes or values"
         raise UserError(
             f"the model {task.names[0]} gives no features but {gives}; train one that does, such as MODEL.NAME embedding, "
             'or let its forward give a dict with the entry "feature" (B x D)'
