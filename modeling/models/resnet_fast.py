@@ -35,7 +35,7 @@ class ResNetFast(nn.Module):
         return self.head(self.features(image).amax(dim=(2, 3)))
 
     def features(self, image: Tensor) -> Tensor:
-        """The map before the maximum, B x (2 x width) x H / 4 x W / 4: it makes the model a backbone (modeling/backbones.py)."""
+        """The map before the maximum, B x (2 x width) x H / 4 x W / 4, for modeling/backbones.py."""
         return self.stages(self.stem(image))
 
 
