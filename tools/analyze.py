@@ -286,7 +286,7 @@ def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     from data import build_splits
-    from data.build import image_size
+    from data.build import channels_seen, image_size
     from engine.build import build_task
 
     splits = build_splits(cfg)
@@ -305,7 +305,7 @@ def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     for name, module in model.named_modules():
         if not list(module.children()):
             module.register_forward_hook(row(name))
-    sample = torch.zeros(1, splits.train.channels, *image_size(cfg, splits))
+    sample = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(sample)
     count = sum(p.numel() for p in model.parameters())
