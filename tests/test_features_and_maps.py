@@ -54,8 +54,9 @@ def run(train: Train, tmp_path: Path, people: Path) -> Path:
 
 
 def test_features_of_files_are_those_of_the_test_bit_for_bit(run: Path, people: Path) -> None:
-    for more in ("", "SOLVER.PRECISION bf16", "TEST.AUGMENT [hflip]", "INPUT.SIZE_TRAIN (24,16)"):
-        overrides = [Override(*more.split(), "test")] if more else []
+    changes = {"SEED": "0", "SOLVER.PRECISION": "bf16", "TEST.AUGMENT": "[hflip]", "INPUT.SIZE_TRAIN": "(24,16)"}
+    for key, text in changes.items():
+        overrides = [Override(key, text, "test")]
         cfg, weights, _ = launch.find_trained(run.parent, run.name, overrides)
         splits = build_splits(cfg)
         task, device = launch.test_task(cfg, splits, weights, build_task)

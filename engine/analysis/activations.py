@@ -136,7 +136,7 @@ def draw_activations(seen: Sequence[Seen], title: str, below: str, path: Path) -
         grey = sample.image.float().mean(dim=2)
         for place, (pixels, over) in enumerate(((sample.image, 0.0), (None, 1.0), (grey, COVER))):
             start = left + place * (1 + GAP)
-            box = {"extent": (start, start + 1, top + tall, top), "aspect": "auto"}
+            box: dict[str, Any] = {"extent": (start, start + 1, top + tall, top), "aspect": "auto"}
             if pixels is not None:
                 axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=255, interpolation="antialiased", **box)
             if over:
