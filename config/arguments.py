@@ -34,6 +34,7 @@ ANALYSES = {
     "lr-find": "the learning-rate range test, with its picture and a suggestion",
     "schedule": "the learning rate of the whole run as a picture, and of each parameter group",
     "profile": "where a step's time goes; with --file FILE.json a Chrome trace as well",
+    "activations": "RUN: where in some images of a split the last feature map of its best weights is strong, as a picture",
     "speed": "loader, model and both together, and which one change helps most: each is tried; --seconds N bounds it",
 }
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
@@ -47,14 +48,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
-    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py` or `replay.py`.
+    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py`, `replay.py` or
+    `extract.py`.
 
     The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win.
 
     Raises:
         UserError: an unknown flag, a key without a value, a word that is neither.
     """
-    parsers = {"train": _train_parser, "test": _test_parser, "analyze": _analyze_parser, "replay": _replay_parser}
+    parsers = {
+        "train": _train_parser,
+        "test": _test_parser,
+        "analyze": _analyze_parser,
+        "replay": _replay_parser,
+        "extract": _extract_parser,
+    }
     parser = parsers[tool]()
     flags, pairs, words = _separate(parser, list(argv))
     empty = [flag for flag in flags if flag in ("--resume=", "--parent=", "--config-file=", "--config_file=")]
@@ -78,7 +86,7 @@ def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[st
     rest = iter(argv)
     for word in rest:
         head, equals, value = word.partition("=")
-        if word.startswith("--") or word == "-h":
+        if word.startswith("--") or head in options:
             action = options.get(head)
             if action is None and word != "--":
                 raise UserError(f"unknown flag {head}{nearest(head, [o for o in options if o.startswith('--')])}")
@@ -167,6 +175,23 @@ def _test_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _extract_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="extract.py",
+        description="Features of a folder of images by a run's best weights: a .npz file with the arrays features and paths.",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as TEST.IMS_PER_BATCH 64.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
+    add("folder", metavar="FOLDER", help="of images, read in order of their names, those of folders in it too; or one image")
+    add("-o", "--out", metavar="FILE", default="", help="a .npz; default: features_<FOLDER>.npz in the working directory")
+    parser.set_defaults(config_file=None)
+    add("--json", action="store_true", help="print what was done as JSON to stdout and nothing else")
+    _add_keys(parser, ["--device", "--output-dir"])
+    return parser
+
+
 def _replay_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="replay.py",
@@ -187,7 +212,7 @@ def _analyze_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:<10} {text}" for name, text in ANALYSES.items())
     parser = _Parser(
         prog="analyze.py",
-        usage="analyze.py COMMAND [--config-file FILE] [--file FILE] [--steps N] [--seconds N] [KEY VALUE ...]",
+        usage="analyze.py COMMAND [RUN] [--config-file FILE] [--file FILE] [--steps N] [--seconds N] [KEY VALUE ...]",
         description=f"Look at data, model and solver before training; no run is made or touched.\n\ncommands:\n{commands}",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -195,6 +220,9 @@ def _analyze_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("command", metavar="COMMAND", choices=list(ANALYSES), help="one of those above")
+    add("run", metavar="RUN", nargs="?", default="", help="activations: a run's folder, its name, a part of it, last")
+    add("--split", choices=("test", "val", "train"), default="test", help="activations: which part of the data")
+    add("--count", metavar="N", type=int, default=0, help="activations: how many images (default 12)")
     add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
     add("--file", metavar="FILE", default="", help="where the picture (or the trace) goes; default: the working directory")
     add("--steps", metavar="N", type=int, default=0, help="optimizer steps of lr-find (default 150) and profile (default 10)")

@@ -50,6 +50,20 @@ def find_weights(text: str, folder: Path) -> Path:
     return path
 
 
+def find_trained(folder: Path, run: str, overrides: Sequence[config.Override]) -> tuple[Config, Path, Path]:
+    """(config, weights, folder) of a run in `folder`: its newest config with `overrides`, and TEST.WEIGHT or its best.pt.
+
+    Raises:
+        UserError: there is no such run, or no such weights.
+    """
+    path = tracking.find_run(folder, run)
+    cfg = config.load_run(path / "config.yml", [*tracking.read_record(path).overrides, *overrides])
+    weights = Path(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else path / "weights" / "best.pt"
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such weights file; the run may have no best.pt yet")
+    return cfg, weights, path
+
+
 def name_runs(cfg: Config) -> dict[str, str]:
     """Keys that name other runs -> those runs' ids: what `last` means today it will not mean when this run goes on.
 

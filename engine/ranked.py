@@ -74,7 +74,7 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 
-    images = {index: _small(dataset[index]["image"]) for query in queries for index in (query.sample, *query.found)}
+    images = {index: small(dataset[index]["image"]) for query in queries for index in (query.sample, *query.found)}
     shapes = sorted(image.shape[0] / image.shape[1] for image in images.values())
     tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
     width, height = FIRST + (1 + GAP) * NEAREST, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
@@ -102,7 +102,7 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     save(figure, path)
 
 
-def _small(image: Tensor) -> Tensor:
+def small(image: Tensor) -> Tensor:
     """C x H x W -> H x W x 3 uint8, shrunk where it is large."""
     floats = image.float()[None] / (255 if image.dtype == torch.uint8 else 1)
     factor = PIXELS / max(floats.shape[-2:])
@@ -133,10 +133,10 @@ def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark:
 
 
 def _caption(axes: Any, left: float, top: float, name: str, below: str) -> None:
-    axes.text(left, top + 0.06, _short(name, 17), fontsize=7, color=INK, va="top")
-    axes.text(left, top + 0.2, _short(below, 24), fontsize=5.5, color=GREY, va="top")
+    axes.text(left, top + 0.06, short(name, 17), fontsize=7, color=INK, va="top")
+    axes.text(left, top + 0.2, short(below, 24), fontsize=5.5, color=GREY, va="top")
 
 
-def _short(text: str, most: int) -> str:
+def short(text: str, most: int) -> str:
     """Its end, which tells more than the folders before it."""
     return text if len(text) <= most else "\u2026" + text[1 - most :]

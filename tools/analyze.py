@@ -1,4 +1,4 @@
-"""Look at data, model and solver before training; no run is made or touched.
+"""Look at data, model and solver before training; no run is made or touched, but for a picture of its activations.
 
 python tools/analyze.py data --config-file configs/x.yml      counts, classes, mean and std, a grid of samples
 python tools/analyze.py model --config-file configs/x.yml     layers, parameters, FLOPs
@@ -6,6 +6,7 @@ python tools/analyze.py lr-find --config-file configs/x.yml   the learning-rate 
 python tools/analyze.py schedule --config-file configs/x.yml  the learning rate of the whole run, as a picture
 python tools/analyze.py profile --config-file configs/x.yml   where a step's time goes
 python tools/analyze.py speed --config-file configs/x.yml     loader, model and both; the change that helps most, measured
+python tools/analyze.py activations RUN                       where the last feature map of a run's weights is strong
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
         "schedule": show_schedule,
         "profile": show_profile,
         "speed": show_speed,
+        "activations": show_activations,
     }
     if args.steps < 0 or args.steps and args.command not in ("lr-find", "profile"):
         raise UserError("--steps is a number of at least 1, for lr-find and profile")
@@ -44,7 +46,36 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{args.command} draws nothing: --file is for the other commands")
     if args.command != "speed" and (args.seconds or args.json) or not 0 <= args.seconds < math.inf:
         raise UserError("--seconds is a number above 0, for speed; --json is for speed too")
+    check_activations(args)
     return commands[args.command](config.load(args), args)
+
+
+def check_activations(args: argparse.Namespace) -> None:
+    """It is of a run; the other commands are of a recipe."""
+    if args.command != "activations" and (args.run or args.count or args.split != "test"):
+        raise UserError(f"{args.command} takes no RUN, --split or --count: they are for activations")
+    if args.command == "activations" and (not args.run or args.config_file or args.count < 0):
+        raise UserError("activations RUN [--split SPLIT] [--count N]: of a run (a folder, a name, last); N is 1 or more")
+
+
+def show_activations(given: config.Config, args: argparse.Namespace) -> int:
+    """A picture in the run's figures/ of some images, and of where the last feature map is strong."""
+    from data import build_splits
+    from engine.analysis.activations import draw_activations, look
+    from engine.build import build_task
+    from engine.launch import find_trained, test_task
+
+    own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
+    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
+    path = picture(cfg, args, "") if args.file else folder / "figures" / f"activations_{args.split}.png"
+    splits = build_splits(cfg)
+    task, device = test_task(cfg, splits, weights, build_task)
+    where, seen = look(cfg, task, splits, args.split, device, args.count or 12)
+    title = f"{cfg.NAME or cfg.MODEL.NAME}, {args.split}: where the last feature map is strong"
+    below = f"norm over the channels of {where}, {weights.name}"
+    print(f"picture: {draw_activations(seen, title, below, path)}")
+    print(f"last feature map: {where} (channels x height x width)")
+    return 0
 
 
 def picture(cfg: config.Config, args: argparse.Namespace, ending: str) -> Path:
@@ -255,7 +286,7 @@ def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     from data import build_splits
-    from data.build import image_size
+    from data.build import channels_seen, image_size
     from engine.build import build_task
 
     splits = build_splits(cfg)
@@ -274,7 +305,7 @@ def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     for name, module in model.named_modules():
         if not list(module.children()):
             module.register_forward_hook(row(name))
-    sample = torch.zeros(1, splits.train.channels, *image_size(cfg, splits))
+    sample = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(sample)
     count = sum(p.numel() for p in model.parameters())

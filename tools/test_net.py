@@ -53,8 +53,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
     Raises:
         UserError: neither is given, both are, or one does not exist.
     """
-    from engine.launch import find_weights
-    from tracking import find_run, read_record
+    from engine.launch import find_trained, find_weights
 
     given = config.load(args)
     folder = Path(given.OUTPUT_DIR or "exp")
@@ -67,13 +66,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
         return given, find_weights(given.TEST.WEIGHT, Path("exp")), out
     if not args.run:
         raise UserError("which run? test_net.py RUN (a folder, a name, a part of it, last, best:METRIC), or --config-file")
-    path = find_run(folder, args.run)
-    resumed = read_record(path).overrides
-    cfg = config.load_run(path / "config.yml", [*resumed, *(o for o in args.overrides if o.key != "OUTPUT_DIR")])
-    weights = Path(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else path / "weights" / "best.pt"
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such weights file; the run may have no best.pt yet")
-    return cfg, weights, path
+    return find_trained(folder, args.run, [override for override in args.overrides if override.key != "OUTPUT_DIR"])
 
 
 def show(result: dict[str, Any], folder: Path | None, as_json: bool) -> None:
