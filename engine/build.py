@@ -23,6 +23,7 @@ from engine.prepare import check_batch_norm, check_compiler, prepare_model, set_
 from engine.task import Task
 from engine.trainer import Trainer
 from modeling import Freezing, build_loss, build_model, layer_depths
+from modeling.losses.outputs import check_needs
 from solver import ModelSWA, effective_lr, make_average, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
 
@@ -38,7 +39,7 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     set_matmul_precision(cfg.MODEL.MATMUL_PRECISION)
     channels, classes = channels_seen(cfg, splits.train), splits.num_classes
     model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
-    loss = build_loss(cfg, num_classes=classes, feature_dim=getattr(model, "feature_dim", 0))
+    loss = build_loss(cfg, num_classes=classes, model=model)
     return Task(model, loss, (cfg.MODEL.NAME, cfg.LOSS.NAME), open_set=splits.train.open_set)
 
 
@@ -74,6 +75,7 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
             validation that there is not.
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
+    check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
     for said in check_ranking(splits, ["val", "test"]):

@@ -83,6 +83,9 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
     Where the model's first convolution takes one channel and that of `state` three, its kernels are summed over RGB: it then
     gives for a grey image what the other gives for that image in all three channels.
 
+    Where the model has `weights_prefix` ("backbone.") and no name of `state` begins with it, all of them get it: the file of
+    a classifier fills the backbone.
+
     Args:
         allow: patterns (fnmatch) of names that may be missing, unexpected, of another shape or of another kind of
             number (whole numbers where the model has fractions; float16 for float32 is converted without asking).
@@ -90,7 +93,9 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], allow: Sequence[str
     Raises:
         UserError: nothing matched, or a mismatch that no pattern allows; the model is then unchanged.
     """
-    own = model.state_dict()
+    own, prefix = model.state_dict(), str(getattr(model, "weights_prefix", ""))
+    if not any(k.startswith(prefix) for k in state):
+        state = {prefix + k: value for k, value in state.items()}
     grey = [k for k, value in own.items() if k in state and _is_grey_of(value, state[k])]
     state = {**state, **{k: state[k].sum(dim=1, keepdim=True) for k in grey}}
     reshaped = sorted(k for k in own if k in state and own[k].shape != state[k].shape)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.task import Batch, Outputs
+from modeling.losses.outputs import mean_over_heads
 
 
 class Teacher:
@@ -78,14 +79,18 @@ class Distillation:
 
     def __call__(self, losses: dict[str, Tensor], outputs: Outputs, teacher: Tensor) -> dict[str, Tensor]:
         """`losses` scaled ("loss" is called "loss_task" now), and "loss_distill", a mean over samples."""
-        student = (_logits(outputs).float() / self.temperature).log_softmax(dim=1)
         target = (teacher.float() / self.temperature).log_softmax(dim=1)
-        total = functional.kl_div(student, target, reduction="sum", log_target=True)
+
+        def divergence(logits: Tensor) -> Tensor:
+            student = (logits.float() / self.temperature).log_softmax(dim=1)
+            total = functional.kl_div(student, target, reduction="sum", log_target=True)
+            return self.weight * self.temperature**2 * total / max(len(logits), 1)
+
         scaled = {
             "loss_task" if name == "loss" else name: value * (1 - self.weight) if name.startswith("loss") else value
             for name, value in losses.items()
         }
-        return {**scaled, "loss_distill": self.weight * self.temperature**2 * total / max(len(student), 1)}
+        return {**scaled, "loss_distill": mean_over_heads(_logits(outputs), divergence)}
 
 
 def _logits(outputs: Outputs) -> Tensor:

@@ -30,6 +30,7 @@ class ClassificationEvaluator:
 
     lower_is_better: frozenset[str] = frozenset({"loss"})
     averages = "softmax"
+    needs = "logits"
     target_kinds = ("class",)
 
     def __init__(self, *, num_classes: int, device: torch.device, **_: Any) -> None:

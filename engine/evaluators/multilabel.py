@@ -28,6 +28,7 @@ class MultilabelEvaluator:
 
     lower_is_better: frozenset[str] = frozenset({"loss"})
     averages = "sigmoid"
+    needs = "logits"
     target_kinds = ("labels",)
 
     def __init__(self, *, num_classes: int, device: torch.device, **_: Any) -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from modeling.losses import LOSSES
 from modeling.losses.dense_targets import class_weights_tensor, dense_targets
+from modeling.losses.outputs import entry, mean_over_heads
 
 
 @LOSSES.register("binary")
@@ -24,6 +25,7 @@ class Binary(nn.Module):
         UserError: the number of weights is not C.
     """
 
+    needs = "logits"
     soft_targets = True
     target_kinds = ("class", "labels")
     weight: Tensor | None
@@ -38,7 +40,9 @@ class Binary(nn.Module):
 
         An empty batch has loss 0.
         """
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
         target = dense_targets(batch["target"], self.num_classes, self.label_smoothing)
+        return {"loss": mean_over_heads(entry(outputs, "logits"), lambda logits: self._loss(logits, target))}
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         total = functional.binary_cross_entropy_with_logits(logits.float(), target, self.weight, reduction="sum")
-        return {"loss": total / max(logits.numel(), 1)}
+        return total / max(logits.numel(), 1)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from modeling.losses import LOSSES
 from modeling.losses.dense_targets import class_weights_tensor
+from modeling.losses.outputs import entry, mean_over_heads
 
 FEW = 32  # classes up to which torch's kernel for one sample after another takes thrice the time
 
@@ -31,6 +32,7 @@ class CrossEntropy(nn.Module):
         UserError: the number of weights is not C.
     """
 
+    needs = "logits"
     soft_targets = True
     target_kinds = ("class", "identity")
     weight: Tensor | None
@@ -42,11 +44,13 @@ class CrossEntropy(nn.Module):
 
     def forward(self, outputs: Tensor | dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits B x C (or the entry "logits") against batch["target"], B or B x C. An empty batch has loss 0."""
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
         target = batch["target"]
         target = target.to(torch.float32) if target.is_floating_point() else target
+        return {"loss": mean_over_heads(entry(outputs, "logits"), lambda logits: self._loss(logits, target))}
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         count, logits = max(logits.shape[0], 1), logits.float()
         if not logits.requires_grad and logits.ndim == 2 and logits.shape[1] <= FEW:
             logits, target = logits.t()[None], target.t()[None]  # as one sample of B places: goes along samples, not classes
         total = functional.cross_entropy(logits, target, self.weight, reduction="sum", label_smoothing=self.label_smoothing)
-        return {"loss": total / count}
+        return total / count

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from modeling.losses import LOSSES
 from modeling.losses.dense_targets import class_weights_tensor, dense_targets
+from modeling.losses.outputs import entry, mean_over_heads
 
 
 @LOSSES.register("focal")
@@ -26,6 +27,7 @@ class Focal(nn.Module):
         UserError: the number of weights is not C.
     """
 
+    needs = "logits"
     soft_targets = True
     target_kinds = ("class", "identity")
     weight: Tensor | None
@@ -43,12 +45,15 @@ class Focal(nn.Module):
 
     def forward(self, outputs: Tensor | dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits B x C (or the entry "logits") against batch["target"], B or soft B x C. An empty batch has loss 0."""
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+        target = batch["target"]
+        return {"loss": mean_over_heads(entry(outputs, "logits"), lambda logits: self._loss(logits, target))}
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         log_p = logits.float().log_softmax(dim=1)
-        terms = -dense_targets(batch["target"], self.num_classes, self.label_smoothing) * log_p
+        terms = -dense_targets(target, self.num_classes, self.label_smoothing) * log_p
         if self.gamma:
             # 1 - p by expm1, and never quite 0: there the gradient of a power below 1 is infinite
             terms = terms * (-log_p.expm1()).clamp(min=1e-12).pow(self.gamma)
         if self.weight is not None:
             terms = terms * self.weight
-        return {"loss": terms.sum() / max(len(logits), 1)}
+        return terms.sum() / max(len(logits), 1)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from layers.distances import pairwise_distances
+from layers.distances import DISTANCES, pairwise_distances
+from modeling.arguments import check_choice, check_range
 from modeling.losses import LOSSES
+from modeling.losses.outputs import mean_over_heads
 
 
 @LOSSES.register("triplet")
@@ -18,23 +20,33 @@ class TripletLoss(nn.Module):
     Args:
         margin: in units of the distance; 0 takes the soft margin, log(1 + exp(difference)).
         distance: euclidean or cosine.
+
+    Raises:
+        UserError: another distance, or a margin below 0.
     """
 
+    needs = "embedding"
     target_kinds = ("class", "identity")
 
-    def __init__(self, margin: float = 0.3, distance: str = "euclidean", feature_dim: int = 0) -> None:
+    def __init__(self, margin: float = 0.3, distance: str = "euclidean") -> None:
         super().__init__()
+        check_choice("the loss triplet: distance", distance, DISTANCES)
+        check_range("the loss triplet: margin", margin, 0)
         self.margin, self.distance = margin, distance
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entry "embedding" (or "feature"), B x D, against batch["target"], B. An image without another of its
-        identity, or of another one, in the batch counts 0."""
-        features, target = outputs["embedding" if "embedding" in outputs else "feature"].float(), batch["target"]
+        """The entry "embedding", B x D, against batch["target"], B. An image without another of its identity, or of another
+        one, in the batch counts 0; an empty batch has loss 0."""
+        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, batch["target"]))}
+
+    def _loss(self, features: Tensor, target: Tensor) -> Tensor:
         distances = pairwise_distances(features, features, self.distance)
+        if not len(target):
+            return distances.sum()
         same = target[:, None] == target[None, :]
-        positive = distances.masked_fill(~same, -torch.inf).amax(dim=1) if len(target) else distances.sum(dim=1)
-        negative = distances.masked_fill(same, torch.inf).amin(dim=1) if len(target) else distances.sum(dim=1)
+        positive = distances.masked_fill(~same, -torch.inf).amax(dim=1)
+        negative = distances.masked_fill(same, torch.inf).amin(dim=1)
         counts = (same.sum(dim=1) > 1) & ~same.all(dim=1)
         gap = (positive - negative)[counts]
         terms = functional.softplus(gap) if self.margin == 0 else (gap + self.margin).clamp(min=0)
-        return {"loss": terms.sum() / max(len(target), 1)}
+        return terms.sum() / len(target)

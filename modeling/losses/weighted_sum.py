@@ -24,7 +24,8 @@ class WeightedSum(nn.Module):
         self.weights = [weight for _, _, weight in terms]
         names = [name for _, name, _ in terms]
         self.names = [f"{name}{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-        kinds = [set(loss.target_kinds) for loss, _, _ in terms if hasattr(loss, "target_kinds")]
+        declared: list[tuple[str, ...] | None] = [getattr(loss, "target_kinds", None) for loss, _, _ in terms]
+        kinds = [set(of) for of in declared if of is not None]
         if kinds:
             self.target_kinds = tuple(sorted(set.intersection(*kinds)))
         self.soft_targets = all(getattr(loss, "soft_targets", False) for loss, _, _ in terms)

@@ -31,10 +31,14 @@ class ExampleModel(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """B x C x H x W, any size -> logits B x num_classes."""
-        return self.head(self.stages(self.stem(image)).mean(dim=(2, 3)))
+        return self.head(self.features(image).mean(dim=(2, 3)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """The map before the mean, B x (4 x width) x H / 4 x W / 4: what makes the model a backbone (modeling/backbones.py)."""
+        return self.stages(self.stem(image))
 
 
 @MODELS.register("example_model")
-def example_model(*, in_channels: int, num_classes: int, drop_path: float = 0.0) -> nn.Module:
-    """The example model at its default width."""
-    return ExampleModel(in_channels, num_classes, drop_path=drop_path)
+def example_model(*, in_channels: int, num_classes: int, drop_path: float = 0.0, width: int = 32) -> nn.Module:
+    """The example model; MODEL.ARGS {width: 64} makes it wider."""
+    return ExampleModel(in_channels, num_classes, width, drop_path)

@@ -31,7 +31,11 @@ class ResNetCIFAR(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """B x C x H x W (32 x 32 in the paper) -> logits B x num_classes."""
-        return self.head(self.stages(self.stem(image)).mean(dim=(2, 3)))
+        return self.head(self.features(image).mean(dim=(2, 3)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """The map before the mean, B x 64 x H / 4 x W / 4: what makes the model a backbone (modeling/backbones.py)."""
+        return self.stages(self.stem(image))
 
 
 @MODELS.register("resnet20")

@@ -32,7 +32,11 @@ class ResNetFast(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """B x C x H x W, any size -> logits B x num_classes."""
-        return self.head(self.stages(self.stem(image)).amax(dim=(2, 3)))
+        return self.head(self.features(image).amax(dim=(2, 3)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """The map before the maximum, B x (2 x width) x H / 4 x W / 4, for modeling/backbones.py."""
+        return self.stages(self.stem(image))
 
 
 @MODELS.register("resnet_fast")

@@ -10,12 +10,20 @@ from utils.errors import UserError
 from utils.registry import nearest
 
 
-def timm_model(name: str, in_channels: int, num_classes: int, image_size: tuple[int, int], drop_path: float = 0.0) -> nn.Module:
+def timm_model(
+    name: str,
+    in_channels: int,
+    num_classes: int,
+    image_size: tuple[int, int],
+    drop_path: float = 0.0,
+    pooled: bool = True,
+) -> nn.Module:
     """The model with `num_classes` outputs for images of `in_channels` channels, untrained.
 
     Args:
         image_size: (height, width) in pixels, for models that are built for one size, such as `timm/vit_tiny_patch16_224`.
         drop_path: timm's `drop_path_rate`, the stochastic-depth rate of the last block; 0 leaves the model's own.
+        pooled: whether it pools its features; with 0 classes it then gives them as they are.
 
     Raises:
         UserError: timm is not installed, has no such model, or the model refuses the size or `drop_path`.
@@ -30,11 +38,15 @@ def timm_model(name: str, in_channels: int, num_classes: int, image_size: tuple[
     pretrained = timm.get_pretrained_cfg(name)
     if pretrained is not None and pretrained.fixed_input_size:
         arguments["img_size"] = image_size
+    if not pooled:
+        arguments["global_pool"] = ""
     if drop_path:
         arguments["drop_path_rate"] = drop_path
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     except TypeError as error:
+        if "global_pool" in str(error):
+            raise UserError(f"timm/{name} gives no features before they are pooled; take another backbone") from error
         if "drop_path_rate" not in str(error):
             raise
         raise UserError(f"MODEL.DROP_PATH: {_no_drop_path(name)}") from error

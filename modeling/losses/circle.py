@@ -1,0 +1,53 @@
+"""Circle loss: similarities that are far from their optimum weigh more."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from layers.distances import cosines
+from modeling.arguments import check_range
+from modeling.losses import LOSSES
+from modeling.losses.outputs import mean_over_heads
+
+
+@LOSSES.register("circle")
+class CircleLoss(nn.Module):
+    """log(1 + sum over negatives of exp(g a_n (s_n - m)) x sum over positives of exp(-g a_p (s_p - (1 - m)))) for each image,
+    with the cosines s to the others of the batch and a_n = [s_n + m]+, a_p = [1 + m - s_p]+, which get no gradient
+    (Sun et al., Circle loss: a unified perspective of pair similarity optimization, 2020).
+
+    Args:
+        margin: m of the formula, 0 to 1.
+        gamma: g of the formula, above 0; the paper takes 128 for person re-identification, 256 for faces.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+
+    needs = "embedding"
+    target_kinds = ("class", "identity")
+
+    def __init__(self, margin: float = 0.25, gamma: float = 128.0) -> None:
+        super().__init__()
+        check_range("the loss circle: margin", margin, 0, 1)
+        check_range("the loss circle: gamma", gamma, 1e-6)
+        self.margin, self.gamma = margin, gamma
+
+    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The entry "embedding", B x D, against batch["target"], B. An image without another of its identity, or of another
+        one, in the batch counts 0; an empty batch has loss 0."""
+        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, batch["target"]))}
+
+    def _loss(self, features: Tensor, target: Tensor) -> Tensor:
+        similar = cosines(features, features)
+        same = target[:, None] == target[None, :]
+        positive = same & ~torch.eye(len(target), dtype=torch.bool, device=target.device)
+        counts = positive.any(dim=1) & ~same.all(dim=1)
+        similar, positive, same = similar[counts], positive[counts], same[counts]
+        weight_p, weight_n = (1 + self.margin - similar).detach().clamp(min=0), (similar + self.margin).detach().clamp(min=0)
+        terms_p = (-self.gamma * weight_p * (similar - 1 + self.margin)).masked_fill(~positive, -torch.inf)
+        terms_n = (self.gamma * weight_n * (similar - self.margin)).masked_fill(same, -torch.inf)
+        terms = functional.softplus(terms_p.logsumexp(dim=1) + terms_n.logsumexp(dim=1))
+        return terms.sum() / max(len(target), 1)
