@@ -85,7 +85,7 @@ def test_runs_are_listed_ranked_and_pooled(people: Path, train: Train, tmp_path:
     code, _, printed = train("ls", "--json", main=exp.main)
     assert code == 0 and len(json.loads(printed)) == 2
     code, _, printed = train("best", "test/mAP", "--json", main=exp.main)
-    assert code == 0 and json.loads(printed)[0]["value"] == max(found)
+    assert code == 0 and json.loads(printed)[0]["metrics"]["test/mAP"]["best"] == max(found)
     code, _, printed = train("groups", "test/mAP", "--json", main=exp.main)
     group = json.loads(printed)[0]
     assert code == 0 and group["n"] == 2 and group["mean"] == pytest.approx(sum(found) / 2) and max(found) > min(found)
