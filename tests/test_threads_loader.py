@@ -162,16 +162,44 @@ def test_resizing_does_not_depend_on_how_an_image_lies_in_memory() -> None:
                 assert torch.equal(Resize(size).fit(image), usual)
 
 
+def verdict(path: Path, choose: Callable[[int, int], Region] | None = None) -> Any:
+    """The pixels of an image, or what is wrong with it."""
+    try:
+        return read_image(path, 3, choose).tolist()
+    except BadSample as error:
+        return str(error)
+
+
 def test_a_file_that_is_not_whole_is_bad_with_either_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, content in {"half": photo(1)[:900], "empty": b"", "text": b"<html>", "start": photo(1)[:30]}.items():
+    whole = photo(1, 200, 200)
+    contents = {"half": photo(1)[:900], "empty": b"", "text": b"<html>", "start": photo(1)[:30], "cut": whole[:-999]}
+    for stray in (0xC0, 0xC4, 0xDB, 0xDD):  # a marker among the pixels below the region
+        hurt = bytearray(whole)
+        hurt[-999:-997] = bytes([0xFF, stray])
+        contents[f"stray {stray:x}"] = bytes(hurt)
+    upper = partial(settled, Region(0, 0, 60, 60, (60, 60)))
+    for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        texts = []
-        for decoder in (jpeg.size, lambda data, channels: None):
-            monkeypatch.setattr(jpeg, "size", decoder)
-            with pytest.raises(BadSample, match=name) as caught:
-                read_image(tmp_path / name, 3)
-            texts.append(str(caught.value))
-        assert texts[0] == texts[1]
+        for choose in (None, upper):
+            said = verdict(tmp_path / name, choose)
+            with monkeypatch.context() as patch:
+                patch.setattr(jpeg, "size", lambda data, channels: None)
+                assert verdict(tmp_path / name, choose) == said
+            assert isinstance(said, str) and name in said
+
+
+def test_damage_below_the_region_is_seen_the_same_with_either_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, whole = numpy.random.default_rng(0), photo(2, 200, 200, restart_marker_blocks=9)
+    upper = partial(settled, Region(0, 0, 60, 60, (60, 60)))
+    for _ in range(200):
+        hurt = bytearray(whole)
+        for place in rng.integers(len(whole) // 2, len(whole) - 3, 3):
+            hurt[place : place + 2] = bytes([rng.choice([0xFF, 0x55]), rng.integers(256)])
+        (tmp_path / "a.jpg").write_bytes(hurt)
+        said = verdict(tmp_path / "a.jpg", upper)
+        with monkeypatch.context() as patch:
+            patch.setattr(jpeg, "size", lambda data, channels: None)
+            assert verdict(tmp_path / "a.jpg", upper) == said
 
 
 def test_an_abandoned_iteration_leaves_no_thread(folder: Path) -> None:
