@@ -131,3 +131,8 @@ def scratch(use: str, size: int) -> numpy.ndarray:
         memory = numpy.empty(size, dtype=numpy.uint8)
         setattr(_threads, use, memory)
     return memory
+
+
+def in_scratch(address: int) -> bool:
+    """Whether it lies in memory that the calling thread uses again."""
+    return any(0 <= address - memory.ctypes.data < len(memory) for memory in vars(_threads).values())
