@@ -18,6 +18,7 @@ import numpy
 
 SCRATCH = 16_000_000  # bytes up to which a thread reads and decodes into the same memory each time: fresh memory is slow
 END, FRAME, TABLES, SCAN = b"\xff\xd9", 0xC0, 0xC4, 0xDA  # markers of the format
+WHOLE = b"\x00\x3f\x00"  # how the head of a scan of all 64 frequencies ends
 MARKER = re.compile(rb"\xff(?![\x00\xd0-\xd7])")  # among pixels, where 0xFF is followed by 0 and restarts may be
 _threads = threading.local()
 
@@ -115,7 +116,7 @@ def shortened(data: bytes | memoryview, rows: int) -> tuple[int, int] | None:
         return None
     pixels = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     stray = MARKER.search(data, pixels)
-    if stray is None or stray.start() != len(data) - 2:
+    if data[pixels - 3 : pixels] != WHOLE or stray is None or stray.start() != len(data) - 2:
         return None
     block = 8 * max(data[frame + 11 + 3 * colour] & 15 for colour in range(data[frame + 9]))
     height = (-(-rows // block) + 1) * block

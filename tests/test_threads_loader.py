@@ -183,6 +183,10 @@ def test_a_file_that_is_not_whole_is_bad_with_either_decoder(tmp_path: Path, mon
         hurt = bytearray(whole)
         hurt[-999:-997] = bytes([0xFF, stray])
         contents[f"stray {stray:x}"] = bytes(hurt)
+    scan = bytearray(whole)
+    scan[scan.index(b"\xff\xda") + 6] = 0x77  # tables that there are not
+    scan[scan.index(b"\xff\xda") + 11] = 1  # a warning before that error
+    contents["scan"] = bytes(scan)
     upper = partial(settled, Region(0, 0, 60, 60, (60, 60)))
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
