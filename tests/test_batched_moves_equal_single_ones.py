@@ -84,10 +84,19 @@ def test_draws_that_numpy_repeats_are_equal_too(flip_first: bool) -> None:
 
 def test_images_are_laid_out_when_they_are_first_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     laid: list[int] = []
-    lay, make_frames = MemoryLoader._lay, memory.make_frames
     frames: list[int] = []
-    monkeypatch.setattr(MemoryLoader, "_lay", lambda self, images: laid.append(len(images)) or lay(self, images))
-    monkeypatch.setattr(memory, "make_frames", lambda *sides: frames.append(1) or make_frames(*sides))
+    lay, make_frames = MemoryLoader._lay, memory.make_frames
+
+    def noted_lay(self: MemoryLoader, images: torch.Tensor) -> Any:
+        laid.append(len(images))
+        return lay(self, images)
+
+    def noted_frames(*sides: int) -> numpy.ndarray:
+        frames.append(1)
+        return make_frames(*sides)
+
+    monkeypatch.setattr(MemoryLoader, "_lay", noted_lay)
+    monkeypatch.setattr(memory, "make_frames", noted_frames)
     plan = TrainingPlan(lambda _: numpy.arange(50), 50, 8)
     fetcher = Fetcher(made(50), LISTS[0], seed=3, skip_bad=False)
     whole = MemoryLoader(plan, fetcher, "asked for")

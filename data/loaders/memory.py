@@ -98,5 +98,5 @@ class MemoryLoader(Loader):
         assert self._moves is not None
         padding = self._moves.padding
         if self._frames is None:
-            self._frames = make_frames(*images.shape[-2:], padding)
+            self._frames = make_frames(images.shape[-2], images.shape[-1], padding)
         return Windows(images, padding, mirrored=self._moves.flips, frames=self._frames, buffers=self._buffers)
