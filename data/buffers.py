@@ -28,27 +28,25 @@ class Buffers:
 
     def take(self, shape: Sequence[int]) -> Tensor:
         """A tensor of that shape; what is in it is left over from before."""
-        size = math.prod(shape)
+        size, small = math.prod(shape), None
         with self._lock:
-            array = self._array(size)
+            for number in range(len(self._arrays)):
+                if sys.getrefcount(self._arrays[number]) == ALONE:
+                    if len(self._arrays[number]) >= size:
+                        array = self._arrays[number]
+                        break
+                    small = number if small is None else small
+            else:
+                array = self._new(size, small)
             return torch.from_numpy(array if len(array) == size else array[:size]).view(shape)
 
-    def _array(self, size: int) -> numpy.ndarray:
-        """One of that size at least; a new one takes the place of one that is too small."""
-        small = None
-        for number in range(len(self._arrays)):
-            if _holders(self._arrays, number) == ALONE:
-                if len(self._arrays[number]) >= size:
-                    return self._arrays[number]
-                small = number if small is None else small
+    def _new(self, size: int, small: int | None) -> numpy.ndarray:
+        """One of that size, which takes the place of the one that is too small, or else of the oldest where there are many."""
         if small is not None:
             del self._arrays[small]
         self._arrays = [*self._arrays, numpy.empty(size, dtype=self.dtype)][-self.most :]
         return self._arrays[-1]
 
 
-def _holders(arrays: list[numpy.ndarray], number: int) -> int:
-    return sys.getrefcount(arrays[number])
-
-
-ALONE = _holders([numpy.empty(1)], 0)  # of an array that only its list holds, as this version of Python counts
+_SINGLE = [numpy.empty(1)]
+ALONE = sys.getrefcount(_SINGLE[0])  # of an array that only its list holds, as this version of Python counts

@@ -56,7 +56,6 @@ def read_image(path: str | Path, channels: int, choose: Choose | None = None, fi
     try:
         data = _contents(path)
         pixels = _jpeg_pixels(data, channels, choose)
-        lent = pixels is not None
         if pixels is None:
             pixels = _pixels(data, channels, choose)
     except FileNotFoundError as error:
@@ -68,8 +67,7 @@ def read_image(path: str | Path, channels: int, choose: Choose | None = None, fi
     # views by NumPy: each operation of torch lets go of Python's lock, and other threads then have to be waited for
     tensor = torch.from_numpy(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
     finished = finish(tensor) if finish is not None else tensor
-    borrowed = lent and finished.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
-    return finished.clone() if borrowed else finished
+    return finished.clone() if jpeg.in_scratch(finished.data_ptr()) else finished
 
 
 def _contents(path: str | Path) -> memoryview:

@@ -1,11 +1,14 @@
 """JPEGs by simplejpeg (the extra `jpeg`), where it is installed: libjpeg-turbo without Pillow's detour.
 
 It gives the pixels that Pillow gives, to the last bit: what it might see otherwise (CMYK, broken files, ...) is left to
-Pillow, so that what is a bad sample does not depend on the decoder. Rows below those wanted are not decoded.
+Pillow, so that what is a bad sample does not depend on the decoder. Rows below those wanted are not decoded: that is done
+only where no marker stands among them, for Pillow calls a file broken for its markers alone. Pixels whose bits are damaged
+are no error to either decoder.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import cache
 from importlib.util import find_spec
@@ -15,6 +18,8 @@ import numpy
 
 SCRATCH = 16_000_000  # bytes up to which a thread reads and decodes into the same memory each time: fresh memory is slow
 END, FRAME, TABLES, SCAN = b"\xff\xd9", 0xC0, 0xC4, 0xDA  # markers of the format
+WHOLE = b"\x00\x3f\x00"  # how the head of a scan of all 64 frequencies ends
+MARKER = re.compile(rb"\xff(?![\x00\xd0-\xd7])")  # among pixels, where 0xFF is followed by 0 and restarts may be
 _threads = threading.local()
 
 
@@ -90,7 +95,8 @@ def shortened(data: bytes | memoryview, rows: int) -> tuple[int, int] | None:
     cannot be.
 
     The upper `rows` of pixels stay what they are: a row of blocks more is kept, for the colours are smoothed over rows. Done
-    only for baseline files of one scan that have their end: others are decoded whole, which tells whether they are.
+    only for baseline files of one scan, with no marker between its head and the file's end: others are decoded whole, which
+    tells whether they are.
     """
     at, frame = 2, 0
     if data[-2:] != END:
@@ -108,6 +114,10 @@ def shortened(data: bytes | memoryview, rows: int) -> tuple[int, int] | None:
         return None
     if not frame or data[at + 4] != data[frame + 9]:  # colours in the scan, colours in the file
         return None
+    pixels = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    stray = MARKER.search(data, pixels)
+    if data[pixels - 3 : pixels] != WHOLE or stray is None or stray.start() != len(data) - 2:
+        return None
     block = 8 * max(data[frame + 11 + 3 * colour] & 15 for colour in range(data[frame + 9]))
     height = (-(-rows // block) + 1) * block
     return (frame + 5, height) if height < int.from_bytes(data[frame + 5 : frame + 7], "big") else None
@@ -122,3 +132,8 @@ def scratch(use: str, size: int) -> numpy.ndarray:
         memory = numpy.empty(size, dtype=numpy.uint8)
         setattr(_threads, use, memory)
     return memory
+
+
+def in_scratch(address: int) -> bool:
+    """Whether it lies in memory that the calling thread uses again."""
+    return any(0 <= address - memory.ctypes.data < len(memory) for memory in vars(_threads).values())

@@ -12,7 +12,8 @@ from data.dataset import ArrayDataset
 from data.loaders import memory
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
-from data.loaders.plan import TrainingPlan
+from data.loaders.plan import EvaluationPlan, TrainingPlan
+from data.prepare import Prepare
 from data.randomness import SAMPLE, first_draws, generator
 from data.transforms.crops_and_flips import CropsAndFlips
 from data.transforms.geometry import PadCrop, RandomHorizontalFlip
@@ -79,3 +80,54 @@ def test_draws_that_numpy_repeats_are_equal_too(flip_first: bool) -> None:
         if flip_first and expected[2]:
             expected[1] = 2 * padding - expected[1]
         assert [int(top), int(left), bool(mirrored)] == expected
+
+
+def test_images_are_laid_out_when_they_are_first_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid: list[int] = []
+    frames: list[int] = []
+    lay, make_frames = MemoryLoader._lay, memory.make_frames
+
+    def noted_lay(self: MemoryLoader, images: torch.Tensor) -> Any:
+        laid.append(len(images))
+        return lay(self, images)
+
+    def noted_frames(*sides: int) -> numpy.ndarray:
+        frames.append(1)
+        return make_frames(*sides)
+
+    monkeypatch.setattr(MemoryLoader, "_lay", noted_lay)
+    monkeypatch.setattr(memory, "make_frames", noted_frames)
+    plan = TrainingPlan(lambda _: numpy.arange(50), 50, 8)
+    fetcher = Fetcher(made(50), LISTS[0], seed=3, skip_bad=False)
+    whole = MemoryLoader(plan, fetcher, "asked for")
+    assert not laid and whole.describe() == "memory (asked for; laid out for crops, 29.7 kB)"
+    assert len(list(whole)) == len(list(whole)) == 7 and laid == [50] and len(frames) == 1
+    monkeypatch.setattr(memory, "KEPT_WINDOWS", 16)
+    pieces = MemoryLoader(plan, fetcher, "asked for")
+    assert len(list(pieces)) == 7 and laid == [50, *[8] * 6, 2] and len(frames) == 2
+    assert pieces.describe() == "memory (asked for)"
+    monkeypatch.setattr(memory, "SMALL", 3 * 9 * 11 - 1)  # large images of a large set: one by one
+    single = MemoryLoader(plan, fetcher, "asked for")
+    assert len(list(single)) == 7 and len(laid) == 8
+
+
+def test_nothing_done_to_a_batch_reaches_the_data_set() -> None:
+    dataset = made(20)
+    images, labels = dataset.images.clone(), dataset.labels.clone()
+    for transforms in ([], LISTS[0]):
+        fetcher = Fetcher(dataset, transforms, seed=3, skip_bad=False)
+        for plan in (TrainingPlan(lambda _: numpy.arange(20), 20, 8), EvaluationPlan(20, 8)):
+            for batch in MemoryLoader(plan, fetcher):
+                batch["target"].fill_(7)
+                Prepare([0.5], [0.5], torch.device("cpu"))(batch)["image"].fill_(9)
+    assert torch.equal(dataset.images, images) and torch.equal(dataset.labels, labels)
+
+
+def test_batches_share_memory_only_when_nobody_holds_them() -> None:
+    dataset = made(80)
+    plan = TrainingPlan(lambda _: numpy.arange(80)[::-1].copy(), 80, 8)
+    loader = MemoryLoader(plan, Fetcher(dataset, [], seed=3, skip_bad=False))
+    held = list(loader)  # more than are kept for use
+    assert all(torch.equal(batch["image"], dataset.images[batch["index"]]) for batch in held)
+    del held
+    assert len({batch["image"].data_ptr() for batch in map(dict, loader)}) <= 2

@@ -141,14 +141,20 @@ def test_decoding_at_a_smaller_scale_is_close_to_resizing_the_whole(tmp_path: Pa
     assert whole.shape == (3, 480, 640) and (small.float() - resized).abs().mean() < 2.5
 
 
+def inner(image: torch.Tensor) -> torch.Tensor:
+    """A crop without its border, by way of NumPy, which hides where its memory begins."""
+    return torch.from_numpy(image.numpy()[:, 1:-1, 1:-1])
+
+
 def test_an_image_keeps_its_pixels_when_others_are_read(tmp_path: Path) -> None:
     for n in range(2):
         (tmp_path / f"{n}.jpg").write_bytes(photo(n, 64, 64))
     crop = RandomResizedCrop(64, scale=(1, 1), ratio=(1, 1))  # as large as the image: there is nothing to resize
-    held = [read_image(tmp_path / "0.jpg", channels, *ways) for channels in (1, 3) for ways in ((), (settled_whole, crop.fit))]
+    ways: list[Any] = [(), (settled_whole, crop.fit), (settled_whole, inner)]
+    held = [read_image(tmp_path / "0.jpg", channels, *way) for channels in (1, 3) for way in ways]
     copies = [image.clone() for image in held]
     for channels in (1, 3):
-        assert not torch.equal(read_image(tmp_path / "1.jpg", channels), held[channels - 1])
+        assert not torch.equal(read_image(tmp_path / "1.jpg", channels), held[0 if channels == 1 else len(ways)])
     assert all(torch.equal(image, copy) for image, copy in zip(held, copies, strict=True))
 
 
@@ -162,16 +168,48 @@ def test_resizing_does_not_depend_on_how_an_image_lies_in_memory() -> None:
                 assert torch.equal(Resize(size).fit(image), usual)
 
 
+def verdict(path: Path, choose: Callable[[int, int], Region] | None = None) -> Any:
+    """The pixels of an image, or what is wrong with it."""
+    try:
+        return read_image(path, 3, choose).tolist()
+    except BadSample as error:
+        return str(error)
+
+
 def test_a_file_that_is_not_whole_is_bad_with_either_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, content in {"half": photo(1)[:900], "empty": b"", "text": b"<html>", "start": photo(1)[:30]}.items():
+    whole = photo(1, 200, 200)
+    contents = {"half": photo(1)[:900], "empty": b"", "text": b"<html>", "start": photo(1)[:30], "cut": whole[:-999]}
+    for stray in (0xC0, 0xC4, 0xDB, 0xDD):  # a marker among the pixels below the region
+        hurt = bytearray(whole)
+        hurt[-999:-997] = bytes([0xFF, stray])
+        contents[f"stray {stray:x}"] = bytes(hurt)
+    scan = bytearray(whole)
+    scan[scan.index(b"\xff\xda") + 6] = 0x77  # tables that there are not
+    scan[scan.index(b"\xff\xda") + 11] = 1  # a warning before that error
+    contents["scan"] = bytes(scan)
+    upper = partial(settled, Region(0, 0, 60, 60, (60, 60)))
+    for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        texts = []
-        for decoder in (jpeg.size, lambda data, channels: None):
-            monkeypatch.setattr(jpeg, "size", decoder)
-            with pytest.raises(BadSample, match=name) as caught:
-                read_image(tmp_path / name, 3)
-            texts.append(str(caught.value))
-        assert texts[0] == texts[1]
+        for choose in (None, upper):
+            said = verdict(tmp_path / name, choose)
+            with monkeypatch.context() as patch:
+                patch.setattr(jpeg, "size", lambda data, channels: None)
+                assert verdict(tmp_path / name, choose) == said
+            assert isinstance(said, str) and name in said
+
+
+def test_damage_below_the_region_is_seen_the_same_with_either_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, whole = numpy.random.default_rng(0), photo(2, 200, 200, restart_marker_blocks=9)
+    upper = partial(settled, Region(0, 0, 60, 60, (60, 60)))
+    for _ in range(200):
+        hurt = bytearray(whole)
+        for place in rng.integers(len(whole) // 2, len(whole) - 3, 3):
+            hurt[place : place + 2] = bytes([rng.choice([0xFF, 0x55]), rng.integers(256)])
+        (tmp_path / "a.jpg").write_bytes(hurt)
+        said = verdict(tmp_path / "a.jpg", upper)
+        with monkeypatch.context() as patch:
+            patch.setattr(jpeg, "size", lambda data, channels: None)
+            assert verdict(tmp_path / "a.jpg", upper) == said
 
 
 def test_an_abandoned_iteration_leaves_no_thread(folder: Path) -> None:

@@ -13,10 +13,12 @@ from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import EvaluationPlan, Plan, Rows
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
-from data.transforms.windows import Windows, frames_size
+from data.transforms.windows import Windows, frames_size, make_frames
+from utils import files
 
 KEPT_WINDOWS = 2**29  # bytes that a set's images and their mirror images may take a second time; CIFAR-10's take 307 MB
-FRAMES = 2**24  # bytes; with more, images are so large or so far padded that one by one is as quick
+FRAMES = 2**24  # bytes that the frames of windows may take; with more, samples are made one by one
+SMALL = 2**15  # bytes of an image up to which it pays to lay out a batch where the whole set is too large: 3 x 96 x 96 yes
 BLOCK = 2**13  # samples whose crops and flips are drawn at once
 
 
@@ -32,15 +34,27 @@ class MemoryLoader(Loader):
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images, self._targets = arrays
         self._facts = {name: torch.tensor(values) for name, values in fetcher.dataset.facts.items()}
-        self._moves, self._windows, self._buffers = None, None, Buffers(numpy.uint8)
+        self._moves: CropsAndFlips | None = None
+        self._frames: numpy.ndarray | None = None
+        self._windows: Windows | None = None  # of the whole set, from the first iteration on
+        self._kept = 0  # bytes that it takes; 0: only batches are laid out
+        self._buffers = Buffers(numpy.uint8)
         if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
-            moves, size = CropsAndFlips(fetcher.transforms), self._images.numel()
-            if frames_size(self._images.shape, moves.padding) <= FRAMES:
+            moves, images = CropsAndFlips(fetcher.transforms), self._images
+            size = images.numel() * (2 if moves.flips else 1)
+            self._kept = size if size <= KEPT_WINDOWS else 0
+            if frames_size(images.shape, moves.padding) <= FRAMES and (self._kept or images.shape[1:].numel() <= SMALL):
                 self._moves = moves
-                self._windows = self._lay(self._images) if size * (2 if moves.flips else 1) <= KEPT_WINDOWS else None
+
+    def describe(self) -> str:
+        """Also what is kept beside the data set."""
+        laid_out = f"; laid out for crops, {files.size(self._kept)}" if self._moves is not None and self._kept else ""
+        return f"{self.kind} ({self.why}{laid_out})"
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self._moves is not None:
+            if self._kept and self._windows is None:
+                self._windows = self._lay(self._images)
             yield from self._fetch_moved(self._moves, epoch, batches)
         elif self.fetcher.transforms:
             yield from super()._fetch_all(epoch, batches)
@@ -48,7 +62,7 @@ class MemoryLoader(Loader):
             rows = self._slice if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8 else self._select
             for indices, _ in batches:
                 batch = rows(torch.from_numpy(indices).long(), indices)
-                yield {**batch, **self._facts_of(batch["index"])}, []
+                yield {**batch, **self._facts_of(batch["index"])} if self._facts else batch, []
 
     def _facts_of(self, index: Tensor) -> dict[str, Tensor]:
         return {name: values.index_select(0, index) for name, values in self._facts.items()}
@@ -57,10 +71,10 @@ class MemoryLoader(Loader):
         return {"image": self._images.index_select(0, index), "target": self._targets.index_select(0, index), "index": index}
 
     def _slice(self, index: Tensor, indices: numpy.ndarray) -> Batch:
-        """Evaluation goes in order: no copy is made where normalising makes one anyway."""
+        """Evaluation goes in order: no copy of images is made where normalising makes one anyway."""
         first = int(indices[0])
         last = first + len(indices)
-        return {"image": self._images[first:last], "target": self._targets[first:last], "index": index}
+        return {"image": self._images[first:last], "target": self._targets[first:last].clone(), "index": index}
 
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
@@ -85,4 +99,7 @@ class MemoryLoader(Loader):
 
     def _lay(self, images: Tensor) -> Windows:
         assert self._moves is not None
-        return Windows(images, self._moves.padding, mirrored=self._moves.flips, buffers=self._buffers)
+        padding = self._moves.padding
+        if self._frames is None:
+            self._frames = make_frames(images.shape[-2], images.shape[-1], padding)
+        return Windows(images, padding, mirrored=self._moves.flips, frames=self._frames, buffers=self._buffers)

@@ -26,12 +26,13 @@ class Windows:
         images: N x C x H x W uint8.
         padding: pixels on each side from which windows may take zeros.
         mirrored: whether windows may be mirrored.
+        frames: of `make_frames`, for that size and padding.
         buffers: of uint8, for the windows that are cut.
     """
 
-    def __init__(self, images: Tensor, padding: int, *, mirrored: bool, buffers: Buffers) -> None:
+    def __init__(self, images: Tensor, padding: int, *, mirrored: bool, frames: numpy.ndarray, buffers: Buffers) -> None:
         count, channels, height, width = images.shape
-        self._shape, self._padding, self._buffers = images.shape[1:], padding, buffers
+        self._shape, self._padding, self._frames, self._buffers = images.shape[1:], padding, frames, buffers
         self._size, self._margin = channels * height * width, padding * (width + 1)
         self._mirror_images = count * self._size  # where they begin
         copies = 2 if mirrored else 1
@@ -45,9 +46,6 @@ class Windows:
             mirror.copy_(image.flip(-1))
         starts = len(flat) - self._size + 1
         self._runs = flat.as_strided((starts, *self._shape), (1, height * width, width, 1))
-        # For every top and left, ones where the window shows the image and zeros where it shows padding.
-        inside = numpy.pad(numpy.full((height, width), 255, numpy.uint8), padding)
-        self._frames = sliding_window_view(inside, (height, width)).reshape(-1, height * width)
 
     def find(self, indices: numpy.ndarray, moves: Moves) -> tuple[numpy.ndarray, numpy.ndarray]:
         """For each sample of B: where its run begins, and the number of the frame that goes over it."""
@@ -66,6 +64,12 @@ class Windows:
             self._frames.take(frames, axis=0, out=shown.numpy(), mode="clip")
             images.bitwise_and_(shown.view(-1, 1, *self._shape[1:]))
         return images
+
+
+def make_frames(height: int, width: int, padding: int) -> numpy.ndarray:
+    """For every top and left, ones where the window shows the image and zeros where it shows padding: a row each."""
+    inside = numpy.pad(numpy.full((height, width), 255, numpy.uint8), padding)
+    return sliding_window_view(inside, (height, width)).reshape(-1, height * width)
 
 
 def frames_size(shape: Sequence[int], padding: int) -> int:
