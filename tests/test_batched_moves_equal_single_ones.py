@@ -126,8 +126,9 @@ def test_nothing_done_to_a_batch_reaches_the_data_set() -> None:
 def test_batches_share_memory_only_when_nobody_holds_them() -> None:
     dataset = made(80)
     plan = TrainingPlan(lambda _: numpy.arange(80)[::-1].copy(), 80, 8)
-    loader = MemoryLoader(plan, Fetcher(dataset, [], seed=3, skip_bad=False))
+    loader = MemoryLoader(plan, Fetcher(dataset, LISTS[0], seed=3, skip_bad=False))
+    seen = [batch["image"].clone() for batch in loader]
     held = list(loader)  # more than are kept for use
-    assert all(torch.equal(batch["image"], dataset.images[batch["index"]]) for batch in held)
+    assert len(held) > 8 and all(torch.equal(batch["image"], image) for batch, image in zip(held, seen, strict=True))
     del held
-    assert len({batch["image"].data_ptr() for batch in map(dict, loader)}) <= 2
+    assert len({batch["image"].data_ptr() for batch in map(dict, loader)}) <= 4
