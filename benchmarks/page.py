@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Row = tuple[str, float, list[float] | None, str]  # what, figure, [least, greatest] of the rounds, the target: "<= 1.02"
+Span = list[float | None] | None  # [least, greatest] of the rounds
+Row = tuple[str, float | None, Span, str]  # what, figure (None: there is none), its rounds, the target: "<= 1.02"
+COMPETITORS = {"ours": "ours", "by hand": "by_hand"}
 
 
 @dataclass(frozen=True)
@@ -127,18 +129,35 @@ def section(name: str, result: dict[str, Any]) -> list[str]:
     except (KeyError, TypeError) as error:
         return [*lines, f"**Failed:** its result cannot be read: {error!r}"]
     lines += ["| | median | least to greatest | target | |", "|---|---:|---:|---:|---|"]
-    lines += [own_line(*row) for row in rows]
+    lines += [own_line(*row, reached=result.get("reached", True)) for row in rows]
     for size in result.get("sizes", [result]):
         suffix = f", {size['megabytes']} MB" if "megabytes" in size else ""
         lines += [peer_line(peer, found, suffix) for peer, found in size.get("peers", {}).items()]
+    return [*lines, *said(result)]
+
+
+def said(result: dict[str, Any]) -> list[str]:
+    """Beneath the table: how many rounds, and what was reached."""
+    lines = [f"Rounds: {result['rounds']}."] if "rounds" in result else []
+    if "test_accuracy" in result:
+        lines += ["Least test accuracy of the rounds: " + listed(result["test_accuracy"]) + "."]
+    if "goal" in result:
+        counts = {name: f"{result[f'{kind}_reached']} of {result['rounds']}" for name, kind in COMPETITORS.items()}
+        lines += [f"Trainings that reached {result['goal']}: {listed(counts)}."]
     if result.get("reached") is False:
-        lines += ["", f"**Not all reached the accuracy:** {json.dumps(result['test_accuracy'])}"]
-    return lines
+        lines += ["**Ours did not reach the accuracy in every round: missed, whatever its time.**"]
+    return ["", *lines] if lines else []
 
 
-def own_line(what: str, figure: float, spread: list[float] | None, target: str) -> str:
+def listed(values: dict[str, Any]) -> str:
+    """`name value, name value`."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def own_line(what: str, figure: float | None, spread: Span, target: str, *, reached: bool = True) -> str:
     """A row of ours."""
-    return f"| **{what}** | **{figure:.3f}** | {span(spread)} | {target} | {verdict(figure, target)} |"
+    number = f"{figure:.3f}" if figure is not None else "none"
+    return f"| **{what}** | **{number}** | {span(spread)} | {target} | {verdict(figure, target, reached=reached)} |"
 
 
 def peer_line(name: str, found: dict[str, Any], suffix: str = "") -> str:
@@ -149,16 +168,19 @@ def peer_line(name: str, found: dict[str, Any], suffix: str = "") -> str:
     return f"| {title} | {found['ratio']:.3f} | {span(found.get('spread'))} | | |"
 
 
-def span(spread: list[float] | None) -> str:
+def span(spread: Span) -> str:
     """Least to greatest."""
-    return f"{spread[0]:.2f} to {spread[1]:.2f}" if spread else ""
+    ends = ["none" if end is None else f"{end:.2f}" for end in spread or ()]
+    return " to ".join(ends)
 
 
-def verdict(figure: float, target: str) -> str:
-    """Whether a target such as "<= 1.02" is kept."""
+def verdict(figure: float | None, target: str, *, reached: bool = True) -> str:
+    """Whether a target such as "<= 1.02" is kept; never where the run did not get to what was asked of it."""
     if not target:
         return ""
     sign, bar = target.split()
+    if figure is None or not reached:
+        return "**missed**"
     kept = figure <= float(bar) if sign == "<=" else figure >= float(bar)
     return "kept" if kept else "**missed**"
 

@@ -24,7 +24,7 @@ CANNED: dict[str, dict[str, Any]] = {
     "checkpoint": {"sizes": [{"megabytes": 100, "ratio": 0.3, "peers": {"DCP async": {"version": "2", "ratio": 0.6}}}]},
     "evaluation": {"failed": "exit code 1: no memory"},
     "memory": {"ratio": 1.1, "more_mb": 30.0},
-    "whole_job": {"ratio": 0.5, "reached": False, "test_accuracy": {"ours": 0.98}},
+    "whole_job": {"ratio": 0.5, "rounds": 3, "reached": False, "test_accuracy": {"ours": 0.98, "by hand": 0.991}},
     "accuracy": {"nothing": "that the page knows"},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
 }  # fmt: skip
@@ -40,7 +40,8 @@ def test_the_page_says_what_was_found() -> None:
     assert "| DCP async 2, 100 MB | 0.600 |" in text
     assert "**Failed:** exit code 1: no memory" in text
     assert "**Failed:** its result cannot be read" in text
-    assert "**Not all reached the accuracy:**" in text
+    assert "| **0.500** |  | <= 0.6 | **missed** |" in text and "Ours did not reach the accuracy" in text
+    assert "Least test accuracy of the rounds: ours 0.98, by hand 0.991." in text and "Rounds: 3." in text
 
 
 def test_a_peer_that_is_absent_or_fails_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
