@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from conftest import ROOT
 
-from benchmarks import page, peers
+from benchmarks import growth, page, peers
 
 CASE = {"model": "mlp", "batch": 64, "spread": [0.7, 0.9]}
 CANNED: dict[str, dict[str, Any]] = {
@@ -42,6 +44,27 @@ def test_the_page_says_what_was_found() -> None:
     assert "**Failed:** its result cannot be read" in text
     assert "| **0.500** |  | <= 0.6 | **missed** |" in text and "Ours did not reach the accuracy" in text
     assert "Least test accuracy of the rounds: ours 0.98, by hand 0.991." in text and "Rounds: 3." in text
+
+
+def test_an_exponent_sees_what_a_fixed_part_hides() -> None:
+    def exponent(sizes: Sequence[int], seconds: Callable[[int], float]) -> float:
+        return statistics.median(growth.exponents(growth.take_turns(seconds, sizes, 3), sizes))
+
+    for sizes in (growth.HOOKS, growth.RUNS, growth.WORKERS):
+        assert exponent(sizes, lambda count: 5 + 1e-3 * count) == pytest.approx(1)
+        assert exponent(sizes, lambda count: 5 + 1e-3 * count**2) > 1.8
+        assert exponent(sizes, lambda count: 5 + 1e-3 * count**1.1) > 1.05
+
+
+def test_an_exponent_that_is_lost_in_noise_is_none() -> None:
+    noisy = [[5.0, 5.1, 5.2], [5.3, 5.35, 5.5], [5.1, 5.25, 5.6]]
+    falls = [[5.0, 4.9, 6.0]] * 3
+    found = {name: growth.exponents(turns, (1, 10, 100)) for name, turns in (("noisy", noisy), ("falls", falls))}
+    result = {**growth.summary({**found, "steps": [1.0, 1.2, 1.1]}), "rounds": 3, "memory_more_mb": 0.0}
+    assert result["ratio"] == 1.1 and result["largest"] == "steps" and result["exponents"]["noisy"] is None
+    text = "\n".join(page.section("growth", result))
+    assert "| **exponent: falls (lost in noise)** | **none** |  | <= 1.05 | **no figure** |" in text
+    assert "| **exponent: steps** | **1.100** | 1.00 to 1.20 | <= 1.05 | **missed** |" in text
 
 
 def test_a_peer_that_is_absent_or_fails_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
