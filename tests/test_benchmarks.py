@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from benchmarks import growth, page, peers
+from benchmarks import __main__ as every
+from benchmarks import growth, jpeg, page, peers
 
 CASE = {"model": "mlp", "batch": 64, "spread": [0.7, 0.9]}
 CANNED: dict[str, dict[str, Any]] = {
@@ -20,13 +21,17 @@ CANNED: dict[str, dict[str, Any]] = {
         "ratio": 1.2, "ratio_to_dataloader": 0.5, "cases": [{**CASE, "ratio": 0.8}, {**CASE, "batch": 256, "ratio": 1.2}],
         "peers": {"ignite": {"version": "1.0", "ratio": 1.1, "spread": [1.0, 1.3]}, "accelerate": {"missing": "not installed"}},
     },
-    "small_images": {"ratio": 0.95, "ratio_to_torchvision": 50.0},
-    "jpeg": {"ratio": 2.6, "uint8": 2.6, "float": 1.5, "decoding": 0.7},
+    "small_images": {
+        "ratio": 0.95, "ratio_to_torchvision": 50.0, "spread_to_torchvision": [40.0, 60.0], "laying_out_s": 0.2,
+        "laying_out_bytes": 120, "image_bytes": 60,
+    },
+    "jpeg": {**jpeg.ratios({"torchvision": [1.0, 1.0], "uint8": [2.6, 2.4], "float": [1.5, 1.5], "decoding": [4.0, 4.0]})},
     "startup": {"ratio": 0.9, "spread": [0.8, 1.0]},
     "checkpoint": {"sizes": [{"megabytes": 100, "ratio": 0.3, "peers": {"DCP async": {"version": "2", "ratio": 0.6}}}]},
     "evaluation": {"failed": "exit code 1: no memory"},
     "memory": {"ratio": 1.1, "more_mb": 30.0},
-    "whole_job": {"ratio": 0.5, "rounds": 3, "reached": False, "test_accuracy": {"ours": 0.98, "by hand": 0.991}},
+    "whole_job": {"ratio": 0.5, "rounds": 3, "reached": False, "test_accuracy": {"ours": 0.98, "by hand": 0.991},
+                  "workers_by_hand": 2},
     "accuracy": {"nothing": "that the page knows"},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
 }  # fmt: skip
@@ -44,6 +49,22 @@ def test_the_page_says_what_was_found() -> None:
     assert "**Failed:** its result cannot be read" in text
     assert "| **0.500** |  | <= 0.6 | **missed** |" in text and "Ours did not reach the accuracy" in text
     assert "Least test accuracy of the rounds: ours 0.98, by hand 0.991." in text and "Rounds: 3." in text
+    assert "num_workers=2" in text and "not measured: mmengine, Hugging Face's Trainer, fastai." in text
+    assert "| **50.000** | 40.00 to 60.00 | >= 40 | kept |" in text and "over those of the images** | **2.000** |" in text
+    assert "| **2.500** | 2.40 to 2.60 | >= 2.5 | kept |" in text
+
+
+def test_the_page_is_made_of_three_rounds_of_what_trains_to_an_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, stdout='{"ratio": 1.0}')
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for name, quick in (("whole_job", False), ("accuracy", False), ("accuracy", True), ("startup", False)):
+        assert every.run(name, {}, peers=False, quick=quick) == {"ratio": 1.0}
+    assert [words[words.index("--json") + 1 :] for words in asked] == [["--rounds", "3"], ["--rounds", "3"], [], []]
 
 
 def test_an_exponent_sees_what_a_fixed_part_hides() -> None:
