@@ -27,7 +27,9 @@ CANNED: dict[str, dict[str, Any]] = {
     },
     "jpeg": {**jpeg.ratios({"torchvision": [1.0, 1.0], "uint8": [2.6, 2.4], "float": [1.5, 1.5], "decoding": [4.0, 4.0]})},
     "startup": {"ratio": 0.9, "spread": [0.8, 1.0]},
-    "checkpoint": {"sizes": [{"megabytes": 100, "ratio": 0.3, "peers": {"DCP async": {"version": "2", "ratio": 0.6}}}]},
+    "checkpoint": {"sizes": [{
+        "megabytes": 100, "ratio": 0.3, "until_on_disk": 2.5, "peers": {"DCP async": {"version": "2", "ratio": 0.6}},
+    }]},
     "evaluation": {"failed": "exit code 1: no memory"},
     "memory": {"ratio": 1.1, "more_mb": 30.0},
     "whole_job": {"ratio": 0.5, "rounds": 3, "reached": False, "test_accuracy": {"ours": 0.98, "by hand": 0.991},
@@ -44,6 +46,7 @@ def test_the_page_says_what_was_found() -> None:
     assert "| **this template, mlp, batches of 256** | **1.200** | 0.70 to 0.90 | <= 1.02 | **missed** |" in text
     assert "| ignite 1.0 | 1.100 | 1.00 to 1.30 | | |" in text
     assert "| accelerate | | | | not installed |" in text
+    assert "until it is on disk, over torch.save and fsync, 100 MB** | **2.500** |  | <= 2 | **missed** |" in text
     assert "| DCP async 2, 100 MB | 0.600 |" in text
     assert "**Failed:** exit code 1: no memory" in text
     assert "**Failed:** its result cannot be read" in text
