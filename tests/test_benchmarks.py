@@ -113,6 +113,8 @@ def test_without_mnist_the_whole_job_is_one_line(tmp_path: Any) -> None:
         "evaluation --rounds 1",
         "memory --rounds 1",
         "overhead --rounds 1",
+        "small_images --rounds 1",
+        "jpeg --rounds 1 --images 64",
     ],
 )
 def test_a_benchmark_prints_one_object(words: str) -> None:
