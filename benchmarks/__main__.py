@@ -1,8 +1,9 @@
 """Runs every benchmark of speed, one after another, with the other libraries, and writes docs/performance.md.
 
-    python -m benchmarks [--only NAME ...] [--no-peers]
+    python -m benchmarks [--only NAME ...] [--no-peers] [--quick]
 
 1 where one failed; the others are run and written nevertheless. --only prints its part of the page and writes nothing.
+The two that train to an accuracy are run three times each, with --quick once.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), metavar="NAME", help=", ".join(WORKLOADS))
     parser.add_argument("--no-peers", action="store_true", help="without other libraries")
+    parser.add_argument("--quick", action="store_true", help="one round of what trains to an accuracy, instead of three")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         environment = with_byte_code(Path(folder))
-        results = {name: run(name, environment, peers=not args.no_peers) for name in args.only or WORKLOADS}
+        names = args.only or WORKLOADS
+        results = {name: run(name, environment, peers=not args.no_peers, quick=args.quick) for name in names}
     page = render(results)
     if not args.only:
         (ROOT / "docs" / "performance.md").write_text(page, encoding="utf-8")
@@ -35,12 +38,14 @@ def main() -> int:
     return int(any("failed" in result for result in results.values()))
 
 
-def run(name: str, environment: dict[str, str], *, peers: bool) -> dict[str, Any]:
+def run(name: str, environment: dict[str, str], *, peers: bool, quick: bool) -> dict[str, Any]:
     """The object that a benchmark prints, or {"failed": why}."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     if not (ROOT / "benchmarks" / f"{name}.py").exists():
         return {"failed": f"there is no benchmarks/{name}.py"}
-    extra = ["--peers"] if peers and WORKLOADS[name].peers else []
+    workload = WORKLOADS[name]
+    extra = ["--peers"] if peers and workload.peers else []
+    extra += ["--rounds", str(workload.rounds)] if workload.rounds and not quick else []
     words = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", "--json", *extra]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -5,6 +5,9 @@
 The two are `configs/train_mnist_fast.yml`, run by tools/train_net.py with all its records, and `accuracy_by_hand.py`. They
 take turns, each in a process of its own with 2 threads and a seed of its own turn. What counts is the time from the first
 batch to the end of the first epoch after which the test accuracy is at the goal; the tests of both are left out of it.
+A training of ours that never gets there took infinitely long: `ratio` is null where that is the median, and `reached` is
+false where one did not. One by hand that never gets there counts with all the time that it took, which is less than it
+needs: the ratio is then at most what is printed.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -25,7 +29,7 @@ import torch
 
 import config
 from benchmarks import accuracy_by_hand
-from benchmarks.common import ROOT, ratio, recorded_run, show
+from benchmarks.common import ROOT, finite, ratio, recorded_run, show, spread
 from data import build_splits
 from data.idx_files import find_idx, read_idx
 from engine.evaluators.build import build_evaluator, make_scorer
@@ -75,19 +79,22 @@ def turn(kind: str, folder: Path, seed: int) -> Curve:
 
 
 def time_to_goal(curve: Curve) -> float:
-    """Seconds until the first test at the goal; those of the whole training where there is none."""
-    return next((spent for spent, score in curve if score >= GOAL), curve[-1][0])
+    """Seconds until the first test at the goal; infinite where there is none."""
+    return next((spent for spent, score in curve if score >= GOAL), math.inf)
 
 
 def summary(curves: dict[str, list[Curve]]) -> dict[str, Any]:
-    """Ratio, seconds, and whether and how far each training got."""
+    """Ratio, seconds (null: the goal was not reached), and whether and how far each training got."""
     times = {kind: [time_to_goal(curve) for curve in rows] for kind, rows in curves.items()}
-    best = {kind: [max(score for _, score in curve) for curve in rows] for kind, rows in curves.items()}
-    result: dict[str, Any] = {"ratio": ratio(times["ours"], times["by_hand"]), "rounds": len(times["ours"]), "goal": GOAL}
-    for kind, scores in best.items():
-        result[f"{kind}_s"] = statistics.median(times[kind])
-        result[f"{kind}_top1"] = [round(score, 4) for score in scores]
-        result[f"{kind}_reached"] = sum(score >= GOAL for score in scores)
+    theirs = [min(spent, curve[-1][0]) for spent, curve in zip(times["by_hand"], curves["by_hand"], strict=True)]
+    result: dict[str, Any] = {
+        "ratio": finite(ratio(times["ours"], theirs)), "spread": [finite(end) for end in spread(times["ours"], theirs)],
+        "reached": all(map(math.isfinite, times["ours"])), "rounds": len(times["ours"]), "goal": GOAL,
+    }  # fmt: skip
+    for kind, rows in curves.items():
+        result[f"{kind}_s"] = finite(statistics.median(times[kind]))
+        result[f"{kind}_top1"] = [round(max(score for _, score in curve), 4) for curve in rows]
+        result[f"{kind}_reached"] = sum(map(math.isfinite, times[kind]))
     return result
 
 

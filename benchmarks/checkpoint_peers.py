@@ -1,7 +1,8 @@
 """How long other libraries let training wait for a checkpoint, over torch.save, in one process each.
 
 Run by `python -m benchmarks.checkpoint --peers`: Lightning's save_checkpoint, and torch's distributed checkpoints in the
-background, as they are and with the stager that keeps its memory. Each save is finished before the next begins.
+background, as they are and with the stager that keeps its memory. All save the model and the optimizer of
+benchmarks.checkpoint. Each save is finished before the next begins.
 
     python -m benchmarks.checkpoint_peers "DCP async" 100 5
 """
@@ -21,25 +22,27 @@ import torch
 from torch import nn
 
 from benchmarks import peers
+from benchmarks.checkpoint import make_training
 from benchmarks.common import seconds
 
+Training = tuple[nn.Module, torch.optim.Optimizer]
 Save = Callable[[Path], Callable[[], Any]]  # saves into a folder; what it gives waits for the disk
 
 
-def lightning(model: nn.Module) -> Save:
+def lightning(training: Training) -> Save:
     """A trainer that is attached to the model."""
     import lightning as L
 
     class Module(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.model = training[0]
 
         def training_step(self, batch: Any, number: int) -> torch.Tensor:
             return next(self.parameters()).sum() * 0
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), lr=0.0)
+            return training[1]
 
     trainer = L.Trainer(
         max_steps=1, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_checkpointing=False,
@@ -54,7 +57,7 @@ def lightning(model: nn.Module) -> Save:
     return save
 
 
-def dcp(model: nn.Module, *, cached: bool = False) -> Save:
+def dcp(training: Training, *, cached: bool = False) -> Save:
     """torch.distributed.checkpoint.async_save, in a group of one."""
     import torch.distributed as dist
     import torch.distributed.checkpoint as dcp
@@ -67,16 +70,21 @@ def dcp(model: nn.Module, *, cached: bool = False) -> Save:
 
     def save(folder: Path) -> Callable[[], Any]:
         count[0] += 1
-        asked = dcp.async_save(model.state_dict(), checkpoint_id=str(folder / f"dcp{count[0] % 2}"), **extra)
+        asked = dcp.async_save(state_of(training), checkpoint_id=str(folder / f"dcp{count[0] % 2}"), **extra)
         return getattr(asked, "upload_completion", asked).result
 
     return save
 
 
-PEERS: dict[str, Callable[[nn.Module], Save]] = {
+def state_of(training: Training) -> dict[str, Any]:
+    """What is saved."""
+    return {"model": training[0].state_dict(), "optimizer": training[1].state_dict()}
+
+
+PEERS: dict[str, Callable[[Training], Save]] = {
     "Lightning save_checkpoint": lightning,
     "DCP async": dcp,
-    "DCP async, cached stager": lambda model: dcp(model, cached=True),
+    "DCP async, cached stager": lambda training: dcp(training, cached=True),
 }
 
 
@@ -88,9 +96,8 @@ def measure_all(megabytes: int, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """One peer: one JSON object as the last line."""
     name, megabytes, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    size = megabytes * 250_000 // 50
-    model = nn.ParameterDict({f"w{i}": nn.Parameter(torch.randn(size)) for i in range(50)})
-    save, ratios = PEERS[name](model), []
+    training = make_training(megabytes, torch.device("cpu"))
+    save, ratios = PEERS[name](training), []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save(folder)()
@@ -98,7 +105,7 @@ def main() -> None:
             waits: list[Callable[[], Any]] = []
             ours = seconds(lambda waits=waits: waits.append(save(folder)))  # type: ignore[misc]
             waits[0]()
-            ratios.append(ours / seconds(lambda: torch.save(model.state_dict(), folder / "plain.pt")))
+            ratios.append(ours / seconds(lambda: torch.save(state_of(training), folder / "plain.pt")))
     print(json.dumps({"ratio": statistics.median(ratios), "spread": [min(ratios), max(ratios)]}), flush=True)
     os._exit(0)  # a process group's threads may outlive it
 

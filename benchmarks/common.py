@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import statistics
 import sys
@@ -34,7 +35,7 @@ def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
 def show(result: dict[str, Any], as_json: bool) -> None:
     """The result as one JSON object, or as lines."""
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(result, allow_nan=False))
         return
     for name, value in result.items():
         for row in value if isinstance(value, list) else [value]:
@@ -64,6 +65,11 @@ def spread(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """The least and the greatest of those ratios."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return [min(ratios), max(ratios)]
+
+
+def finite(value: float) -> float | None:
+    """What JSON can say: None for what is infinite."""
+    return value if math.isfinite(value) else None
 
 
 @contextlib.contextmanager

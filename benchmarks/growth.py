@@ -1,9 +1,12 @@
-"""How time grows when data, steps, hooks, runs, threads or workers grow tenfold; and whether memory grows with the steps.
+"""How time grows with data, steps, hooks, runs and workers; whether ten times the threads cost; whether memory grows.
 
     python -m benchmarks.growth [--json] [--rounds 3]
 
-An exponent is the slope in log-log: 1 says that the time a unit stays the same, less that a fixed part is shared by more of
-them. `ratio` is the largest one. The small and the large take turns; medians of the rounds' exponents are taken.
+Each is timed at three sizes. An exponent is the slope in log-log of the differences between their times: what is fixed (the
+start of a process, the end of a run) falls out, and 1 says that a unit more costs the same however many there are. `ratio`
+is the largest one. Sizes take turns; medians of the rounds' exponents are taken. Where the smaller difference drowns in what
+the smallest size varies by, there is no exponent (null), and the page says so. Workers are counted with their start, over an
+epoch of the same length. Threads share that epoch and start at once: theirs is `ten_times`, 20 threads over 2.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks.common import ROOT, arguments, recorded_run, seconds, show
+from benchmarks.common import ROOT, arguments, ratio, recorded_run, seconds, show, spread
 
-SMALL, FACTOR = 100, 10  # units of the small one, and how many times more the large one has
-RUNS = 150
+STEPS, HOOKS, RUNS, WORKERS = (100, 500, 2500), (100, 1000, 10_000), (500, 2000, 8000), (2, 5, 14)
+THREADS = 2, 20
+PEAK_STEPS = 500, 5000
+Turn = list[float]  # seconds at each size
 
 
 def main() -> None:
@@ -36,41 +41,65 @@ def main() -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     args = arguments(__doc__, rounds=3)
+    # first of all: what a process says of its peak is never less than what the one that started it held
+    peaks = [statistics.median(peak(steps) for _ in range(args.rounds)) for steps in PEAK_STEPS]
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: exponents(act, args.rounds) for name, act in scenes(Path(folder)).items()}
-    peaks = [statistics.median(peak(steps) for _ in range(args.rounds)) for steps in (5 * SMALL, 5 * SMALL * FACTOR)]
-    single = {name: statistics.median(values) for name, values in found.items()}
-    worst = max(single, key=lambda name: single[name])
+        pictures, found = make_pictures(Path(folder) / "pictures"), {}
+        for name, (sizes, act) in scenes(Path(folder), pictures).items():
+            print(f"  {name} ...", file=sys.stderr, flush=True)
+            found[name] = exponents(take_turns(act, sizes, args.rounds), sizes)
+        turns = take_turns(lambda count: load(pictures, "threads", count), THREADS, args.rounds)
+    few, many = zip(*turns, strict=True)
     result = {
-        "ratio": single[worst], "spread": [min(found[worst]), max(found[worst])], "largest": worst, "rounds": args.rounds,
-        "exponents": single, "memory_more_mb": peaks[1] - peaks[0],
+        **summary(found), "rounds": args.rounds, "memory_more_mb": peaks[1] - peaks[0],
+        "ten_times": {"threads": ratio(many, few)}, "ten_times_spreads": {"threads": spread(many, few)},
     }  # fmt: skip
     show(result, args.json)
 
 
-def scenes(folder: Path) -> dict[str, Callable[[int], float]]:
-    """For each thing that grows: how many times as much of it -> seconds."""
-    exp = {factor: make_records(folder / f"exp{factor}", RUNS * factor) for factor in (1, FACTOR)}
-    pictures = make_pictures(folder / "pictures")
+def scenes(folder: Path, pictures: Path) -> dict[str, tuple[tuple[int, ...], Callable[[int], float]]]:
+    """For each thing that grows: three numbers of it, and number -> seconds."""
+    for count in RUNS:
+        make_records(folder / f"exp{count}", count)
     return {
-        "data": lambda factor: train(samples=64 * SMALL * factor, steps=SMALL * factor),
-        "steps": lambda factor: train(steps=SMALL * factor),
-        "hooks": lambda factor: train(steps=SMALL, hooks=10 * factor),
-        "runs, index made anew": lambda factor: rebuild(exp[factor]),
-        "runs, exp.py ls": lambda factor: seconds(lambda: list_runs(exp[factor])),
-        "threads": lambda factor: load(pictures, "threads", factor),
-        "workers": lambda factor: load(pictures, "processes", factor),
+        "data": (STEPS, lambda count: train(samples=64 * count, steps=count)),
+        "steps": (STEPS, lambda count: train(steps=count)),
+        "hooks": (HOOKS, lambda count: train(samples=64 * 2000, steps=2000, hooks=count)),
+        "runs, index made anew": (RUNS, lambda count: rebuild(folder / f"exp{count}")),
+        "runs, exp.py ls": (RUNS, lambda count: seconds(lambda: list_runs(folder / f"exp{count}"))),
+        "workers": (WORKERS, lambda count: load(pictures, "processes", count)),
     }
 
 
-def exponents(act: Callable[[int], float], rounds: int) -> list[float]:
-    """One a round; what comes before the first warms up."""
-    act(1)
-    return [math.log(act(FACTOR) / act(1), FACTOR) for _ in range(rounds)]
+def take_turns(act: Callable[[int], float], sizes: Sequence[int], rounds: int) -> list[Turn]:
+    """The seconds of each round at each size; what comes before the first warms up."""
+    act(sizes[0])
+    return [[act(size) for size in sizes] for _ in range(rounds)]
 
 
-def train(*, steps: int, samples: int = 64 * SMALL, hooks: int = 0) -> float:
-    """Seconds of a recorded run from its first step to its last, all defaults on."""
+def exponents(turns: list[Turn], sizes: Sequence[int]) -> list[float]:
+    """One a round; none at all where the differences between the times are lost in noise."""
+    least = [turn[0] for turn in turns]
+    steps = [(turn[1] - turn[0], turn[2] - turn[1]) for turn in turns]
+    if min(map(min, steps)) <= 0 or statistics.median(first for first, _ in steps) < 2 * (max(least) - min(least)):
+        return []
+    growth = math.log((sizes[2] - sizes[1]) / (sizes[1] - sizes[0]))
+    return [math.log(second / first) / growth for first, second in steps]
+
+
+def summary(found: dict[str, list[float]]) -> dict[str, Any]:
+    """The medians of the rounds' exponents, null where there is none, and the largest."""
+    single = {name: statistics.median(values) for name, values in found.items() if values}
+    worst = max(single, key=lambda name: single[name], default="")
+    return {
+        "ratio": single.get(worst), "largest": worst, "exponents": {name: single.get(name) for name in found},
+        "spreads": {name: [min(values), max(values)] for name, values in found.items() if values},
+    }  # fmt: skip
+
+
+def train(*, steps: int, samples: int = 6400, hooks: int = 0) -> float:
+    """Seconds of a recorded run from its first step to its last, all defaults on; with `hooks` so many that do nothing,
+    and steps that do nothing either, for they would hide what hooks cost."""
     from engine.hooks.base import Hook
 
     class Idle(Hook):
@@ -80,6 +109,8 @@ def train(*, steps: int, samples: int = 64 * SMALL, hooks: int = 0) -> float:
     class Clock(Hook):
         def before_train(self, trainer: Any) -> None:
             trainer.add_hooks([Idle() for _ in range(hooks)])
+            if hooks:
+                trainer.train_step = lambda window: None
             self.start = time.perf_counter()
 
         def after_train(self, trainer: Any) -> None:
@@ -109,6 +140,7 @@ def make_records(folder: Path, count: int) -> Path:
 
     with contextlib.redirect_stdout(io.StringIO()):
         tracking.clone(tracking.first_run(folder), folder, count)
+    rebuild(folder)
     return folder
 
 

@@ -32,6 +32,7 @@ import numpy  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from benchmarks.common import ratio, spread  # noqa: E402
 from config import load_file  # noqa: E402
 from data import jpeg  # noqa: E402
 from data.build import build_prepare, build_splits, make_data_loader  # noqa: E402
@@ -135,16 +136,12 @@ def medians(rates: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
-    """Medians of the rounds' ratios: to torchvision, and of uint8 to decoding alone."""
-
-    def over(one: str, other: str) -> float:
-        return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
-
-    found = {
-        "uint8": over("uint8", "torchvision"), "float": over("float", "torchvision"), "decoding": over("uint8", "decoding")
-    }  # fmt: skip
-    return {"ratio": found["uint8"], **found}
+def ratios(rates: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians of the rounds' ratios, with the least and greatest: to torchvision, and of uint8 to decoding alone."""
+    pairs = {"uint8": ("uint8", "torchvision"), "float": ("float", "torchvision"), "decoding": ("uint8", "decoding")}
+    found = {name: ratio(rates[one], rates[other]) for name, (one, other) in pairs.items()}
+    spreads = {name: spread(rates[one], rates[other]) for name, (one, other) in pairs.items()}
+    return {"ratio": found["uint8"], "spread": spreads["uint8"], **found, "spreads": spreads}
 
 
 def torchvision_loader(folder: Path, workers: int) -> torch.utils.data.DataLoader[Any]:

@@ -26,7 +26,7 @@ from benchmarks.common import LOG_PERIOD, MEAN, STD
 from benchmarks.overhead import plain_batches, plain_loop
 
 SAMPLES, ROUNDS = 15_000, 5
-CASES = [("softmax", 64), ("mlp", 64), ("mlp", 256)]
+CASES = [(model, batch) for model in ("softmax", "mlp") for batch in (64, 256)]
 
 
 class Batches:

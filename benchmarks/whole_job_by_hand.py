@@ -1,6 +1,6 @@
 """The MNIST recipe of benchmarks.whole_job as it is written by hand, in timm's style, and with Lightning.
 
-python -m benchmarks.whole_job_by_hand "by hand" FOLDER EPOCHS BATCH STEPS          STEPS 0: all of them
+python -m benchmarks.whole_job_by_hand "by hand" FOLDER EPOCHS BATCH STEPS WORKERS        STEPS 0: all of them
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from modeling.models.lenet import lenet
 RATE, DECAY, TEST_BATCH = 0.05, 5e-4, 256
 
 
-def make_loaders(folder: str, batch: int) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
+def make_loaders(folder: str, batch: int, workers: int) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
     """54,000 images to learn from, 6,000 for validation, 10,000 to test on."""
     usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
     parts = random_split(datasets.MNIST(folder, train=True, transform=usual), [54_000, 6_000])
     test = datasets.MNIST(folder, train=False, transform=usual)
-    train = DataLoader(parts[0], batch_size=batch, shuffle=True)
-    return train, DataLoader(parts[1], batch_size=TEST_BATCH), DataLoader(test, batch_size=TEST_BATCH)
+    train = DataLoader(parts[0], batch_size=batch, shuffle=True, num_workers=workers)
+    val, last = (DataLoader(part, batch_size=TEST_BATCH, num_workers=workers) for part in (parts[1], test))
+    return train, val, last
 
 
 def make_model() -> nn.Module:
@@ -51,9 +52,9 @@ def accuracy(model: nn.Module, loader: DataLoader[Any], steps: int) -> float:
     return right / seen
 
 
-def by_hand(folder: str, epochs: int, batch: int, steps: int) -> float:
+def by_hand(folder: str, epochs: int, batch: int, steps: int, workers: int) -> float:
     """The loop that everybody writes first; the test accuracy."""
-    train, val, test = make_loaders(folder, batch)
+    train, val, test = make_loaders(folder, batch, workers)
     model = make_model()
     optimizer = make_sgd(model)
     total = steps or epochs * len(train)
@@ -71,13 +72,13 @@ def by_hand(folder: str, epochs: int, batch: int, steps: int) -> float:
     return accuracy(model, test, steps)
 
 
-def timm_style(folder: str, epochs: int, batch: int, steps: int) -> float:
+def timm_style(folder: str, epochs: int, batch: int, steps: int, workers: int) -> float:
     """timm's optimizer factory, schedule and meters around the same loaders."""
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
     from timm.utils import AverageMeter
 
-    train, val, test = make_loaders(folder, batch)
+    train, val, test = make_loaders(folder, batch, workers)
     model = make_model()
     optimizer = create_optimizer_v2(model, "nesterov", lr=RATE, momentum=0.9, weight_decay=DECAY)
     total = steps or epochs * len(train)
@@ -99,7 +100,7 @@ def timm_style(folder: str, epochs: int, batch: int, steps: int) -> float:
     return accuracy(model, test, steps)
 
 
-def lightning(folder: str, epochs: int, batch: int, steps: int) -> float:
+def lightning(folder: str, epochs: int, batch: int, steps: int, workers: int) -> float:
     """A LightningModule; no bar, no logger, no checkpoints: as quick as a Trainer is meant to be with validation on."""
     import lightning as L
 
@@ -120,7 +121,7 @@ def lightning(folder: str, epochs: int, batch: int, steps: int) -> float:
             cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=total + 1)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
-    train, val, test = make_loaders(folder, batch)
+    train, val, test = make_loaders(folder, batch, workers)
     module = Module()
     trainer = L.Trainer(
         max_epochs=epochs, max_steps=steps or -1, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from benchmarks import accuracy
+from benchmarks import accuracy, page
 from config import load_file
 from modeling.blocks import find_blocks
 from modeling.build import build_model
@@ -36,13 +37,31 @@ def test_the_fast_recipe_learns(train: Callable[..., Any], tmp_path: Path) -> No
     assert len(losses) == 3 and losses[-1] < 0.7 * losses[0], losses
 
 
+SLOW = [(10.0, 0.98), (20.0, 0.9939), (30.0, 0.994), (40.0, 0.996)]
+QUICK = [(5.0, 0.98), (9.0, 0.9941)]
+NEVER = [(5.0, 0.98), (9.0, 0.9931)]
+
+
 def test_time_to_the_goal_ends_at_the_first_epoch_that_is_there() -> None:
-    slow = [(10.0, 0.98), (20.0, 0.9939), (30.0, 0.994), (40.0, 0.996)]
-    never = [(5.0, 0.98), (9.0, 0.9931)]
-    assert accuracy.time_to_goal(slow) == 30 and accuracy.time_to_goal(never) == 9
-    result = accuracy.summary({"ours": [slow, never], "by_hand": [slow, slow]})
-    assert result["ratio"] == pytest.approx((1 + 0.3) / 2) and result["rounds"] == 2
-    assert result["ours_reached"] == 1 and result["by_hand_reached"] == 2 and result["ours_top1"] == [0.996, 0.9931]
+    assert accuracy.time_to_goal(SLOW) == 30 and accuracy.time_to_goal(NEVER) == math.inf
+    result = accuracy.summary({"ours": [SLOW, QUICK], "by_hand": [SLOW, SLOW]})
+    assert result["ratio"] == pytest.approx((1 + 0.3) / 2) and result["rounds"] == 2 and result["reached"]
+    assert result["spread"] == pytest.approx([0.3, 1.0]) and result["ours_top1"] == [0.996, 0.9941]
+
+
+@pytest.mark.parametrize(("ours", "ratio"), [([NEVER], None), ([QUICK, NEVER, QUICK], 0.3)])
+def test_a_recipe_that_does_not_get_there_never_wins(ours: list[Any], ratio: float | None) -> None:
+    result = accuracy.summary({"ours": ours, "by_hand": [SLOW] * len(ours)})
+    assert result["ratio"] == (ratio if ratio is None else pytest.approx(ratio))
+    assert not result["reached"] and result["spread"][1] is None and result["ours_reached"] == len(ours) - 1
+    json.dumps(result, allow_nan=False)
+    text = "\n".join(page.section("accuracy", result))
+    assert "**missed**" in text and "kept" not in text and f"ours {len(ours) - 1} of {len(ours)}" in text
+
+
+def test_a_hand_recipe_that_does_not_get_there_counts_with_no_more_than_it_took() -> None:
+    result = accuracy.summary({"ours": [QUICK], "by_hand": [[(10.0, 0.98), (18.0, 0.9)]]})
+    assert result["ratio"] == 0.5 and result["by_hand_s"] is None and result["by_hand_reached"] == 0 and result["reached"]
 
 
 def test_without_mnist_the_benchmark_says_so_in_one_line(tmp_path: Path) -> None:
