@@ -75,10 +75,10 @@ class Forgetful(Hook):
 
 @TRANSFORMS.register("PreflightSlow")
 class Slow:
-    """Half a millisecond a sample."""
+    """Far slower than a step, also on a machine where others compute."""
 
     def __call__(self, sample: dict[str, Any], rng: Any) -> dict[str, Any]:
-        time.sleep(0.002)
+        time.sleep(0.01)
         return sample
 
 
