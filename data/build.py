@@ -103,7 +103,8 @@ def _limited(cfg: Config, part: Dataset | None) -> Dataset | None:
 
 
 def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset | None:
-    parts = []
+    parts: list[Dataset] = []
+    without: list[str] = []  # those that have no test part of their own
     for name in names:
         kind, _, place = name.partition(":")
         factory = DATASETS.get(kind)
@@ -114,10 +115,16 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
         if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
             part = factory(**facts, train=True)
         if part is None:
-            return None
+            without.append(name)
+            continue
         if len(part) == 0:
             raise UserError(f"DATASETS.{key}: {name} has no samples")
         parts.append(_labelled(cfg, part))
+    if parts and without:  # holding out samples of all would leave published tests unused
+        raise UserError(
+            f"DATASETS.{key}: {', '.join(without)} has no test part and {', '.join(part.name for part in parts)} has one; "
+            "name the test sets in DATASETS.TEST"
+        )
     if len(parts) > 1 and all(part.open_set for part in parts):
         return JoinedIdentities(parts)
     for other in parts[1:]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from utils.errors import UserError
 
+_RELEASE = Path("cuhk03_release", "cuhk-03.mat")
 _SOURCE = "Its authors give it out for research: www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html"
 _PROTOCOL = "github.com/zhunzhong07/person-re-ranking has it (evaluation/data/CUHK03)"
 
@@ -30,7 +33,8 @@ def extracted(base: Path, kind: str) -> Path:
     with _opened(base) as file:
         scratch = Path(tempfile.mkdtemp(prefix=f".images_{kind}_", dir=base))
         try:
-            _extract(file, kind, scratch)
+            with _as_published(base):
+                _extract(file, kind, scratch)
             os.chmod(scratch, 0o755)
             if not folder.is_dir():
                 os.rename(scratch, folder)
@@ -58,7 +62,7 @@ def classic_tests(base: Path, split: int) -> set[str]:
     Raises:
         UserError: as for `_opened`.
     """
-    with _opened(base) as file:
+    with _opened(base) as file, _as_published(base):
         rows = file[file["testsets"][0][split]][:].T.astype(int)
     return {f"{pair}_{person:03}" for pair, person in rows.tolist()}
 
@@ -83,8 +87,17 @@ def new_protocol(base: Path, kind: str) -> dict[str, list[tuple[str, int]]]:
         raise UserError(f"cuhk03: {path} is not as published ({error}); {_PROTOCOL}") from error
 
 
+@contextlib.contextmanager
+def _as_published(base: Path) -> Iterator[None]:
+    """Within, what is missing in cuhk-03.mat is a mistake of the user's."""
+    try:
+        yield
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(f"cuhk03: {base / _RELEASE} is not as published ({error}); unpack it again") from error
+
+
 def _opened(base: Path) -> Any:
-    path = base / "cuhk03_release" / "cuhk-03.mat"
+    path = base / _RELEASE
     if not path.is_file():
         raise UserError(
             f"cuhk03: {path} is missing; unpack cuhk03_release.zip in {base}. {_SOURCE}; DATASETS.ROOT names the folder that "

@@ -193,6 +193,10 @@ class Joined(Dataset):
     def _own(self, index: int, sample: Sample) -> Sample:
         return {**sample, "index": index}
 
+    def digest(self) -> str:
+        """Of the parts' digests."""
+        return hashlib.sha256("".join(part.digest() for part in self.parts).encode()).hexdigest()[:16]
+
     def path(self, index: int) -> str:
         """The part's."""
         part, inner = self._homes[index]

@@ -13,6 +13,7 @@ from torch import Tensor
 from data.dataset import ArrayDataset, Dataset, Joined, Part, Sample
 from data.datasets.image_folder import ImageFiles
 from data.randomness import ORDER, generator
+from utils.errors import UserError
 
 JUNK = -1  # the target of an image of nobody: it is left out of every ranking
 DISTRACTOR = "distractor"  # the identity of gallery images that no query is of
@@ -100,10 +101,20 @@ class IdentityArrays(ArrayDataset):
 
 
 class JoinedIdentities(Joined):
-    """Several data sets end to end: an identity of one is none of another, and neither is a camera."""
+    """Several data sets end to end: an identity of one is none of another, and neither is a camera.
+
+    Raises:
+        UserError: an image is in two of them, and would be told apart from itself.
+    """
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         super().__init__(parts)
+        places: dict[str, str] = {}
+        for part in self.parts:
+            for path in {part.path(index) for index in range(len(part))}:
+                if path in places:
+                    raise UserError(f"{path} is in {places[path]} and in {part.name}; name each data set once")
+                places[path] = part.name
         self.sources = [part.name for part in self.parts]
         self.classes = [f"{part.name}/{name}" for part in self.parts for name in part.classes]
         self._shifts: list[tuple[int, int, int]] = []  # of each part: source, first camera, first identity

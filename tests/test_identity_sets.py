@@ -364,6 +364,28 @@ def test_a_spoilt_list_names_its_line(tmp_path: Path) -> None:
         splits_of(tmp_path, "msmt17")
 
 
+def test_sets_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
+    market(tmp_path)
+    folder = pictures(tmp_path / "own", "a/1_1.png", "a/2_2.png", "b/1_1.png", "b/2_2.png")
+    with pytest.raises(UserError, match="has no test part and market1501 has one; name the test sets in DATASETS.TEST"):
+        splits_of(tmp_path, f"[market1501, 'identity_folder:{folder}']")
+    with pytest.raises(UserError, match="is in market1501 and in market1501; name each data set once"):
+        splits_of(tmp_path, "[market1501, market1501]")
+
+
+def test_the_digest_of_several_sets_changes_with_their_files(tmp_path: Path) -> None:
+    folders = [pictures(tmp_path / name, "a/1_1.png", "a/2_2.png", "b/1_1.png", "b/2_2.png") for name in ("one", "two")]
+    both = "[" + ", ".join(f"'identity_folder:{folder}'" for folder in folders) + "]"
+    before = splits_of(
+        tmp_path, both, "DATASETS.VAL_FRACTION", "0", "DATASETS.TEST", f"identity_folder:{folders[0]}"
+    ).train.digest()
+    Image.new("RGB", (40, 50)).save(folders[1] / "b" / "2_2.png")
+    after = splits_of(
+        tmp_path, both, "DATASETS.VAL_FRACTION", "0", "DATASETS.TEST", f"identity_folder:{folders[0]}"
+    ).train.digest()
+    assert before != after
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -371,6 +393,7 @@ def test_a_spoilt_list_names_its_line(tmp_path: Path) -> None:
         (["train/a/1_1.png", "train/b/2_2.png", "gallery/c/1_1.png", "query/3_1.png"], "3_1.png lies in no identity's folder"),
         (["a/1_1.png", "a/2_2.png", "b/1_1.png", "b/two.png"], "1 of 4 images end in no camera's number, such as .*two.png"),
         (["query/c/3_1.png", "gallery/c/3_2.png"], "no images below"),
+        (["train/a/1_1.png", "train/b/2_2.png", "gallery/c/3_1.png", "test/c/4_2.png"], "gallery/ and test/ are both there"),
         (["train/a/1_1.png", "train/a/2_2.png", "test/c/3_1.png", "test/c/4_2.png"], "1 identities for training"),
     ],
 )

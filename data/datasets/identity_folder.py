@@ -27,7 +27,7 @@ def identity_folder(place: str, root: str, train: bool, seed: int, combine_all: 
     test/ alone, or in PATH as a whole, each image is searched with and searched among (leave-one-out).
 
     Raises:
-        UserError: no such folder, no image in it, query/ without a gallery, images beside the folders of identities, or a
+        UserError: no such folder, no image in it, query/ without a gallery, gallery/ beside test/, images beside the folders of identities, or a
             camera for some of the images only.
     """
     base = Path(place)
@@ -35,6 +35,8 @@ def identity_folder(place: str, root: str, train: bool, seed: int, combine_all: 
         raise UserError(f"identity_folder:{place}: no such folder; write identity_folder:PATH, with a folder for each identity")
     name = f"identity_folder:{place}"
     query, gallery = base / "query", next((base / part for part in ("gallery", "test") if (base / part).is_dir()), None)
+    if (base / "gallery").is_dir() and (base / "test").is_dir():
+        raise UserError(f"{name}: gallery/ and test/ are both there, and one of them would go unused; keep one")
     if query.is_dir() and gallery is None:
         raise UserError(f"{name}: query/ without gallery/ (or test/) beside it; there is nothing to search among")
     if not train and gallery is None:
