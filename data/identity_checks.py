@@ -68,13 +68,22 @@ def check_training(train: Dataset) -> None:
 
 
 def check_apart(split: str, train: Dataset, other: Dataset) -> None:
-    """Warns of identities that are in both: the scores are then of people that were trained on."""
+    """Warns of identities, or of images under whatever name, that are in both: the scores are then of people that were
+    trained on."""
     mine = set(_full_names(train))
     both = [name for name in _full_names(other) if name in mine and not _is_distractor(name)]
     if both:
         LOG.warning(
             "%d identities of the %s split are trained on as well, so its scores are not those of new ones: %s",
             len(both), split, _first(both[:5], len(both)),
+        )  # fmt: skip
+        return
+    places = {train.path(index) for index in range(len(train))}
+    shared = [path for index in range(len(other)) if (path := other.path(index)) in places]
+    if shared:
+        LOG.warning(
+            "%d images of the %s split are trained on as well, so its scores are not those of new identities: %s",
+            len(shared), split, _first(shared[:3], len(shared)),
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +67,12 @@ def load_state_file(path: str | Path) -> dict[str, Tensor]:
 
 
 def _load_torch(path: str | Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Torchreid's files say their score beside the weights, as a number of NumPy's: plain data, which torch does not know.
+    scalar = numpy.float64(0).__reduce__()[0]
+    names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+    known: list[Any] = [*((scalar, name) for name in names), numpy.dtype, type(numpy.dtype("f4")), type(numpy.dtype("f8"))]
+    with torch.serialization.safe_globals(known):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _load_safetensors(path: str | Path) -> Any:

@@ -373,6 +373,14 @@ def test_sets_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
         splits_of(tmp_path, "[market1501, market1501]")
 
 
+def test_an_image_that_is_trained_and_tested_on_under_two_names_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures(market(tmp_path) / "images", "distractor_1.jpg")
+    splits_of(tmp_path, "market1501", "DATASETS.COMBINE_ALL", "true", "DATASETS.TEST", "market1501:500k")
+    assert "images of the test split are trained on as well" in caplog.text
+
+
 def test_the_digest_of_several_sets_changes_with_their_files(tmp_path: Path) -> None:
     folders = [pictures(tmp_path / name, "a/1_1.png", "a/2_2.png", "b/1_1.png", "b/2_2.png") for name in ("one", "two")]
     both = "[" + ", ".join(f"'identity_folder:{folder}'" for folder in folders) + "]"

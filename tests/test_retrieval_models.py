@@ -293,6 +293,13 @@ def test_published_files_load_by_name() -> None:
     assert {k.split(".")[0] for k in report.missing} == {"neck", "head"}
 
 
+@pytest.mark.parametrize("kind", [numpy.float32, numpy.float64])
+def test_a_file_that_torchreid_saved_is_read(kind: Any, tmp_path: Path) -> None:
+    content = {"state_dict": {"module.conv1.conv.weight": torch.ones(2, 3)}, "epoch": 3, "rank1": kind(0.5), "optimizer": {}}
+    torch.save(content, tmp_path / "model.pth.tar-3")
+    assert list(load_state_file(tmp_path / "model.pth.tar-3")) == ["conv1.conv.weight"]
+
+
 def test_a_classifier_s_file_fills_the_backbone_and_an_embedding_s_file_all() -> None:
     classifier, model = model_of("torchvision/resnet18"), model_of("embedding", backbone="torchvision/resnet18")
     with pytest.raises(UserError, match=r"missing \(head.weight.*backbone.fc.bias.*MODEL.WEIGHTS_ALLOW"):
