@@ -169,6 +169,9 @@ def render(results: dict[str, dict[str, Any]]) -> str:
         "them beside it; `python -m benchmarks.<name>` repeats one. Other libraries are set up as their documentation",
         "recommends for speed, and measured in the same run.",
     ]
+    absent = [f"`benchmarks.{name}` ({workload.title})" for name, workload in WORKLOADS.items() if name not in results]
+    if absent:
+        lines += ["", f"Not in this run: {', '.join(absent)}."]
     for name, result in results.items():
         lines += ["", *section(name, result)]
     details = [json.dumps({name: result}) for name, result in results.items()]

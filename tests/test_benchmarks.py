@@ -42,6 +42,8 @@ CANNED: dict[str, dict[str, Any]] = {
 
 def test_the_page_says_what_was_found() -> None:
     text = page.render(CANNED)
+    for name in page.WORKLOADS:
+        assert (f"`benchmarks.{name}` (" in text.split("##")[0]) == (name not in CANNED)
     assert all(f"## {workload.title}\n" in text for workload in page.WORKLOADS.values())
     assert "| **this template, mlp, batches of 64** | **0.800** | 0.70 to 0.90 | <= 1.02 | kept |" in text
     assert "| **this template, mlp, batches of 256** | **1.200** | 0.70 to 0.90 | <= 1.02 | **missed** |" in text
