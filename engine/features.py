@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from config import Config, Override
-from data import Splits, build_splits
+from data import build_splits
 from data.build import image_size
 from data.images import SUFFIXES
 from engine.build import build_reading, build_task, check_precision
@@ -70,15 +70,13 @@ def extract(
         UserError: no such run, no weights in it, or a model that gives no features.
     """
     cfg, weights, _ = find_trained(Path(folder), str(run), overrides)
+    return features_of(cfg, weights, [str(file) for file in files])
+
+
+def features_of(cfg: Config, weights: Path, files: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """As `extract`, by the config and the weights of a run that was found already."""
     splits = build_splits(cfg)
     task, device = test_task(cfg, splits, weights, build_task)
-    return features_of(cfg, task, splits, [str(file) for file in files], device)
-
-
-def features_of(
-    cfg: Config, task: Task, splits: Splits, files: Sequence[str], device: torch.device
-) -> tuple[Tensor, list[str]]:
-    """As `extract`, by a task that is there already; `splits` are of the data that it was trained on."""
     check_precision(cfg, device)
     loader, prepare, autocast = build_reading(cfg, splits, files, device)
     shape = (1, splits.train.channels, *image_size(cfg, splits, training=False))

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from data.dataset import Dataset
 from data.randomness import ORDER, generator
-from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, save
+from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, save, short, small
 from engine.evaluators.retrieval import RetrievalEvaluator
 from engine.retrieval.nearest import ranked
 
 WORST, DRAWN, NEAREST = 4, 4, 8  # queries of either kind, gallery images of each
-PIXELS = 160  # longest side of an image in the picture
 # lengths, where the width of an image is 1: between images, for the words below them, for a heading, of the first column
 GAP, LINE, HEADING, FIRST = 0.14, 0.34, 0.36, 1.35
 HEADINGS = {"worst": "Queries with the least average precision", "drawn": "Some other queries, drawn"}
@@ -102,17 +99,6 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     save(figure, path)
 
 
-def small(image: Tensor) -> Tensor:
-    """C x H x W -> H x W x 3 uint8, shrunk where it is large."""
-    floats = image.float()[None] / (255 if image.dtype == torch.uint8 else 1)
-    factor = PIXELS / max(floats.shape[-2:])
-    if factor < 1:
-        size = [max(round(side * factor), 1) for side in floats.shape[-2:]]
-        floats = functional.interpolate(floats, size=size, mode="bilinear", antialias=True)
-    colours = floats[0, :3] if floats.shape[1] >= 3 else floats[0, :1].expand(3, -1, -1)
-    return (colours.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-
-
 def _draw(axes: Any, image: Tensor, left: float, top: float, tall: float) -> tuple[float, float, float, float]:
     """As large as fits into a cell 1 wide, at its foot; gives (left, top, width, height)."""
     shape = image.shape[0] / image.shape[1]
@@ -135,8 +121,3 @@ def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark:
 def _caption(axes: Any, left: float, top: float, name: str, below: str) -> None:
     axes.text(left, top + 0.06, short(name, 17), fontsize=7, color=INK, va="top")
     axes.text(left, top + 0.2, short(below, 24), fontsize=5.5, color=GREY, va="top")
-
-
-def short(text: str, most: int) -> str:
-    """Its end, which tells more than the folders before it."""
-    return text if len(text) <= most else "\u2026" + text[1 - most :]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy
 import pytest
-from conftest import TINY, newest, read_json
+from conftest import TINY
 from PIL import Image
-from test_resume_equals_uninterrupted import Stop, assert_equal, final
+from test_resume_equals_uninterrupted import assert_a_resumed_run_is_equal
 
 from config import load_file
 from data import build_splits, make_data_loader
@@ -169,13 +169,4 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     sampler: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = words(folder(tmp_path / "people"), "DATALOADER.SAMPLER", sampler)
-    assert train(*call)[0] == 0
-    whole = newest(tmp_path / "exp")
-    with monkeypatch.context() as patch:
-        Stop(4)(patch)
-        assert train(*call)[0] == 75
-    stopped = newest(tmp_path / "exp")
-    code, log, _ = train("--resume", stopped.name)
-    assert code == 0 and whole != stopped, log
-    assert_equal(final(whole), final(stopped))
-    assert read_json(whole / "test.json")["metrics"] == read_json(stopped / "test.json")["metrics"]
+    assert_a_resumed_run_is_equal(train, call, 4, tmp_path / "exp", monkeypatch)

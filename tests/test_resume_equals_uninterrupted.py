@@ -64,6 +64,21 @@ class Stop:
         monkeypatch.setattr(LoggingHook, "after_step", after_step)
 
 
+def assert_a_resumed_run_is_equal(train: Train, call: list[str], step: int, exp: Path, patches: pytest.MonkeyPatch) -> Path:
+    """Trains once whole and once stopped at `step` and resumed, below `exp`; the folder of the whole one."""
+    assert train(*call)[0] == 0
+    whole = newest(exp)
+    with patches.context() as patch:
+        Stop(step)(patch)
+        assert train(*call)[0] == 75
+    stopped = newest(exp)
+    code, log, _ = train("--resume", stopped.name)
+    assert code == 0 and whole != stopped, log
+    assert_equal(final(whole), final(stopped))
+    assert read_json(whole / "test.json")["metrics"] == read_json(stopped / "test.json")["metrics"]
+    return whole
+
+
 @pytest.mark.parametrize("step", [1, 8, 12])
 def test_resume_equals_uninterrupted(step: int, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train(*TINY, *CRAFT)[0] == 0

@@ -14,7 +14,7 @@ import torch
 from conftest import command, newest, read_json
 from PIL import Image
 from test_ranks_agree import TOLERANCE, launch, weights
-from test_resume_equals_uninterrupted import Stop, assert_equal, final
+from test_resume_equals_uninterrupted import assert_a_resumed_run_is_equal, final
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -49,17 +49,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     precision: str, people: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = words(people, "SOLVER.PRECISION", precision, "INPUT.TRANSFORMS_TRAIN", "[PadCrop, RandomErasing]")
-    assert train(*call)[0] == 0
-    whole = newest(tmp_path / "exp")
-    with monkeypatch.context() as patch:
-        Stop(5)(patch)
-        assert train(*call)[0] == 75
-    stopped = newest(tmp_path / "exp")
-    code, log, _ = train("--resume", stopped.name)
-    assert code == 0 and whole != stopped, log
-    assert_equal(final(whole), final(stopped))
-    assert read_json(whole / "test.json")["metrics"] == read_json(stopped / "test.json")["metrics"]
-    assert final(whole)["ema"]
+    assert final(assert_a_resumed_run_is_equal(train, call, 5, tmp_path / "exp", monkeypatch))["ema"]
 
 
 @pytest.mark.slow

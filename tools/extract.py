@@ -25,10 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Writes the file and says how many features of which length are in it; 1 where an image could not be read."""
     args = config.parse_arguments(argv, tool="extract")
     setup_logger()
-    from data import build_splits
-    from engine.build import build_task
     from engine.features import features_of, images_below
-    from engine.launch import find_trained, test_task
+    from engine.launch import find_trained
 
     given = config.load(args)
     own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
@@ -39,9 +37,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"-o {out}: the file is a .npz, which numpy.load reads")
     if not out.resolve().parent.is_dir():
         raise UserError(f"-o {out}: there is no folder {out.parent}; make it first")
-    splits = build_splits(cfg)
-    task, device = test_task(cfg, splits, weights, build_task)
-    features, bad = features_of(cfg, task, splits, files, device)
+    features, bad = features_of(cfg, weights, files)
     if not len(features):
         raise RunFailed(f"none of the {len(files)} images below {args.folder} can be read")
     unread = set(bad)

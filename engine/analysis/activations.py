@@ -17,8 +17,7 @@ from config import Config
 from data import Splits, build_prepare, make_data_loader
 from data.dataset import Part
 from data.randomness import ORDER, generator
-from engine.analysis.pictures import GREY, INK, save
-from engine.ranked import short, small
+from engine.analysis.pictures import GREY, INK, save, short, small
 from engine.task import Task
 from utils.errors import UserError
 

@@ -1,12 +1,17 @@
-"""One look for curves: colours that the colour-blind tell apart (Okabe and Ito, 2008), letters that survive shrinking."""
+"""One look for pictures: colours that the colour-blind tell apart (Okabe and Ito, 2008), letters that survive shrinking."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional
+
 INK, GREY, BLUE, ORANGE, GREEN, SKY = "#222222", "#8a8a8a", "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 LINES = (BLUE, ORANGE, GREEN, SKY, INK)
+PIXELS = 160  # longest side of an image among others
 
 
 def new_axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
@@ -35,3 +40,19 @@ def save(figure: Any, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return path
+
+
+def small(image: Tensor) -> Tensor:
+    """C x H x W -> H x W x 3 uint8, shrunk where it is large."""
+    floats = image.float()[None] / (255 if image.dtype == torch.uint8 else 1)
+    factor = PIXELS / max(floats.shape[-2:])
+    if factor < 1:
+        size = [max(round(side * factor), 1) for side in floats.shape[-2:]]
+        floats = functional.interpolate(floats, size=size, mode="bilinear", antialias=True)
+    colours = floats[0, :3] if floats.shape[1] >= 3 else floats[0, :1].expand(3, -1, -1)
+    return (colours.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+
+
+def short(text: str, most: int) -> str:
+    """A name's end, which tells more than the folders before it."""
+    return text if len(text) <= most else "\u2026" + text[1 - most :]

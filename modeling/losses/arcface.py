@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
-from torch.nn import functional
-
 from layers.margin_heads import ArcFaceHead
 from modeling.arguments import check_range
 from modeling.losses import LOSSES
+from modeling.losses.margin_loss import MarginLoss
 
 
 @LOSSES.register("arcface")
-class ArcFace(nn.Module):
-    """Cross entropy over scaled cosines between features and the loss's own weights, one direction a class
-    (Deng et al., ArcFace: additive angular margin loss for deep face recognition, 2019).
-
-    The model's classifier is not needed: MODEL.ARGS {classifier: false}.
+class ArcFace(MarginLoss):
+    """Deng et al., ArcFace: additive angular margin loss for deep face recognition, 2019.
 
     Args:
         num_classes: C.
@@ -30,20 +25,9 @@ class ArcFace(nn.Module):
         UserError: an argument is out of range.
     """
 
-    needs = "feature"
-    target_kinds = ("class", "identity")
-
     def __init__(
         self, num_classes: int, feature_dim: int, label_smoothing: float = 0.0, scale: float = 64.0, margin: float = 0.5
     ) -> None:
-        super().__init__()
         check_range("the loss arcface: scale", scale, 1e-6)
         check_range("the loss arcface: margin", margin, 0, math.pi / 2)
-        self.head, self.label_smoothing = ArcFaceHead(feature_dim, num_classes, scale, margin), label_smoothing
-
-    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entry "feature", B x D, against batch["target"], B. An empty batch has loss 0."""
-        target = batch["target"]
-        logits = self.head(outputs["feature"], target)
-        total = functional.cross_entropy(logits, target, reduction="sum", label_smoothing=self.label_smoothing)
-        return {"loss": total / max(len(target), 1)}
+        super().__init__(ArcFaceHead(feature_dim, num_classes, scale, margin), label_smoothing)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional
-
 from layers.margin_heads import CosFaceHead
 from modeling.arguments import check_range
 from modeling.losses import LOSSES
+from modeling.losses.margin_loss import MarginLoss
 
 
 @LOSSES.register("cosface")
-class CosFace(nn.Module):
-    """Cross entropy over scaled cosines between features and the loss's own weights, one direction a class
-    (Wang et al., CosFace: large margin cosine loss for deep face recognition, 2018).
-
-    The model's classifier is not needed: MODEL.ARGS {classifier: false}.
+class CosFace(MarginLoss):
+    """Wang et al., CosFace: large margin cosine loss for deep face recognition, 2018.
 
     Args:
         num_classes: C.
@@ -28,20 +23,9 @@ class CosFace(nn.Module):
         UserError: an argument is out of range.
     """
 
-    needs = "feature"
-    target_kinds = ("class", "identity")
-
     def __init__(
         self, num_classes: int, feature_dim: int, label_smoothing: float = 0.0, scale: float = 64.0, margin: float = 0.35
     ) -> None:
-        super().__init__()
         check_range("the loss cosface: scale", scale, 1e-6)
         check_range("the loss cosface: margin", margin, 0, 1)
-        self.head, self.label_smoothing = CosFaceHead(feature_dim, num_classes, scale, margin), label_smoothing
-
-    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entry "feature", B x D, against batch["target"], B. An empty batch has loss 0."""
-        target = batch["target"]
-        logits = self.head(outputs["feature"], target)
-        total = functional.cross_entropy(logits, target, reduction="sum", label_smoothing=self.label_smoothing)
-        return {"loss": total / max(len(target), 1)}
+        super().__init__(CosFaceHead(feature_dim, num_classes, scale, margin), label_smoothing)
