@@ -33,5 +33,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@test ! -L $(VENV) || { echo "error: $(VENV) is a link; remove it, or call its python directly" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade uv
-	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev --extra completion --extra timm --extra jpeg
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev
 	@touch $(STAMP)
