@@ -120,6 +120,7 @@ _C.TEST = Config()
 _C.TEST.IMS_PER_BATCH = 256  # >= 1 samples of a batch per rank in validation and test
 _C.TEST.WEIGHT = ""  # weights for tools/test_net.py without a run
 _C.TEST.AT_END = True  # test the best weights when training has ended
+_C.TEST.FIGURES = True  # draw the pictures in the run's figures/
 _C.TEST.EVALUATOR = "classification"  # classification, regression, multilabel, retrieval; a name in engine/evaluators
 _C.TEST.AUGMENT = ()  # hflip, vflip, rot90, five_crop: views of an image whose predictions are averaged with its own
 _C.TEST.DISTANCE = "cosine"  # cosine, euclidean: between the features of two images (retrieval)

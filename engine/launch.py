@@ -20,6 +20,8 @@ from engine.blame import blame, passed_through, report
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator
+from engine.figures.events import add_pictures
+from engine.figures.harmless import harmless
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
 from engine.randomness import seed_everything
@@ -183,6 +185,10 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     unread = [key for key in cfg.unread() if values[key] != defaults[key]] if report_unread else []
     if unread:
         LOG.warning("set, but read by nothing in this run: %s", ", ".join(unread))
+    pictures = sorted(run.figures_dir.glob("*.png")) if distributed.is_main() else []
+    if pictures:
+        with harmless("TensorBoard's pictures"):
+            add_pictures(run.events_dir, pictures, trainer.step)
     reason = trainer.stop_reason
     run.update(progress={"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps})
     run.finish("finished", reason)

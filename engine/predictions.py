@@ -6,13 +6,22 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from data import Splits
 from data.dataset import Dataset, labels_of
 from engine import distributed
 from engine.evaluators.classification import logits_of
 from engine.task import Batch, Outputs
+
+
+class Row(NamedTuple):
+    """What was said of a sample: its number in its split; classes as their numbers, labels as tuples of them, or values."""
+
+    index: int
+    target: Any
+    prediction: Any
+    confidence: float
 
 
 class Predictions:
@@ -24,7 +33,7 @@ class Predictions:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.rows: list[tuple[int, Any, Any, float]] = []
+        self._rows: list[tuple[int, Any, Any, float]] = []
 
     def add(self, outputs: Outputs, batch: Batch) -> None:
         """index, target, prediction, confidence.
@@ -32,18 +41,11 @@ class Predictions:
         Confidence is the largest softmax probability; of several labels that of the least certain one, said to be there
         or not; nothing for a regression.
         """
-        self.rows += zip(batch["index"].tolist(), *getattr(self, f"_{self.kind}")(outputs, batch["target"]), strict=True)
+        self._rows += zip(batch["index"].tolist(), *getattr(self, f"_{self.kind}")(outputs, batch["target"]), strict=True)
 
-    def text(self, splits: Splits, split: str) -> str:
-        """The CSV, classes by name (several parted by |), in the order of the data set."""
-        dataset = splits.get(split)
-        assert dataset is not None
-        return as_csv(
-            [
-                (index, dataset.path(index), splits.text_of(target), splits.text_of(prediction), confidence)
-                for index, target, prediction, confidence in sorted(sum(distributed.gather(self.rows), []))
-            ]
-        )
+    def rows(self) -> list[Row]:
+        """Those of all ranks, in the order of the data set; every rank has to ask."""
+        return [Row(*row) for row in sorted(sum(distributed.gather(self._rows), []), key=lambda row: row[0])]
 
     def _class(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
         confidence, prediction = logits_of(outputs).float().softmax(dim=1).max(dim=1)
@@ -57,6 +59,18 @@ class Predictions:
     def _value(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
         value = outputs["prediction"] if isinstance(outputs, dict) else outputs
         return target.tolist(), value.flatten().tolist(), [float("nan")] * len(target)
+
+
+def predictions_text(rows: Sequence[Row], splits: Splits, split: str) -> str:
+    """The CSV of `rows`, classes by name, several parted by |."""
+    dataset = splits.get(split)
+    assert dataset is not None
+    return as_csv(
+        [
+            (row.index, dataset.path(row.index), splits.text_of(row.target), splits.text_of(row.prediction), row.confidence)
+            for row in rows
+        ]
+    )
 
 
 def nearest_text(dataset: Dataset, nearest: Sequence[tuple[int, int, float]]) -> str:

@@ -1,25 +1,48 @@
-"""The test of a run's weights, and the files it leaves: test.json, predictions.csv, a picture of what was confused or found."""
+"""The test of a run's weights, and the files it leaves: test.json, predictions.csv, pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from config import Config
 from data import Splits
-from data.dataset import Dataset
 from engine import distributed
+from engine.analysis.activations import draw_activations, look
 from engine.evaluators.build import build_evaluator, make_scorer
 from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
 from engine.evaluators.retrieval import RetrievalEvaluator
-from engine.predictions import Predictions, nearest_text
+from engine.figures.calibration import calibrate
+from engine.figures.harmless import harmless
+from engine.figures.of_test import draw_test
+from engine.inference import Evaluator
+from engine.predictions import Predictions, Row, nearest_text, predictions_text
 from engine.ranked import choose_queries, draw_ranked
 from engine.task import Batch, Task
+from utils.errors import UserError
 from utils.files import write_atomic
+
+LOOKED_AT = 12  # samples in the picture of where the network looks
+
+
+class Tested(NamedTuple):
+    """What a test gives.
+
+    Attributes:
+        result: what test.json says.
+        rows: of predictions.csv, where each sample has a prediction of its own.
+        confusion: C x C counts of a classification.
+        evaluator: as it is after the test.
+    """
+
+    result: dict[str, Any]
+    rows: list[Row]
+    confusion: Tensor | None
+    evaluator: Evaluator
 
 
 def run_test(
@@ -28,9 +51,23 @@ def run_test(
     """Scores of `task` on a split, as test.json has them.
 
     Args:
-        folder: where test.json, predictions.csv and figures/ go; None writes nothing.
+        folder: where predictions.csv and figures/ go; None writes nothing.
         weights: the name of the weights' file, for the record.
     """
+    tested = judge(cfg, task, splits, split, device, weights)
+    if folder is not None and distributed.is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(tested, splits, split, folder / "predictions.csv")
+        if cfg.TEST.FIGURES:
+            with harmless(f"the pictures of the {split} split"):
+                draw_test(tested.result, tested.rows, tested.confusion, splits, folder / "figures")
+                draw_retrieval(tested, splits, split, folder / "figures")
+                draw_looks(cfg, task, splits, split, device, folder / "figures", classifies=tested.confusion is not None)
+    return tested.result
+
+
+def judge(cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, weights: str) -> Tested:
+    """The test itself; all ranks have to take part."""
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     # Of an evaluator that does not say what it is for, nobody knows what its outputs mean.
     kinds = getattr(evaluator, "target_kinds", ())
@@ -55,50 +92,43 @@ def run_test(
         "dataset": dataset.name,
         "weights": weights,
     }
-    # These are over ranks, so on every rank.
     confusion = evaluator.confusion() if isinstance(evaluator, ClassificationEvaluator) else None
     if isinstance(evaluator, ClassificationEvaluator | MultilabelEvaluator):
         result["per_class"] = {"classes": splits.classes, **evaluator.per_class()}
-    text = predictions.text(splits, split) if predictions else ""
-    if folder is not None and distributed.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-        if text:
-            write_atomic(folder / "predictions.csv", text)
-        if isinstance(evaluator, RetrievalEvaluator):
-            write_ranked(evaluator, dataset, split, scores, folder)
-        if confusion is not None:
-            draw_confusion(confusion, splits.classes, folder / "figures" / f"confusion_{split}.png")
-    return result
+    rows = predictions.rows() if predictions is not None else []
+    if confusion is not None:
+        calibration = calibrate([row.confidence for row in rows], [row.prediction == row.target for row in rows])
+        result["calibration"] = calibration._asdict()
+    return Tested(result, rows, confusion, evaluator)
 
 
-def write_ranked(evaluator: RetrievalEvaluator, dataset: Dataset, split: str, scores: dict[str, float], folder: Path) -> None:
-    """predictions.csv, a line a query, and a picture of some of them with what was found."""
-    write_atomic(folder / "predictions.csv", nearest_text(dataset, evaluator.nearest()))
-    queries = choose_queries(evaluator)
-    if queries and dataset[queries[0].sample]["image"].ndim == 3:
-        title = f"{split}: rank1 {scores['rank1']:.3f}, mAP {scores['mAP']:.3f}"
-        draw_ranked(queries, dataset, title, folder / "figures" / f"ranked_{split}.png")
+def write_predictions(tested: Tested, splits: Splits, split: str, path: Path) -> None:
+    """predictions.csv: a line a sample, or a line a query."""
+    dataset = splits.get(split)
+    assert dataset is not None
+    if isinstance(tested.evaluator, RetrievalEvaluator):
+        write_atomic(path, nearest_text(dataset, tested.evaluator.nearest()))
+    elif tested.rows:
+        write_atomic(path, predictions_text(tested.rows, splits, split))
 
 
-def draw_confusion(counts: Tensor, classes: list[str], path: Path) -> None:
-    """The confusion matrix as a picture: shades are shares of the true class, numbers are counts."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
+def draw_retrieval(tested: Tested, splits: Splits, split: str, folder: Path) -> None:
+    """Some queries, each with what was found for it."""
+    dataset, scores = splits.get(split), tested.result["metrics"]
+    queries = choose_queries(tested.evaluator) if isinstance(tested.evaluator, RetrievalEvaluator) else []
+    if dataset is not None and queries and dataset[queries[0].sample]["image"].ndim == 3:
+        title = f"{split}: rank1 {scores[f'{split}/rank1']:.3f}, mAP {scores[f'{split}/mAP']:.3f}"
+        draw_ranked(queries, dataset, title, folder / f"ranked_{split}.png")
 
-    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    side = min(max(4.0, 0.45 * len(classes) + 1.8), 16.0)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{int(counts.trace())} of {int(counts.sum())} right")
-    if len(classes) <= 30:
-        axes.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 2 else 0)
-        axes.set_yticks(range(len(classes)), classes)
-        for row in range(len(classes)):
-            for column in range(len(classes)):
-                if counts[row, column]:
-                    shade = "white" if shares[row, column] > 0.5 else "#223"
-                    axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=shade, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+
+def draw_looks(
+    cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, folder: Path, *, classifies: bool
+) -> None:
+    """Where the network looks, if its model has maps of features at all."""
+    try:
+        looked = look(cfg, task, splits, split, device, LOOKED_AT, classifies=classifies)
+    except UserError:
+        return
+    dataset = splits.get(split)
+    assert dataset is not None
+    draw_activations(looked, f"{dataset.name}, {split}: where the network looks", "", folder / f"activations_{split}.png")

@@ -18,7 +18,8 @@ from config import Override
 from data import build_splits
 from data.images import SUFFIXES
 from engine import launch
-from engine.analysis.activations import last_map, look, strength
+from engine.analysis.activations import look
+from engine.analysis.feature_maps import last_map, strength
 from engine.build import build_task
 from engine.evaluators.build import build_evaluator, make_scorer
 from engine.features import extract, images_below
@@ -143,7 +144,7 @@ def test_a_picture_shows_where_activations_are_strong(train: Train, run: Path) -
     cfg, weights, _ = launch.find_trained(run.parent, run.name, [])
     splits = build_splits(cfg)
     task, device = launch.test_task(cfg, splits, weights, build_task)
-    _, seen = look(cfg, task, splits, "test", device, 3)
+    seen = look(cfg, task, splits, "test", device, 3, classifies=False).seen
     assert len(seen) == 3 and not torch.equal(seen[0].strength, seen[1].strength)
     assert all(one.strength.min() == 0 and one.strength.max() == 1 and one.name.startswith("id") for one in seen)
     assert not any(module._forward_hooks for module in task.model.modules())
@@ -151,7 +152,7 @@ def test_a_picture_shows_where_activations_are_strong(train: Train, run: Path) -
 
 def test_the_last_map_is_that_of_the_last_module_with_room() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    name, features = last_map(model, torch.rand(2, 1, 6, 6))
+    name, features, _ = last_map(model, torch.rand(2, 1, 6, 6))
     assert name == "0" and features.shape == (2, 2, 4, 4)
     expected = features.square().sum(dim=1).sqrt()
     whole = strength(features, (4, 4))

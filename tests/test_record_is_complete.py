@@ -25,7 +25,7 @@ def test_run_leaves_a_whole_record(train: Train, tmp_path: Path) -> None:
     for name in (
         "run.json", "status.json", "config.yml", "notes.md", "log.txt", "metrics.jsonl", "weights/last.pt",
         "weights/best.pt", "weights/epoch_0003.pt", "weights/manifest.json", "scripts/tools/train_net.py",
-        "scripts.sha256", "env.txt", "test.json", "predictions.csv", "figures/confusion_test.png",
+        "scripts.sha256", "env.txt", "test.json", "predictions.csv", "figures/confusion_test.png", "figures/curves.png",
     ):  # fmt: skip
         assert (run / name).is_file(), name
     assert list((run / "runs").glob("events.out.tfevents.*"))

@@ -70,11 +70,10 @@ def show_activations(given: config.Config, args: argparse.Namespace) -> int:
     path = picture(cfg, args, "") if args.file else folder / "figures" / f"activations_{args.split}.png"
     splits = build_splits(cfg)
     task, device = test_task(cfg, splits, weights, build_task)
-    where, seen = look(cfg, task, splits, args.split, device, args.count or 12)
-    title = f"{cfg.NAME or cfg.MODEL.NAME}, {args.split}: where the last feature map is strong"
-    below = f"norm over the channels of {where}, {weights.name}"
-    print(f"picture: {draw_activations(seen, title, below, path)}")
-    print(f"last feature map: {where} (channels x height x width)")
+    looked = look(cfg, task, splits, args.split, device, args.count or 12, classifies=cfg.TEST.EVALUATOR == "classification")
+    title = f"{cfg.NAME or cfg.MODEL.NAME}, {args.split}: where the network looks"
+    print(f"picture: {draw_activations(looked, title, weights.name, path)}")
+    print(f"last feature map: {looked.where} (channels x height x width)")
     return 0
 
 

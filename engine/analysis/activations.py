@@ -1,23 +1,22 @@
 """Where a network looks: the strength of its last feature map over each image, as a picture.
 
-The strength is the norm over the channels, as in Zagoruyko and Komodakis, Paying more attention to attention, 2017.
+Of a classifier it is what speaks for the predicted class (Grad-CAM), else how large the features are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from config import Config
 from data import Splits, build_prepare, make_data_loader
 from data.dataset import Part
 from data.randomness import ORDER, generator
-from engine.analysis.pictures import GREY, INK, save, short, small
+from engine.analysis.feature_maps import grad_cam, last_map, strength
+from engine.analysis.pictures import GREY, INK, new_figure, save, short, small
 from engine.task import Task
 from utils.errors import UserError
 
@@ -43,46 +42,28 @@ class Seen(NamedTuple):
     file: str
 
 
-def last_map(model: nn.Module, image: Tensor) -> tuple[str, Tensor]:
-    """The name of the last module that gives a B x C x H x W tensor with H and W above 1, and what it gave for `image`.
+class Looked(NamedTuple):
+    """Some samples of a split.
+
+    Attributes:
+        method: what the strength is, in words.
+        where: the map's module and its shape, "features.7: 64 x 7 x 7".
+    """
+
+    method: str
+    where: str
+    seen: list[Seen]
+
+
+def look(cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, count: int, *, classifies: bool) -> Looked:
+    """Some drawn samples of a split, in the order of the data.
+
+    Args:
+        classifies: whether the model gives logits B x C of classes; then Grad-CAM.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such split, its samples are no images, or the model has no map of features.
     """
-    found: list[tuple[str, Tensor]] = []
-
-    def keep(name: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            handed_on = bool(found) and found[0][1] is output  # by a module that did not make it
-            if not handed_on and isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-                found[:] = [(name, output)]
-
-        return hook
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
-    try:
-        with torch.no_grad():
-            model.eval()(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not found:
-        raise UserError(
-            "no module of this model gives a map of features (B x C x H x W, H and W above 1), so none can be drawn"
-        )
-    return found[0]
-
-
-def strength(features: Tensor, size: Sequence[int]) -> Tensor:
-    """B x C x h x w -> B x H x W: the norm over the channels, enlarged to `size`, from 0 to 1 within each image."""
-    norm = functional.interpolate(features.float().norm(dim=1, keepdim=True), size=tuple(size), mode="bilinear")[:, 0]
-    least, most = norm.amin(dim=(1, 2), keepdim=True), norm.amax(dim=(1, 2), keepdim=True)
-    span = most - least
-    return ((norm - least) / span).where(span > 1e-5 * most, 0.0)  # below that there is only rounding
-
-
-def look(cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, count: int) -> tuple[str, list[Seen]]:
-    """Some drawn samples of a split, in the order of the data, and a line on the map that was taken of them."""
     whole = splits.get(split)
     if whole is None or len(whole) == 0:
         raise UserError(f"there is no {split} split to look at; take --split train")
@@ -94,12 +75,21 @@ def look(cfg: Config, task: Task, splits: Splits, split: str, device: torch.devi
     for batch in loader:
         if batch["image"].ndim != 4:
             raise UserError(f"the samples of {whole.name} are no images, so there is nothing to look at")
-        name, features = last_map(task.model, prepare(batch)["image"])
-        where = f"{name}: {' x '.join(map(str, features.shape[1:]))}"
-        maps = strength(features.cpu(), batch["image"].shape[-2:])
-        for image, values, number in zip(batch["image"], maps, batch["index"].tolist(), strict=True):
-            seen.append(Seen(small(image), values, _name(splits, part, number), Path(part.path(number)).stem))
-    return where, seen
+        image = prepare(batch)["image"]
+        if classifies:
+            name, shape, maps, predicted = grad_cam(task.model, image)
+        else:
+            name, features, _ = last_map(task.model, image)
+            shape, maps, predicted = features.shape[1:], strength(features, batch["image"].shape[-2:]), None
+        where = f"{name}: {' x '.join(map(str, shape))}"
+        for place, number in enumerate(batch["index"].tolist()):
+            named = _name(splits, part, number)
+            if predicted is not None:
+                said = splits.text_of(int(predicted[place]))
+                named = f"{named}, rightly seen" if said == named else f"{named}, taken for {said}"
+            seen.append(Seen(small(batch["image"][place]), maps[place].cpu(), named, Path(part.path(number)).stem))
+    method = "what speaks for the predicted class (Grad-CAM)" if classifies else "norm over the channels"
+    return Looked(method, where, seen)
 
 
 def _name(splits: Splits, part: Part, number: int) -> str:
@@ -109,22 +99,20 @@ def _name(splits: Splits, part: Part, number: int) -> str:
     return part.classes[target] if target >= 0 else "nobody"
 
 
-def draw_activations(seen: Sequence[Seen], title: str, below: str, path: Path) -> Path:
+def draw_activations(looked: Looked, title: str, weights: str, path: Path) -> Path:
     """Of each sample the image, the strength, and the strength laid over the image in grey.
 
     Args:
-        title, below: one line each above all.
+        title: one line above all.
+        weights: the name of their file, or "".
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
+    seen, below = looked.seen, ", ".join(text for text in (looked.method, looked.where, weights) if text)
     tall = min(max(seen[0].image.shape[0] / seen[0].image.shape[1], 0.5), 2.5)
     columns = min(len(seen), 3 if tall > 0.7 else 2)
     rows = -(-len(seen) // columns)
     wide = 3 + 2 * GAP
     width, height = columns * wide + (columns - 1) * APART + 2 * MARGIN, TOP + rows * (tall + LINE) + BAR
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,40 @@ from torch.nn import functional
 
 INK, GREY, BLUE, ORANGE, GREEN, SKY = "#222222", "#8a8a8a", "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 LINES = (BLUE, ORANGE, GREEN, SKY, INK)
+EAST_ASIAN = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei")
 PIXELS = 160  # longest side of an image among others
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches, whose letters fall back to fonts that know Chinese, Japanese and Korean."""
+    import matplotlib  # slow to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["font.family"] = _fonts()
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@cache
+def _fonts() -> list[str]:
+    """matplotlib's own font, then what is installed of others."""
+    from matplotlib import font_manager
+
+    present = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in EAST_ASIAN if name in present)]
 
 
 def new_axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
     """A figure of 7 x 4 inches and its axes: no box, a pale grid, titles on the left."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
+    figure = new_figure(7, 4)
+    figure.set_layout_engine("constrained")
+    return figure, style(figure.add_subplot(), title, xlabel, ylabel)
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+
+def style(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
+    """The axes in the look of all pictures: no box, a pale grid, the title on the left."""
     axes.set_title(title, loc="left", fontsize=13, color=INK, fontweight="bold", pad=12)
     axes.set_xlabel(xlabel, fontsize=12, color=INK)
     axes.set_ylabel(ylabel, fontsize=12, color=INK)
@@ -32,13 +57,15 @@ def new_axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GREY)
-    return figure, axes
+    return axes
 
 
 def save(figure: Any, path: Path) -> Path:
     """Writes the picture, its folder made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a letter that no font has is a box
+        figure.savefig(path, dpi=120)
     return path
 
 
@@ -54,5 +81,6 @@ def small(image: Tensor) -> Tensor:
 
 
 def short(text: str, most: int) -> str:
-    """A name's end, which tells more than the folders before it."""
-    return text if len(text) <= most else "\u2026" + text[1 - most :]
+    """A name's end, which tells more than the folders before it, as one line that is not taken for a formula."""
+    line = " ".join(text.split())
+    return (line if len(line) <= most else "\u2026" + line[1 - most :]).replace("$", r"\$")

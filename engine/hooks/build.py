@@ -13,6 +13,7 @@ from engine.hooks import HOOKS, Hook
 from engine.hooks.checkpoints import CheckpointHook
 from engine.hooks.early_stop import EarlyStopHook
 from engine.hooks.evaluation import EvaluationHook
+from engine.hooks.figures import FiguresHook
 from engine.hooks.logging import LoggingHook
 from engine.hooks.nonfinite import NonFiniteHook
 from engine.hooks.plateau import PlateauHook
@@ -49,8 +50,11 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     )
     hooks: list[Hook] = [LoggingHook(run, period=solver.LOG_PERIOD)]
     if main:
-        hooks += [TensorBoardHook(run.events_dir), ProgressHook()]
+        events = TensorBoardHook(run.events_dir)
+        hooks += [events, ProgressHook()]
     hooks += [evaluation] if evaluation is not None else []
+    if main and cfg.TEST.FIGURES:
+        hooks.append(FiguresHook(run, splits, events, evaluation))
     if solver.SCHEDULE == "plateau" and evaluation is not None:
         hooks.append(make_plateau(cfg, trainer, evaluation))
     if solver.EARLY_STOP and evaluation is not None:

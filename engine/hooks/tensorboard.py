@@ -1,4 +1,4 @@
-"""TensorBoard's files: every scalar that is logged, and one batch as the model sees it."""
+"""TensorBoard's files: every scalar that is logged, and pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch import Tensor
 
 from engine.hooks.base import Hook
 
@@ -35,8 +35,6 @@ class TensorBoardHook(Hook):
         threading.excepthook = self._on_thread
         self._open(trainer)
         trainer.listeners.append(self._write)
-        if trainer.step == 0:
-            self._write_images(trainer)
 
     def after_rollback(self, trainer: Trainer) -> None:
         """Purges what lies beyond the step gone back to."""
@@ -63,13 +61,11 @@ class TensorBoardHook(Hook):
             for name, value in row.items() if self._writer is not None else ():
                 self._writer.add_scalar(name, value, step)
 
-    def _write_images(self, trainer: Trainer) -> None:
-        trainer.loader.set_position(0, 0)
-        images = next((batch["image"][:32] for batch in trainer.loader if "image" in batch), torch.empty(0))
-        if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[-1] > 1:
-            with self._or_without():
-                if self._writer is not None:
-                    self._writer.add_images("train/batch", images, 0)
+    def add_images(self, name: str, images: Tensor) -> None:
+        """N x C x H x W uint8, as one picture."""
+        with self._or_without():
+            if self._writer is not None:
+                self._writer.add_images(name, images, 0)
 
     @contextmanager
     def _or_without(self) -> Iterator[None]:

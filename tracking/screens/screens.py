@@ -14,7 +14,9 @@ from tracking.reading.diff import Code
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row
+from tracking.record import read_metrics
 from tracking.screens import runs_table, show, tables
+from tracking.screens.sparkline import sparkline
 from utils import files
 
 _VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cannot": "dim"}
@@ -52,12 +54,14 @@ def run(runs: Runs, row: Row) -> None:
     if metrics:
         has_parent = any(theirs is not None for *_, theirs in metrics)
         columns = ("metric", "last", "best", "at step", *(("parent", "difference") if has_parent else ()))
-        made = tables.table(*columns, right=columns[1:])
+        made = tables.table(*columns, "curve", right=columns[1:])
+        logged, width = read_metrics(runs.path(row) / "metrics.jsonl"), min(max(screen.width - 64, 12), 60)
         for name, latest, best, step, theirs in metrics:
             gap = best - theirs if best is not None and theirs is not None else None
             cells = [name, wording.number(latest), wording.number(best), "-" if step is None else str(step)]
             cells += [wording.number(theirs), wording.signed(gap)] if has_parent else []
-            made.add_row(*cells, style="bold" if name == row["primary_metric"] else "")
+            curve = sparkline([line[name] for line in logged if name in line], width)
+            made.add_row(*cells, curve, style="bold" if name == row["primary_metric"] else "")
         screen.print(made)
         screen.print()
     screen.print(f"in {runs.path(row)}/", soft_wrap=True)
