@@ -99,6 +99,12 @@ def growth(result: dict[str, Any]) -> list[Row]:
     return [*rows, ("MB more after ten times the steps", result["memory_more_mb"], None, "<= 5")]
 
 
+def figures(result: dict[str, Any]) -> list[Row]:
+    """The share of an epoch, and the first drawing, which imports matplotlib."""
+    own: Row = ("a drawing of the curves, over an epoch of a minute", result["ratio"], result["spread"], "<= 0.01")
+    return [own, ("seconds of the first drawing", result["first_s"], None, "")]
+
+
 WORKLOADS = {
     "overhead": Workload(
         "A training step",
@@ -152,6 +158,7 @@ WORKLOADS = {
     "growth": Workload(
         "Growth", "three sizes of each; the exponent is that of what is added: 1 where a unit more costs the same", growth
     ),
+    "figures": Workload("Pictures", "the learning curves of a run of 10,000 logged steps and 200 validations", figures),
     "retrieval": Workload(
         "Scores of a retrieval", "3,368 queries, 15,913 gallery images, 512 features, over a NumPy loop of queries", retrieval
     ),
