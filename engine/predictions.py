@@ -18,7 +18,7 @@ from engine.task import Batch, Outputs
 class Row(NamedTuple):
     """What was said of a sample: its number in its split; classes as their numbers, labels as tuples of them, or values."""
 
-    index: int
+    sample: int
     target: Any
     prediction: Any
     confidence: float
@@ -67,7 +67,7 @@ def predictions_text(rows: Sequence[Row], splits: Splits, split: str) -> str:
     assert dataset is not None
     return as_csv(
         [
-            (row.index, dataset.path(row.index), splits.text_of(row.target), splits.text_of(row.prediction), row.confidence)
+            (row.sample, dataset.path(row.sample), splits.text_of(row.target), splits.text_of(row.prediction), row.confidence)
             for row in rows
         ]
     )

@@ -86,9 +86,10 @@ def test_test_json_says_the_calibration_of_its_predictions(train: Train, tmp_pat
 
 
 def test_grad_cam_finds_the_place_that_speaks_for_the_class() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    first = nn.Conv2d(1, 2, 1, bias=False)
+    model = nn.Sequential(first, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([1.0, -1.0])[:, None, None, None])  # class 0: bright places, class 1: dark ones
+        first.weight.copy_(torch.tensor([1.0, -1.0])[:, None, None, None])  # class 0: bright places, class 1: dark ones
     image = torch.zeros(2, 1, 8, 8)
     image[0, 0, 2, 5], image[1, 0, 6, 1] = 3.0, -3.0
     name, shape, maps, predicted = grad_cam(model, image)

@@ -43,14 +43,14 @@ def draw_mistakes(rows: Sequence[Row], splits: Splits, split: str, path: Path) -
     """The wrong predictions that the model was most sure of, each with its file; none, no picture."""
     dataset = splits.get(split)
     assert dataset is not None
-    wrong = sorted((row for row in rows if row.prediction != row.target), key=lambda row: (-row.confidence, row.index))
+    wrong = sorted((row for row in rows if row.prediction != row.target), key=lambda row: (-row.confidence, row.sample))
     path.unlink(missing_ok=True)  # of earlier weights
-    shown = [(row, dataset[row.index]["image"]) for row in wrong[:MISTAKES]]
+    shown = [(row, dataset[row.sample]["image"]) for row in wrong[:MISTAKES]]
     if not shown or any(image.ndim != 3 or min(image.shape[1:]) < 2 for _, image in shown):
         return None
     cells = []
     for row, image in shown:
-        file = Path(dataset.path(row.index))
+        file = Path(dataset.path(row.sample))
         name = "/".join(file.parts[-2:]) if file.suffix else file.name
         said = (f"{short(splits.text_of(row.prediction), 11)} ({row.confidence:.3f})", ORANGE)
         cells.append(Cell(small(image), [said, (f"is {splits.text_of(row.target)}", INK), (name, GREY)]))
