@@ -170,6 +170,18 @@ def test_images_without_a_partner_count_0_in_the_mean(name: str) -> None:
     assert alone.item() == 0
 
 
+@pytest.mark.parametrize("name", ["triplet", "circle"])
+def test_a_copy_of_an_image_is_no_pair(name: str) -> None:
+    """A sampler that fills an identity up repeats its images."""
+    rows, index = [0, 1, 1, 3, 4, 11, 11], torch.tensor([0, 1, 1, 3, 4, 11, 11])
+    augmented = FEATURES[rows] + 5.0 * torch.tensor([0, 0, 1, 0, 0, 0, 1])[:, None]  # copies are seen anew: they lie apart
+    batch = {"target": TARGET[rows], "index": index}
+    value = loss_of(name)({"embedding": augmented}, batch)["loss"]
+    assert value.isfinite() and value > 0 and not torch.allclose(value, value_of(loss_of(name), augmented, TARGET[rows]))
+    only = {"target": TARGET[[3, 11, 11]], "index": torch.tensor([3, 11, 11])}
+    assert loss_of(name)({"embedding": augmented[[3, 5, 6]]}, only)["loss"] == 0
+
+
 @pytest.mark.parametrize("name", METRIC)
 @pytest.mark.parametrize("count", [0, 1])
 def test_batches_without_pairs_have_a_finite_loss_and_gradient(name: str, count: int) -> None:

@@ -21,6 +21,7 @@ from layers.pooling import GeneralisedMean
 from modeling import build_loss, build_model, load_state_file, load_weights
 from modeling.backbones import build_backbone
 from modeling.models import MODELS
+from modeling.models.pcb import stripe_means
 from utils.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
@@ -319,6 +320,10 @@ def test_parts_are_stripes_of_the_map() -> None:
     for n in range(4):
         stripe = x[:, :, n * rows : (n + 1) * rows].mean(dim=(2, 3))
         assert torch.allclose(out["feature"][:, 8 * n : 8 * n + 8], model.reduce[n](stripe), atol=1e-5)
+    for height, parts in ((32, 4), (24, 6), (10, 4), (7, 7)):
+        wanted = nn.functional.adaptive_avg_pool2d(IMAGES[:, :, :height], (parts, 1)).flatten(2).unbind(2)
+        found = stripe_means(IMAGES[:, :, :height], parts)
+        assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, wanted, strict=True))
     assert model.train()(IMAGES)["logits"].shape == (4, 4, 5)
     with pytest.raises(UserError, match="parts 99: the map of resnet20 has 32 rows"):
         model_of("pcb", backbone="resnet20", parts=99)

@@ -1,4 +1,10 @@
-"""CMC of the first CUHK03 protocol: the gallery has one image of each identity, drawn anew many times."""
+"""CMC of the first CUHK03 protocol: the gallery has one image of each identity, drawn anew many times.
+
+The rule is that of Li et al. (DeepReID, CVPR 2014) as `eval_cuhk03` of Torchreid (torchreid/metrics/rank.py) has it: what
+does not count for a query is left out, then one image of every identity that is left is drawn for that query, also for its
+own, and the places of its match in the draws are averaged over. mAP is that of the whole gallery. It draws 10 times, from
+the global generator; here it is `REPEATS`, from a generator for each query.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +28,8 @@ def single_shot(
     repeats: int = REPEATS,
     limit: int = BLOCK_BYTES,
 ) -> Tensor:
-    """Q x K float64: the share of draws in which a query's match is among the nearest k, for each k of `KS` (Li et al.,
-    DeepReID, CVPR 2014); 0 where it has no match.
+    """Q x K float64: the share of draws in which a query's match is among the nearest k, for each k of `KS`; 0 where it
+    has no match.
 
     Each draw takes for a query one image of every identity of those that count. What is drawn for a query depends on the
     seed and its place in the data set, never on the other queries.
