@@ -12,12 +12,12 @@ from config import Config
 from data import Splits
 from data.dataset import Dataset
 from engine import distributed
+from engine.analysis.ranked import choose_queries, draw_ranked
 from engine.evaluators.build import build_evaluator, make_scorer
 from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
 from engine.evaluators.retrieval import RetrievalEvaluator
 from engine.predictions import Predictions, nearest_text
-from engine.ranked import choose_queries, draw_ranked
 from engine.task import Batch, Task
 from utils.files import write_atomic
 

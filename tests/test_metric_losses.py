@@ -175,7 +175,7 @@ def test_centres_move_by_the_paper_s_rule_whatever_the_parts_of_a_step() -> None
     wanted = list(WEIGHT.double())
     for features in (FEATURES, FEATURES.flip(1)):
         for j in range(CLASSES):
-            own = features[TARGET == j]
+            own = features[TARGET.eq(j)]
             wanted[j] = wanted[j] + 0.3 * (own - wanted[j]).sum(dim=0) / (1 + len(own))
         value_of(whole, features, TARGET)
         for rows in (slice(0, 5), slice(5, 12)):

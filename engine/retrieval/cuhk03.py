@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from data.randomness import ORDER, generator
-from engine.retrieval.distances import BLOCK_BYTES, Distances, blocks
+from engine.retrieval.distances import BLOCK_BYTES, Distances, Each, alone, blocks
 from engine.retrieval.images import Images, SameIdentity
 from engine.retrieval.ranking import KS, leave_out
 
@@ -27,21 +27,26 @@ def single_shot(
     seed: int,
     repeats: int = REPEATS,
     limit: int = BLOCK_BYTES,
+    each: Each = alone,
 ) -> Tensor:
     """Q x K float64: the share of draws in which a query's match is among the nearest k, for each k of `KS`; 0 where it
     has no match.
 
     Each draw takes for a query one image of every identity of those that count. What is drawn for a query depends on the
     seed and its place in the data set, never on the other queries.
+
+    Args:
+        limit, each: as of `rank`.
     """
     same = SameIdentity(gallery)
     _, sizes = same.sorted.unique_consecutive(return_counts=True)
     starts = sizes.cumsum(dim=0) - sizes
-    found = torch.zeros(len(query.place), len(KS), dtype=torch.float64)
-    for rows in blocks(len(query.place), len(gallery.place), limit):
+
+    def drawn_for(rows: slice) -> Tensor:
         part = query.take(rows)
         pairs = same.pairs(part)
         block = leave_out(distances(rows), pairs)
+        found = torch.zeros(len(block), len(KS), dtype=torch.float64)
         for row in pairs.rows[pairs.counts].unique().tolist():
             own = pairs.columns[(pairs.rows == row) & pairs.counts]
             identity = int(torch.searchsorted(same.sorted[starts], part.target[row]))
@@ -51,8 +56,11 @@ def single_shot(
             match = own[drawn[:, identity]]
             columns = same.order[starts + drawn.where(torch.arange(len(sizes)) != identity, 0)]
             place = _places(block[row], columns, match, identity)
-            found[rows.start + row] = torch.stack([(place <= k).double().mean() for k in KS])
-    return found
+            found[row] = torch.stack([(place <= k).double().mean() for k in KS])
+        return found
+
+    none = torch.zeros(0, len(KS), dtype=torch.float64)
+    return torch.cat([none, *each(blocks(len(query.place), len(gallery.place), limit), drawn_for)])
 
 
 def draw(sizes: Tensor, seed: int, place: int, repeats: int) -> Tensor:
