@@ -35,6 +35,7 @@ ANALYSES = {
     "schedule": "the learning rate of the whole run as a picture, and of each parameter group",
     "profile": "where a step's time goes; with --file FILE.json a Chrome trace as well",
     "activations": "RUN: where in some images of a split the last feature map of its best weights is strong, as a picture",
+    "ranked": "RUN: for queries of a split what was found for them, right and wrong framed, as pictures (retrieval)",
     "speed": "loader, model and both together, and which one change helps most: each is tried; --seconds N bounds it",
 }
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
@@ -220,9 +221,10 @@ def _analyze_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("command", metavar="COMMAND", choices=list(ANALYSES), help="one of those above")
-    add("run", metavar="RUN", nargs="?", default="", help="activations: a run's folder, its name, a part of it, last")
-    add("--split", choices=("test", "val", "train"), default="test", help="activations: which part of the data")
-    add("--count", metavar="N", type=int, default=0, help="activations: how many images (default 12)")
+    add("run", metavar="RUN", nargs="?", default="", help="activations, ranked: a run's folder, its name, a part of it, last")
+    add("--split", choices=("test", "val", "train"), default="test", help="activations, ranked: which part of the data")
+    add("--count", metavar="N", type=int, default=0, help="how many images (activations: 12) or queries (ranked: 8)")
+    add("--top", metavar="K", type=int, default=0, help="ranked: how many of the nearest images (default 8)")
     add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
     add("--file", metavar="FILE", default="", help="where the picture (or the trace) goes; default: the working directory")
     add("--steps", metavar="N", type=int, default=0, help="optimizer steps of lr-find (default 150) and profile (default 10)")

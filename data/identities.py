@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -157,6 +159,20 @@ class SomeIdentities(Part):
 
     def _own(self, index: int, sample: Sample) -> Sample:
         return {**sample, "target": self.targets[index], "index": index}
+
+
+def source_names(dataset: Dataset) -> list[str]:
+    """Of each data set that is joined in this one a short name, by its number, fit for the name of a score: `market1501`, the
+    folder's own name for `identity_folder:PATH`, with a number behind where two are the same."""
+    whole = dataset
+    while isinstance(whole, Part):
+        whole = whole.whole
+    short = []
+    for name in getattr(whole, "sources", ()):
+        kind, _, place = name.partition(":")
+        last = os.path.basename(os.path.normpath(place))
+        short.append(re.sub(r"[^A-Za-z0-9._-]+", "_", last if kind == "identity_folder" else name))
+    return [f"{name}_{short[:at].count(name) + 1}" if short.count(name) > 1 else name for at, name in enumerate(short)]
 
 
 def split_identities(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -17,7 +17,7 @@ from data.loaders.loader import Loader
 from data.prepare import Prepare
 from engine import distributed
 from engine.distillation.build import add_teacher
-from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, with_views
+from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, tell_sources, with_views
 from engine.hooks import HOOKS
 from engine.hooks.swa import SWAHook
 from engine.hooks.thaw import ThawHook
@@ -96,6 +96,7 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
+    tell_sources(evaluator, splits, "val")
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
     for said in check_ranking(splits, ["val", "test"]):

@@ -6,7 +6,7 @@ Ranks come from torchrun's environment (RANK, LOCAL_RANK, WORLD_SIZE); nothing e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from utils.errors import RunFailed, UserError
 
 T = TypeVar("T")
+P = TypeVar("P")
 was_rank = False  # whether this process ever joined a process group, whose threads outlive it (see tools/_root.py)
 
 
@@ -105,6 +106,17 @@ def gather(value: Any) -> list[Any]:
     boxes: list[Any] = [None] * world_size()
     dist.all_gather_object(boxes, value)
     return boxes
+
+
+def share_out(parts: Iterable[P], act: Callable[[P], T]) -> list[T]:
+    """act(part) of each part, in their order, on every rank; each rank does every world_size-th of them, so that none waits
+    longer than for one part more than its own."""
+    everything = list(parts)
+    mine = [act(part) for part in everything[rank() :: world_size()]]
+    found: list[Any] = [None] * len(everything)
+    for number, theirs in enumerate(gather(mine)):
+        found[number :: world_size()] = theirs
+    return found
 
 
 def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:

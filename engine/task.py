@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine import distributed
+
 Batch = dict[str, Any]
 Outputs = Tensor | dict[str, Tensor]
 
@@ -44,6 +46,12 @@ class Task(nn.Module):
         for name in self.still:
             self.model.get_submodule(name).eval()
         return self
+
+    def end_step(self) -> None:
+        """After an optimizer step: what a loss moves by a rule of its own (the centres of center) moves."""
+        for part in self.loss.modules():
+            if hasattr(part, "end_step"):
+                part.end_step(distributed.all_reduce_sum)
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""

@@ -12,6 +12,7 @@ from config import Config
 from data import Splits
 from engine import distributed
 from engine.analysis.activations import draw_activations, look
+from engine.analysis.ranked import choose_queries, draw_ranked
 from engine.evaluators.build import build_evaluator, make_scorer
 from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
@@ -21,7 +22,6 @@ from engine.figures.harmless import harmless
 from engine.figures.of_test import draw_test
 from engine.inference import Evaluator
 from engine.predictions import Predictions, Row, nearest_text, predictions_text
-from engine.ranked import choose_queries, draw_ranked
 from engine.task import Batch, Task
 from utils.errors import UserError
 from utils.files import write_atomic

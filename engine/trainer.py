@@ -206,6 +206,7 @@ class Trainer:
                 self._scaler.scale(self.guard.weigh(loss, count * self.world_size / total)).backward()
             seen.append({**losses, "loss": loss.detach()})
         if self._update([losses["loss"] for losses in seen]):
+            self.task.end_step()
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
         self.samples += samples

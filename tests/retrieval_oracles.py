@@ -55,6 +55,16 @@ def cuhk03(
     return [float(share) for share in numpy.mean(cmc, axis=0)]
 
 
+def chance_of_rank1(distance: numpy.ndarray, query: tuple[int, int, int], gallery: Facts, places: numpy.ndarray) -> float:
+    """The same without a draw: how likely it is that the drawn match is nearer than what is drawn of each other identity."""
+    names = gallery[0][kept(distance, query, gallery, places)]
+    chances = []
+    for place in numpy.flatnonzero(names == query[1]):
+        others = [names == name for name in numpy.unique(names) if name != query[1]]
+        chances.append(numpy.prod([own[place:].sum() / own.sum() for own in others]))
+    return float(numpy.mean(chances)) if chances else 0.0
+
+
 def k_reciprocal(whole: numpy.ndarray, queries: int, k1: int, k2: int, share: float) -> numpy.ndarray:
     """Zhong et al., CVPR 2017, on the N x N distances of the queries and then the gallery; Q x G."""
     squares = whole**2

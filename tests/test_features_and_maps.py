@@ -126,6 +126,9 @@ def test_wrong_words_are_said_in_a_line(train: Train, run: Path, people: Path, t
     for words, said in (
         (["activations"], "activations RUN"),
         (["model", "tiny"], "takes no RUN"),
+        (["ranked", "tiny", "--count", "-2"], "N is 1 or more"),
+        (["activations", "tiny", "--top", "2"], "takes no --top"),
+        (["ranked", "plain"], "nothing is searched for in its test split"),
         (["activations", "plain"], "no module of this model gives a map of features"),
         (["activations", "tiny", "--file", "x.txt"], "a picture is a"),
     ):
@@ -161,3 +164,11 @@ def test_the_last_map_is_that_of_the_last_module_with_room() -> None:
     assert not strength(torch.ones(1, 3, 2, 2), (4, 4)).any()
     with pytest.raises(UserError, match="no module of this model"):
         last_map(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(2, 1, 2, 2))
+
+
+def test_pictures_show_as_many_queries_and_finds_as_are_asked_for(train: Train, run: Path) -> None:
+    import analyze
+
+    code, error, said = train("ranked", "tiny", "--count", "9", "--top", "3", main=analyze.main)
+    pictures = [run / "figures" / f"ranked_test_{number:03}.png" for number in (1, 2)]
+    assert code == 0 and all(f"picture: {path}\n" in said and path.is_file() for path in pictures), error

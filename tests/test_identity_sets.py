@@ -183,7 +183,8 @@ def test_cuhk03_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_cuhk03_is_taken_out_of_its_file(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     base = tmp_path / "cuhk03"
     (base / "cuhk03_release").mkdir(parents=True)
     with h5py.File(base / "cuhk03_release" / "cuhk-03.mat", "w") as file:
@@ -275,6 +276,8 @@ def test_folders_of_identities(tmp_path: Path) -> None:
     assert splits.test is not None and len(splits.train.classes) == 4
     assert sorted([*splits.classes, *splits.test.classes]) == ["a/x", "a/y", "b", "c", "d"]
     assert {row[1:] for row in who(splits.test).values()} == {(1, "qg"), (2, "qg")}
+    lettered = pictures(tmp_path / "lettered", *(f"{who}/7_c{camera}.png" for who in "abc" for camera in (1, 2)))
+    assert set(splits_of(tmp_path, f"identity_folder:{lettered}").train.facts["camera"]) == {1, 2}
     base = pictures(tmp_path / "parts", "train/a/1_1.png", "train/b/2_2.png", "query/c/3_1.png", "gallery/c/4_2.png")
     test = splits_of(tmp_path, f"identity_folder:{base}").test
     assert test is not None and who(test) == {"3_1.png": ("c", 1, "q"), "4_2.png": ("c", 2, "g")}
@@ -403,6 +406,14 @@ def test_the_digest_of_several_sets_changes_with_their_files(tmp_path: Path) -> 
         (["query/c/3_1.png", "gallery/c/3_2.png"], "no images below"),
         (["train/a/1_1.png", "train/b/2_2.png", "gallery/c/3_1.png", "test/c/4_2.png"], "gallery/ and test/ are both there"),
         (["train/a/1_1.png", "train/a/2_2.png", "test/c/3_1.png", "test/c/4_2.png"], "1 identities for training"),
+        (
+            ["a/0002_c1s1_000451_03.png", "a/0002_c2s1_000452_01.png", "b/7_c1s1_000451_01.png"],
+            "camera 1, and 3, the number after the last _, would be taken; if this is market1501, name that data set, else put",
+        ),
+        (["a/0001_c2_f0046182.png", "b/0002_c1_f05.png"], "by camera 2, and 46182,.* if this is dukemtmc_reid, name"),
+        (["a/0000_000_01_0303morning_0008_0.png", "b/0001_000_15_0303noon_8_1.png"], "by camera 01, and 0,.* msmt17"),
+        (["a/x_cam1_7.png", "b/x_cam2_8.png"], "by camera 1, and 7, .*taken; put the camera last, as in x_001_c1.png"),
+        (["a/x_cam1_left.png", "b/x_cam2_left.png"], "by camera 1, and none would be taken; put the camera last"),
     ],
 )
 def test_bad_folders_are_one_line(names: list[str], said: str, tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ class Model(nn.Module):
 def loss_of(name: str, **args: Any) -> nn.Module:
     words = ", ".join(f"{key}: {value}" for key, value in args.items())
     loss = build_loss(load_file(None, [("LOSS.NAME", name), ("LOSS.ARGS", f"{{{words}}}")]), num_classes=CLASSES, model=Model())
-    for parameter in loss.parameters():
-        parameter.data = WEIGHT.clone()
+    for values in loss.state_dict().values():  # a classifier's weights, or centres
+        values.copy_(WEIGHT)
     return loss
 
 
@@ -170,6 +170,42 @@ def test_images_without_a_partner_count_0_in_the_mean(name: str) -> None:
     assert alone.item() == 0
 
 
+def test_centres_move_by_the_paper_s_rule_whatever_the_parts_of_a_step() -> None:
+    whole, parts, ranks = loss_of("center", alpha=0.3), loss_of("center", alpha=0.3), loss_of("center", alpha=0.3)
+    wanted = list(WEIGHT.double())
+    for features in (FEATURES, FEATURES.flip(1)):
+        for j in range(CLASSES):
+            own = features[TARGET.eq(j)]
+            wanted[j] = wanted[j] + 0.3 * (own - wanted[j]).sum(dim=0) / (1 + len(own))
+        value_of(whole, features, TARGET)
+        for rows in (slice(0, 5), slice(5, 12)):
+            value_of(parts, features[rows], TARGET[rows])
+        value_of(ranks, features[:5], TARGET[:5])
+        with torch.no_grad():
+            value_of(parts.eval(), features, TARGET)  # a validation moves nothing
+        parts.train()({"embedding": features}, {"target": TARGET, "index": TARGET[:0]})  # and neither does a stand-in
+        other = loss_of("center")
+        other.load_state_dict(ranks.state_dict())
+        value_of(other, features[5:], TARGET[5:])
+        others = iter([other.sums, other.counts])
+        whole.end_step(lambda x: x), parts.end_step(lambda x: x), ranks.end_step(lambda x, o=others: x.add_(next(o)))  # type: ignore[operator]
+        for loss in (whole, parts, ranks):
+            assert torch.allclose(loss.centers.double(), torch.stack(wanted), atol=1e-6)  # type: ignore[operator, union-attr]
+    assert list(whole.state_dict()) == ["centers"] and not list(whole.parameters())
+
+
+@pytest.mark.parametrize("name", ["triplet", "circle"])
+def test_a_copy_of_an_image_is_no_pair(name: str) -> None:
+    """A sampler that fills an identity up repeats its images."""
+    rows, index = [0, 1, 1, 3, 4, 11, 11], torch.tensor([0, 1, 1, 3, 4, 11, 11])
+    augmented = FEATURES[rows] + 5.0 * torch.tensor([0, 0, 1, 0, 0, 0, 1])[:, None]  # copies are seen anew: they lie apart
+    batch = {"target": TARGET[rows], "index": index}
+    value = loss_of(name)({"embedding": augmented}, batch)["loss"]
+    assert value.isfinite() and value > 0 and not torch.allclose(value, value_of(loss_of(name), augmented, TARGET[rows]))
+    only = {"target": TARGET[[3, 11, 11]], "index": torch.tensor([3, 11, 11])}
+    assert loss_of(name)({"embedding": augmented[[3, 5, 6]]}, only)["loss"] == 0
+
+
 @pytest.mark.parametrize("name", METRIC)
 @pytest.mark.parametrize("count", [0, 1])
 def test_batches_without_pairs_have_a_finite_loss_and_gradient(name: str, count: int) -> None:
@@ -185,8 +221,8 @@ def test_batches_without_pairs_have_a_finite_loss_and_gradient(name: str, count:
 def test_equal_images_have_finite_gradients(name: str) -> None:
     features = FEATURES[:1].repeat(4, 1).requires_grad_()
     loss = loss_of(name)
-    for parameter in loss.parameters():
-        parameter.data[0] = FEATURES[0]
+    for values in loss.state_dict().values():
+        values[0] = FEATURES[0]
     value_of(loss, features, torch.tensor([0, 0, 1, 1])).backward()
     assert features.grad is not None and bool(features.grad.isfinite().all())
 
@@ -230,6 +266,7 @@ def test_metric_losses_take_heads_as_well() -> None:
         ("arcface", {"margin": 2}, "margin: has to be 0 to 1.57"),
         ("cosface", {"scale": -3}, "scale: has to be"),
         ("center", {"feature_dim": 3}, "no argument 'feature_dim'"),
+        ("center", {"alpha": 2}, "the loss center: alpha: has to be 0 to 1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_one_line(name: str, args: dict[str, Any], said: str) -> None:

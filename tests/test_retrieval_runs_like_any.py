@@ -37,7 +37,7 @@ def words(people: Path, *more: str) -> list[str]:
     """Three epochs, with an average of the weights."""
     return [
         "DATASETS.TRAIN", f"identity_folder:{people}", "DATASETS.VAL_FRACTION", "0.2", "MODEL.DEVICE", "cpu", "MODEL.NAME",
-        "embedding", "MODEL.ARGS", "{feature_dim: 16}", "LOSS.TERMS", "[[cross_entropy, 1], [triplet, 1]]",
+        "embedding", "MODEL.ARGS", "{feature_dim: 16}", "LOSS.TERMS", "[[cross_entropy,1],[triplet,1],[center,0.01]]",
         "DATALOADER.SAMPLER", "identities", "DATALOADER.INSTANCES", "2", "SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS",
         "3", "SOLVER.EMA_DECAY", "0.8", "TEST.EVALUATOR", "retrieval", "SOLVER.LOG_PERIOD", "1", "NAME", "people", *more,
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     precision: str, people: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = words(people, "SOLVER.PRECISION", precision, "INPUT.TRANSFORMS_TRAIN", "[PadCrop, RandomErasing]")
-    assert final(assert_a_resumed_run_is_equal(train, call, 5, tmp_path / "exp", monkeypatch))["ema"]
+    assert {"ema", "loss"} <= final(assert_a_resumed_run_is_equal(train, call, 5, tmp_path / "exp", monkeypatch)).keys()
 
 
 @pytest.mark.slow
@@ -61,7 +61,13 @@ def test_two_ranks_train_as_one_that_accumulates(people: Path, tmp_path: Path) -
     for name, value in weights(one).items():
         if "running" not in name and "num_batches" not in name:  # these see one of the parts on each rank, both on one
             assert torch.allclose(value, weights(two)[name], atol=10 * TOLERANCE, rtol=0), name
-    assert set(read_json(two / "test.json")["metrics"]) == set(read_json(one / "test.json")["metrics"])
+    centers = [torch.load(run / "weights" / "last.pt", weights_only=True)["loss"]["terms.2.centers"] for run in (one, two)]
+    assert torch.allclose(*centers, atol=10 * TOLERANCE, rtol=0)
+    scores = [read_json(run / "test.json")["metrics"] for run in (one, two)]
+    done = command("tools/test_net.py", str(two), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["metrics"] == scores[1]  # of the same weights: what two ranks found, one finds
+    assert scores[0].keys() == scores[1].keys() and 0 < scores[1]["test/mAP"] < 1
 
 
 @pytest.mark.slow

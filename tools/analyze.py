@@ -1,4 +1,4 @@
-"""Look at data, model and solver before training; no run is made or touched, but for a picture of its activations.
+"""Look at data, model and solver before training; no run is made or touched, but for pictures of it.
 
 python tools/analyze.py data --config-file configs/x.yml      counts, classes, mean and std, a grid of samples
 python tools/analyze.py model --config-file configs/x.yml     layers, parameters, FLOPs
@@ -7,6 +7,7 @@ python tools/analyze.py schedule --config-file configs/x.yml  the learning rate 
 python tools/analyze.py profile --config-file configs/x.yml   where a step's time goes
 python tools/analyze.py speed --config-file configs/x.yml     loader, model and both; the change that helps most, measured
 python tools/analyze.py activations RUN                       where the last feature map of a run's weights is strong
+python tools/analyze.py ranked RUN                            what was found for queries of a retrieval
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
         "profile": show_profile,
         "speed": show_speed,
         "activations": show_activations,
+        "ranked": show_ranked,
     }
     if args.steps < 0 or args.steps and args.command not in ("lr-find", "profile"):
         raise UserError("--steps is a number of at least 1, for lr-find and profile")
@@ -46,35 +48,64 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{args.command} draws nothing: --file is for the other commands")
     if args.command != "speed" and (args.seconds or args.json) or not 0 <= args.seconds < math.inf:
         raise UserError("--seconds is a number above 0, for speed; --json is for speed too")
-    check_activations(args)
+    check_run(args)
     return commands[args.command](config.load(args), args)
 
 
-def check_activations(args: argparse.Namespace) -> None:
-    """It is of a run; the other commands are of a recipe."""
-    if args.command != "activations" and (args.run or args.count or args.split != "test"):
-        raise UserError(f"{args.command} takes no RUN, --split or --count: they are for activations")
-    if args.command == "activations" and (not args.run or args.config_file or args.count < 0):
-        raise UserError("activations RUN [--split SPLIT] [--count N]: of a run (a folder, a name, last); N is 1 or more")
+def check_run(args: argparse.Namespace) -> None:
+    """Some commands are of a run, the others of a recipe."""
+    name, of_run = args.command, args.command in ("activations", "ranked")
+    if not of_run and (args.run or args.count or args.split != "test"):
+        raise UserError(f"{name} takes no RUN, --split or --count: they are for activations and ranked")
+    if of_run and (not args.run or args.config_file or min(args.count, args.top) < 0):
+        raise UserError(f"{name} RUN [--split SPLIT] [--count N]: of a run (a folder, a name, last); N is 1 or more")
+    if args.top and name != "ranked":
+        raise UserError(f"{name} takes no --top: it is for ranked")
 
 
 def show_activations(given: config.Config, args: argparse.Namespace) -> int:
     """A picture in the run's figures/ of some images, and of where the last feature map is strong."""
-    from data import build_splits
     from engine.analysis.activations import draw_activations, look
-    from engine.build import build_task
-    from engine.launch import find_trained, test_task
 
-    own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
-    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
-    path = picture(cfg, args, "") if args.file else folder / "figures" / f"activations_{args.split}.png"
-    splits = build_splits(cfg)
-    task, device = test_task(cfg, splits, weights, build_task)
+    cfg, splits, task, device, weights, path = of_run(given, args)
     looked = look(cfg, task, splits, args.split, device, args.count or 12, classifies=cfg.TEST.EVALUATOR == "classification")
     title = f"{cfg.NAME or cfg.MODEL.NAME}, {args.split}: where the network looks"
     print(f"picture: {draw_activations(looked, title, weights.name, path)}")
     print(f"last feature map: {looked.where} (channels x height x width)")
     return 0
+
+
+def show_ranked(given: config.Config, args: argparse.Namespace) -> int:
+    """Pictures in the run's figures/ of some queries, and of what was found for them."""
+    from engine.analysis.ranked import NEAREST, SHOWN, choose_queries, draw_pages
+    from engine.evaluators.build import build_evaluator, make_scorer
+    from engine.evaluators.retrieval import RetrievalEvaluator
+
+    cfg, splits, task, device, _, path = of_run(given, args)
+    evaluator, dataset = build_evaluator(cfg, splits.num_classes, device), splits.get(args.split)
+    if not isinstance(evaluator, RetrievalEvaluator) or dataset is None:
+        raise UserError(
+            f"{args.run}: nothing is searched for in its {args.split} split; ranked is for TEST.EVALUATOR retrieval"
+        )
+    scores = make_scorer(cfg, task, splits, args.split, device, evaluator)()
+    queries = choose_queries(evaluator, args.count or SHOWN, args.top or NEAREST)
+    title = f"{args.split}: rank1 {scores['rank1']:.3f}, mAP {scores['mAP']:.3f}"
+    for drawn in draw_pages(queries, dataset, title, path):
+        print(f"picture: {drawn}")
+    return 0
+
+
+def of_run(given: config.Config, args: argparse.Namespace) -> tuple[Any, ...]:
+    """Of the RUN that is named: config, splits, task, device, weights, and where its picture goes."""
+    from data import build_splits
+    from engine.build import build_task
+    from engine.launch import find_trained, test_task
+
+    own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
+    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
+    path = picture(cfg, args, "") if args.file else folder / "figures" / f"{args.command}_{args.split}.png"
+    splits = build_splits(cfg)
+    return cfg, splits, *test_task(cfg, splits, weights, build_task), weights, path
 
 
 def picture(cfg: config.Config, args: argparse.Namespace, ending: str) -> Path:

@@ -12,6 +12,7 @@ from torch import nn
 from config import Config
 from data import Splits, build_prepare, make_data_loader
 from data.build import image_size, mixes
+from data.identities import source_names
 from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.inference import Evaluator, evaluate
@@ -46,6 +47,7 @@ def make_scorer(
     autocast = AUTOCAST.get(cfg.SOLVER.PRECISION)
     check_targets(cfg, splits, task.loss, evaluator)
     check_ranking(splits, [split])
+    tell_sources(evaluator, splits, split)
     judge = with_views(cfg, task, splits, evaluator)
 
     def score(on_batch: Callable[..., Any] | None = None) -> dict[str, float]:
@@ -53,6 +55,13 @@ def make_scorer(
         return evaluate(judge, loader, prepare, evaluator, device=device, autocast=autocast, on_batch=on_batch)
 
     return score
+
+
+def tell_sources(evaluator: Evaluator, splits: Splits, split: str) -> None:
+    """Gives an evaluator that has scores for each source of a split their names."""
+    dataset = splits.get(split)
+    if hasattr(evaluator, "sources") and dataset is not None:
+        evaluator.sources = source_names(dataset)
 
 
 def with_views(cfg: Config, task: Task, splits: Splits, evaluator: Evaluator) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,21 +12,22 @@ from torch.nn import functional
 from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.retrieval.cuhk03 import single_shot
-from engine.retrieval.distances import Distances, distances
+from engine.retrieval.distances import Distances, blocks, distances, make_unit
 from engine.retrieval.images import Images
-from engine.retrieval.nearest import nearest
 from engine.retrieval.ranking import Ranking, joined, rank, summary
 from engine.retrieval.reranking import reranked
 from engine.task import Batch, Outputs
 
 # what is known of an image, and what holds where a data set does not say: any image is searched with and among
 FACTS = {"index": 0, "target": 0, "camera": -1, "source": 0, "query": 1, "gallery": 1}
+NAMES = list(FACTS)
 
 
 class Search(NamedTuple):
     """The queries and the gallery of one source.
 
     Attributes:
+        source: its number.
         query, gallery: their places are numbers of samples.
         rows, columns: where their features are.
     """
@@ -40,11 +42,11 @@ class Search(NamedTuple):
 
 @EVALUATORS.register("retrieval")
 class RetrievalEvaluator:
-    """rank1, rank5, rank10, rank20, mAP and mINP over the queries that have a match; with several sources also rank1_<n>
-    and mAP_<n> for source n.
+    """rank1, rank5, rank10, rank20, mAP and mINP over the queries that have a match; with several sources also
+    rank1_<source> and mAP_<source> for each.
 
-    The features of all ranks are brought together and scored on rank 0 alone, which tells the others. So they are the
-    same for any number of ranks.
+    The features of all ranks are brought together on each of them, once N x D float32, and every rank scores some blocks of
+    queries: none waits long for another, and the scores are the same for any number of ranks.
 
     Args:
         distance: euclidean or cosine.
@@ -52,6 +54,10 @@ class RetrievalEvaluator:
         protocol: market1501, or cuhk03, where the ranks (not mAP and mINP) are those of a gallery with one drawn image of
             each identity.
         seed: of what is drawn.
+
+    Attributes:
+        sources: names of the sources, by their numbers.
+        rankings: after `compute`, how the queries of each search came out.
     """
 
     lower_is_better: frozenset[str] = frozenset({"loss"})
@@ -62,6 +68,7 @@ class RetrievalEvaluator:
         self, *, distance: str = "cosine", rerank: bool = False, protocol: str = "market1501", seed: int = 0, **_: Any
     ) -> None:
         self.distance, self.rerank, self.protocol, self.seed = distance, rerank, protocol, seed
+        self.sources: Sequence[str] = ()
         self.reset()
 
     def reset(self) -> None:
@@ -82,10 +89,16 @@ class RetrievalEvaluator:
     def compute(self) -> dict[str, float]:
         """Scores as fractions; 0 where there is no query with a match. After it only `reset` may follow an update."""
         self._gather()
-        return distributed.on_main(self._scores)
+        self.rankings = [self._ranked(search) for search in self.searches()]
+        scores = summary(joined(self.rankings))
+        for number, name in enumerate(self.sources) if len(self.sources) > 1 else ():
+            pairs = zip(self.searches(), self.rankings, strict=True)
+            own = summary(joined(ranking for search, ranking in pairs if search.source == number))
+            scores |= {f"{score}_{name}": own[score] for score in ("rank1", "mAP")}
+        return distributed.broadcast(scores)  # type: ignore[no-any-return]
 
     def searches(self) -> list[Search]:
-        """On rank 0, after `compute`: one for each source that has queries and a gallery."""
+        """After `compute`: one for each source that has queries and a gallery."""
         if self._searches is None:
             assert self._whole is not None, "compute() comes first"
             features, facts = self._whole
@@ -100,56 +113,64 @@ class RetrievalEvaluator:
                     self._searches.append(search)
         return self._searches
 
-    def rank(self, search: Search) -> Ranking:
-        """How its queries came out."""
-        parts = search.distances, search.query, search.gallery
-        ranking = rank(*parts)
-        return ranking._replace(found=single_shot(*parts, self.seed)) if self.protocol == "cuhk03" else ranking
-
     def nearest(self) -> list[tuple[int, int, float]]:
-        """On rank 0, after `compute`, in the order of the data set: the number of each query, that of the nearest gallery
-        image that counts (-1: none), and the cosine similarity of the two features."""
+        """After `compute`, in the order of the data set: the number of each query, that of the nearest gallery image that
+        counts (-1: none), and the cosine similarity of the two features."""
         found: list[tuple[int, int, float]] = []
-        for search in self.searches():
+        for search, ranking in zip(self.searches(), self.rankings, strict=True):
             assert self._whole is not None
-            best = nearest(search.distances, search.query, search.gallery)
-            query, image = (self._whole[0][numbers] for numbers in (search.rows, search.columns[best]))
+            features, best = self._whole[0], ranking.nearest
             place = search.gallery.place[best].where(best >= 0, -1)
-            similar = functional.cosine_similarity(query, image)
-            found += zip(search.query.place.tolist(), place.tolist(), similar.tolist(), strict=True)
+            for part in blocks(len(best), features.shape[1]):
+                pair = (features[numbers[part]] for numbers in (search.rows, search.columns[best]))
+                similar = functional.cosine_similarity(*pair)
+                found += zip(search.query.place[part].tolist(), place[part].tolist(), similar.tolist(), strict=True)
         return sorted(found)
+
+    def _ranked(self, search: Search) -> Ranking:
+        parts = search.distances, search.query, search.gallery
+        ranking = rank(*parts, each=distributed.share_out)
+        if self.protocol == "cuhk03":
+            ranking = ranking._replace(found=single_shot(*parts, self.seed, each=distributed.share_out))
+        return ranking
 
     def _between(self, features: Tensor, rows: Tensor, columns: Tensor) -> Distances:
         if self.rerank:
-            return reranked(features, rows, columns, self.distance)
-        return distances(features[rows], features[columns], self.distance)
-
-    def _scores(self) -> dict[str, float]:
-        """Of all queries together, then of each source, where there are several."""
-        self.rankings = [self.rank(search) for search in self.searches()]
-        scores = summary(joined(self.rankings))
-        for search, own in zip(self.searches(), self.rankings, strict=True) if len(self.rankings) > 1 else ():
-            scores |= {f"{name}_{search.source}": summary(own)[name] for name in ("rank1", "mAP")}
-        return scores
+            return reranked(features, rows, columns, self.distance, each=distributed.share_out)
+        return distances(features, rows, columns, self.distance)
 
     def _gather(self) -> None:
-        """The samples of all ranks on rank 0, batch by batch, so that no more than a batch a rank is in flight."""
+        """The samples of all ranks on each of them, batch by batch, so that no more than a batch a rank is in flight.
+
+        They lie by source, in each the gallery first, so that it is in one piece and need not be copied; in its parts in
+        the order of the data set.
+        """
         if self._whole is not None:
             return
         own = torch.cat([torch.empty(0, len(FACTS), dtype=torch.int64), *(facts for _, facts in self._parts)])
         everyone = distributed.gather(own)
         facts = torch.cat(everyone)
-        order = facts[:, 0].argsort(stable=True)
+        order = facts[:, NAMES.index("index")].argsort(stable=True)
+        for key in (_section(facts), facts[:, NAMES.index("source")]):
+            order = order[key[order].argsort(stable=True)]
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order))
         waiting = list(places.split([len(theirs) for theirs in everyone]))  # of each rank, where its next samples belong
         features = torch.empty(0, 0)
-        for turn in range(max(distributed.gather(len(self._parts)))):
-            mine = self._parts[turn][0] if turn < len(self._parts) else torch.empty(0, 0)
+        self._parts.reverse()
+        for _ in range(max(distributed.gather(len(self._parts)))):
+            mine = self._parts.pop()[0] if self._parts else torch.empty(0, 0)  # freed as it has been copied
             for number, part in enumerate(distributed.gather(mine)):
-                if len(part) and distributed.is_main():
+                if len(part):
                     features = features if len(features) else torch.empty(len(order), part.shape[1])
                     features[waiting[number][: len(part)]] = part
                     waiting[number] = waiting[number][len(part) :]
-        self._parts.clear()
+        if self.distance == "cosine":
+            make_unit(features)
         self._whole = features, dict(zip(FACTS, facts[order].unbind(dim=1), strict=True))
+
+
+def _section(facts: Tensor) -> Tensor:
+    """Of N x facts, where an image lies within its source: 0 in the gallery, 1 with what is searched with only, 2 with junk."""
+    section = (facts[:, NAMES.index("gallery")] != 1).long()
+    return section.masked_fill(facts[:, NAMES.index("target")] < 0, 2)

@@ -30,8 +30,15 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     evaluation = None
     if splits.val is not None:
+        scorer = make_scorer(cfg, trainer.task, splits, "val", device, evaluator)
+
+        def validate() -> dict[str, float]:
+            scores = scorer()
+            evaluator.reset()  # what it keeps (features) is not to lie beside training
+            return scores
+
         evaluation = EvaluationHook(
-            make_scorer(cfg, trainer.task, splits, "val", device, evaluator),
+            validate,
             run,
             period=solver.EVAL_PERIOD,
             primary=primary_metric(cfg, evaluator.compute()),

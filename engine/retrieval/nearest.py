@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from engine.retrieval.distances import BLOCK_BYTES, Distances, blocks
 from engine.retrieval.images import Images, SameIdentity
 from engine.retrieval.ranking import leave_out
-
-
-def nearest(distances: Distances, query: Images, gallery: Images, limit: int = BLOCK_BYTES) -> Tensor:
-    """The number of the nearest gallery image that counts for each of Q queries (the first of equal ones); -1: there is
-    none."""
-    same = SameIdentity(gallery)
-    found = torch.full((len(query.place),), -1)
-    for rows in blocks(len(query.place), len(gallery.place), limit) if len(gallery.place) else ():
-        block = leave_out(distances(rows), same.pairs(query.take(rows)))
-        best = torch.from_numpy(block.numpy().argmin(axis=1))
-        found[rows] = best.where(block.gather(1, best[:, None])[:, 0] < torch.inf, -1)
-    return found
 
 
 def ranked(

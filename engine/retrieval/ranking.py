@@ -14,7 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from engine.retrieval.distances import BLOCK_BYTES, Distances, blocks
+from engine.retrieval.distances import BLOCK_BYTES, Distances, Each, alone, blocks
 from engine.retrieval.images import Images, Pairs, SameIdentity, within
 
 KS = (1, 5, 10, 20)  # of the cumulative match characteristic
@@ -29,34 +29,38 @@ class Ranking(NamedTuple):
         precision: average precision: the mean over its matches of matches so far / place (float64).
         penalty: inverse negative penalty: matches / place of the last one (Ye et al., Deep learning for person
             re-identification: a survey and outlook, 2020; float64).
+        nearest: the number of the gallery image that counts and is nearest, the first of equal ones; -1: there is none.
     """
 
     first: Tensor
     found: Tensor
     precision: Tensor
     penalty: Tensor
+    nearest: Tensor
 
 
-def rank(distances: Distances, query: Images, gallery: Images, limit: int = BLOCK_BYTES) -> Ranking:
+def rank(distances: Distances, query: Images, gallery: Images, limit: int = BLOCK_BYTES, each: Each = alone) -> Ranking:
     """Q queries against G gallery images.
 
     Args:
         limit: bytes of a block of distances.
+        each: does the blocks.
     """
     same = SameIdentity(gallery)
-    parts = []
-    for rows in blocks(len(query.place), len(gallery.place), limit):
+
+    def ranked(rows: slice) -> Ranking:
         pairs = same.pairs(query.take(rows))
         block = leave_out(distances(rows), pairs)
         matches = Pairs(*(part[pairs.counts] for part in pairs))
-        parts.append(_scored(*places(block, matches), len(block)))
-    return joined(parts)
+        return _scored(*places(block, matches), len(block), _nearest(block))
+
+    return joined(each(blocks(len(query.place), len(gallery.place), limit), ranked))
 
 
 def joined(parts: Iterable[Ranking]) -> Ranking:
     """Several, one after another; of none, that of no query."""
     ones = torch.zeros(0, dtype=torch.float64)
-    empty = Ranking(ones.long(), ones.expand(len(KS), 0).T, ones, ones)
+    empty = Ranking(ones.long(), ones.expand(len(KS), 0).T, ones, ones, ones.long())
     return Ranking(*(torch.cat(columns) for columns in zip(empty, *parts, strict=True)))
 
 
@@ -93,7 +97,12 @@ def _equal_before(block: Tensor, rows: Tensor, columns: Tensor, values: Tensor) 
     return found
 
 
-def _scored(rows: Tensor, place: Tensor, count: int) -> Ranking:
+def _nearest(block: Tensor) -> Tensor:
+    best = torch.from_numpy(block.numpy().argmin(axis=1))
+    return best.where(block.gather(1, best[:, None])[:, 0] < torch.inf, -1)
+
+
+def _scored(rows: Tensor, place: Tensor, count: int, nearest: Tensor) -> Ranking:
     """From the matches of `count` queries, row by row and nearest first."""
     sizes = torch.bincount(rows, minlength=count)
     number, some = within(rows, sizes), sizes > 0
@@ -102,7 +111,7 @@ def _scored(rows: Tensor, place: Tensor, count: int) -> Ranking:
     first[some], last[some] = place[ends - sizes[some]], place[ends - 1]
     precision = torch.zeros(count, dtype=torch.float64).index_add_(0, rows, (number + 1).double() / place)
     found = (some[:, None] & (first[:, None] <= torch.tensor(KS))).double()
-    return Ranking(first, found, precision / sizes.clamp(min=1), sizes.double() / last.clamp(min=1))
+    return Ranking(first, found, precision / sizes.clamp(min=1), sizes.double() / last.clamp(min=1), nearest)
 
 
 def summary(ranking: Ranking) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.retrieval.distances import BLOCK_BYTES, Distances, blocks, distances, row_distances
+from engine.retrieval.distances import BLOCK_BYTES, Distances, Each, alone, blocks, distances, picked, row_distances
 from engine.retrieval.images import within
 
 
@@ -43,30 +43,30 @@ def reranked(
     k2: int = 6,
     share: float = 0.3,
     limit: int = BLOCK_BYTES,
+    each: Each = alone,
 ) -> Distances:
     """Distances between queries and gallery: (1 - share) x the Jaccard distance of their neighbourhoods + share x the square
     of the plain distance over the query's greatest.
 
     Args:
-        features: N x D.
+        features: N x D; for cosine of length 1.
         rows, columns: numbers of the queries and of the gallery images. One that is both is one image.
         kind: of the plain distance.
         k1: neighbours that make a neighbourhood.
         k2: neighbours over which neighbourhoods are averaged; 1: none.
         share: lambda, 0 to 1.
         limit: bytes of a block.
+        each: does the blocks of all distances between all images.
     """
-    everyone = torch.cat([rows, columns[~torch.isin(columns, rows)]])
-    number = torch.empty(len(features), dtype=torch.int64)
-    number[everyone] = torch.arange(len(everyone))
-    images = features[everyone]
-    near, greatest = _neighbours(images, kind, k1, limit)
+    everyone = torch.cat([rows, columns]).unique()
+    images = picked(features, everyone)
+    query, gallery = (torch.searchsorted(everyone, numbers) for numbers in (rows, columns))
+    near, greatest = _neighbours(images, kind, k1, limit, each)
     weights = _encoded(images, near, greatest, kind, k1, limit)
     if k2 != 1:
         weights = _averaged(weights, near[:, :k2], limit)
     by_column = _transposed(weights)
-    plain = distances(features[rows], features[columns], kind)
-    query, gallery = number[rows], number[columns]
+    plain = distances(images, query, gallery, kind)
 
     def block(part: slice) -> Tensor:
         scale = greatest[query[part], None]
@@ -78,16 +78,17 @@ def reranked(
     return block
 
 
-def _neighbours(images: Tensor, kind: str, k1: int, limit: int) -> tuple[Tensor, Tensor]:
+def _neighbours(images: Tensor, kind: str, k1: int, limit: int, each: Each) -> tuple[Tensor, Tensor]:
     """N x (k1 + 1) nearest images of each, itself among them, nearest first; and the greatest distance of each."""
     count = len(images)
-    near = torch.empty(count, min(k1 + 1, count), dtype=torch.int64)
-    greatest = torch.empty(count)
-    between = distances(images, images, kind)
-    for rows in blocks(count, count, limit):
+    everyone = torch.arange(count)
+    between = distances(images, everyone, everyone, kind)
+
+    def nearest(rows: slice) -> tuple[Tensor, Tensor]:
         block = between(rows)
-        greatest[rows] = block.max(dim=1).values
-        near[rows] = block.topk(near.shape[1], dim=1, largest=False).indices
+        return block.topk(min(k1 + 1, count), dim=1, largest=False).indices, block.max(dim=1).values
+
+    near, greatest = (torch.cat(parts) for parts in zip(*each(blocks(count, count, limit), nearest), strict=True))
     return near, greatest.clamp(min=1e-12)
 
 

@@ -10,6 +10,7 @@ from layers.distances import cosines
 from modeling.arguments import check_range
 from modeling.losses import LOSSES
 from modeling.losses.outputs import mean_over_heads
+from modeling.losses.pairs import identity_pairs
 
 
 @LOSSES.register("circle")
@@ -36,18 +37,17 @@ class CircleLoss(nn.Module):
         self.margin, self.gamma = margin, gamma
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entry "embedding", B x D, against batch["target"], B. An image without another of its identity, or of another
-        one, in the batch counts 0; an empty batch has loss 0."""
-        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, batch["target"]))}
+        """The entry "embedding", B x D, against batch["target"], B; batch["index"] tells copies of one image apart from another
+        image. An image without another of its identity, or of another one, in the batch counts 0; an empty batch has loss 0."""
+        pairs = identity_pairs(batch)
+        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, *pairs))}
 
-    def _loss(self, features: Tensor, target: Tensor) -> Tensor:
+    def _loss(self, features: Tensor, same: Tensor, positive: Tensor) -> Tensor:
         similar = cosines(features, features)
-        same = target[:, None] == target[None, :]
-        positive = same & ~torch.eye(len(target), dtype=torch.bool, device=target.device)
         counts = positive.any(dim=1) & ~same.all(dim=1)
         similar, positive, same = similar[counts], positive[counts], same[counts]
         weight_p, weight_n = (1 + self.margin - similar).detach().clamp(min=0), (similar + self.margin).detach().clamp(min=0)
         terms_p = (-self.gamma * weight_p * (similar - 1 + self.margin)).masked_fill(~positive, -torch.inf)
         terms_n = (self.gamma * weight_n * (similar - self.margin)).masked_fill(same, -torch.inf)
         terms = functional.softplus(terms_p.logsumexp(dim=1) + terms_n.logsumexp(dim=1))
-        return terms.sum() / max(len(target), 1)
+        return terms.sum() / max(len(features), 1)

@@ -10,6 +10,7 @@ from layers.distances import DISTANCES, pairwise_distances
 from modeling.arguments import check_choice, check_range
 from modeling.losses import LOSSES
 from modeling.losses.outputs import mean_over_heads
+from modeling.losses.pairs import identity_pairs
 
 
 @LOSSES.register("triplet")
@@ -35,18 +36,18 @@ class TripletLoss(nn.Module):
         self.margin, self.distance = margin, distance
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entry "embedding", B x D, against batch["target"], B. An image without another of its identity, or of another
-        one, in the batch counts 0; an empty batch has loss 0."""
-        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, batch["target"]))}
+        """The entry "embedding", B x D, against batch["target"], B; batch["index"] tells copies of one image apart from another
+        image. An image without another of its identity, or of another one, in the batch counts 0; an empty batch has loss 0."""
+        pairs = identity_pairs(batch)
+        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, *pairs))}
 
-    def _loss(self, features: Tensor, target: Tensor) -> Tensor:
+    def _loss(self, features: Tensor, same: Tensor, positive: Tensor) -> Tensor:
         distances = pairwise_distances(features, features, self.distance)
-        if not len(target):
+        if not len(features):
             return distances.sum()
-        same = target[:, None] == target[None, :]
-        positive = distances.masked_fill(~same, -torch.inf).amax(dim=1)
-        negative = distances.masked_fill(same, torch.inf).amin(dim=1)
-        counts = (same.sum(dim=1) > 1) & ~same.all(dim=1)
-        gap = (positive - negative)[counts]
+        farthest = distances.masked_fill(~positive, -torch.inf).amax(dim=1)
+        nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
+        counts = positive.any(dim=1) & ~same.all(dim=1)
+        gap = (farthest - nearest)[counts]
         terms = functional.softplus(gap) if self.margin == 0 else (gap + self.margin).clamp(min=0)
-        return terms.sum() / len(target)
+        return terms.sum() / len(features)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from modeling.arguments import check_range
 from modeling.backbones import Backbone, build_backbone
@@ -42,11 +41,21 @@ class PartsBaseline(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """B x C x H x W -> "embedding" and "feature", the parts' features end to end, B x (P D); "logits", in training
         B x P x num_classes, in evaluation their mean."""
-        stripes = functional.adaptive_avg_pool2d(self.to_map(self.backbone(image)), (self.parts, 1)).flatten(2).unbind(2)
+        stripes = stripe_means(self.to_map(self.backbone(image)), self.parts)
         features = [reduce(stripe) for reduce, stripe in zip(self.reduce, stripes, strict=True)]
         logits = torch.stack([head(feature) for head, feature in zip(self.heads, features, strict=True)], dim=1)
         feature = torch.cat(features, dim=1)
         return {"embedding": feature, "feature": feature, "logits": logits if self.training else logits.mean(dim=1)}
+
+
+def stripe_means(x: Tensor, parts: int) -> list[Tensor]:
+    """B x C x H x W -> the means, B x C, of horizontal stripes from top to bottom. Where H does not divide, neighbours share a
+    row, as in adaptive pooling, whose backward adds in no fixed order on a GPU."""
+    rows = x.shape[2]
+    if rows % parts == 0:
+        return list(x.unflatten(2, (parts, rows // parts)).mean(dim=(3, 4)).unbind(2))
+    bounds = [(rows * part // parts, -(-rows * (part + 1) // parts)) for part in range(parts)]
+    return [x[:, :, top:bottom].mean(dim=(2, 3)) for top, bottom in bounds]
 
 
 @MODELS.register("pcb")

@@ -14,7 +14,8 @@ from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, save, short, smal
 from engine.evaluators.retrieval import RetrievalEvaluator
 from engine.retrieval.nearest import ranked
 
-WORST, DRAWN, NEAREST = 4, 4, 8  # queries of either kind, gallery images of each
+SHOWN, NEAREST = 8, 8  # queries, the worst half and some drawn; gallery images of each
+PAGE = 8  # queries of one picture
 # lengths, where the width of an image is 1: between images, for the words below them, for a heading, of the first column
 GAP, LINE, HEADING, FIRST = 0.14, 0.34, 0.36, 1.35
 HEADINGS = {"worst": "Queries with the least average precision", "drawn": "Some other queries, drawn"}
@@ -38,9 +39,9 @@ class Query(NamedTuple):
     found: list[int]
 
 
-def choose_queries(evaluator: RetrievalEvaluator) -> list[Query]:
-    """On rank 0, after `compute`: those with the least average precision, then some drawn, worst first; only queries that
-    have a match."""
+def choose_queries(evaluator: RetrievalEvaluator, count: int = SHOWN, nearest: int = NEAREST) -> list[Query]:
+    """After `compute`: of `count` queries that have a match, half those with the least average precision, half drawn, worst
+    first; each with its `nearest` gallery images."""
     scored = [
         (precision, number, row)
         for number, ranking in enumerate(evaluator.rankings)
@@ -48,18 +49,28 @@ def choose_queries(evaluator: RetrievalEvaluator) -> list[Query]:
         if first
     ]
     scored.sort()
-    rest = generator(0, ORDER, 0).permutation(max(len(scored) - WORST, 0))[:DRAWN] + WORST
-    chosen = [("worst", at) for at in range(min(WORST, len(scored)))] + [("drawn", at) for at in sorted(rest.tolist())]
+    worst = -(-count // 2)
+    rest = generator(0, ORDER, 0).permutation(max(len(scored) - worst, 0))[: count - worst] + worst
+    chosen = [("worst", at) for at in range(min(worst, len(scored)))] + [("drawn", at) for at in sorted(rest.tolist())]
     rows = []
     for number, search in enumerate(evaluator.searches()):
         own = {scored[at][2]: (at, kind) for kind, at in chosen if scored[at][1] == number}
         parts = search.distances, search.query, search.gallery
-        for row, columns in zip(sorted(own), ranked(*parts, sorted(own), NEAREST), strict=True):
+        for row, columns in zip(sorted(own), ranked(*parts, sorted(own), nearest), strict=True):
             at, kind = own[row]
             found = search.gallery.place[columns].tolist()
             first = int(evaluator.rankings[number].first[row])
             rows.append((at, Query(kind, int(search.query.place[row]), scored[at][0], first, found)))
     return [query for _, query in sorted(rows)]
+
+
+def draw_pages(queries: Sequence[Query], dataset: Dataset, title: str, path: Path) -> list[Path]:
+    """Pictures of `PAGE` queries each: path, or numbered ones beside it, of which as many as it takes."""
+    pages = [queries[at : at + PAGE] for at in range(0, len(queries), PAGE)]
+    paths = [path] if len(pages) == 1 else [path.with_stem(f"{path.stem}_{number:03}") for number in range(1, len(pages) + 1)]
+    for page, to in zip(pages, paths, strict=False):
+        draw_ranked(page, dataset, title, to)
+    return paths[: len(pages)]
 
 
 def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Path) -> None:
@@ -74,7 +85,8 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     images = {index: small(dataset[index]["image"]) for query in queries for index in (query.sample, *query.found)}
     shapes = sorted(image.shape[0] / image.shape[1] for image in images.values())
     tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
-    width, height = FIRST + (1 + GAP) * NEAREST, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
+    nearest = max(max(len(query.found) for query in queries), NEAREST)
+    width, height = FIRST + (1 + GAP) * nearest, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
     figure = Figure(figsize=(width + 0.3, height + 0.6))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
