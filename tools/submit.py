@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import shlex
@@ -116,12 +117,14 @@ def submit(submitit: Any, args: argparse.Namespace, job: Job, command: Sequence[
     )  # fmt: skip
     script = job.folder / "scripts" / "tools" / "_job.py"
     words = [sys.executable, str(script.resolve()), os.getcwd(), *command]
-    with submitit.helpers.clean_env(), _background(args.cluster):  # a job submitted by a job is not a part of it
-        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"  # what its local cluster sends when the time is up
+    signal = submitit.helpers.environment_variables(SUBMITIT_PREEMPT_SIGNAL="USR1")  # when a local job's time is up
+    with submitit.helpers.clean_env(), signal, _background(args.cluster):  # a job submitted by a job is no part of it
         try:
-            submitted = executor.submit(os.execv, sys.executable, words)
+            with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what sbatch said
+                submitted = executor.submit(os.execv, sys.executable, words)
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-            raise UserError(f"sbatch: {str(error).strip() or 'it failed and said nothing'}") from error
+            said = str(error).strip().removeprefix("sbatch: error: ")
+            raise UserError(f"sbatch refuses the job: {said or 'it says nothing'}") from error
         if args.cluster == "debug":
             submitted.results()  # this process becomes the job
     return str(submitted.job_id)
