@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -35,6 +36,7 @@ from utils.files import write_atomic
 from utils.logger import setup_logger
 from utils.names import check_run_name
 
+LOG = logging.getLogger("fieldbook.tools")
 SAVE_SECONDS = 120  # SIGUSR1 comes so long before the time is up
 ALONE = ("analyze.py", "exp.py", "export.py", "extract.py", "pack.py", "predict.py", "replay.py", "sweep.py")
 
@@ -62,7 +64,10 @@ def main(argv: Sequence[str]) -> int:
     setup_logger()
     submitit = _submitit(args.cluster)
     job = _plan(args, words)
-    job.folder.mkdir(parents=True)
+    try:
+        job.folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{job.folder}: cannot be made ({error.strerror or error}); take another --output-dir") from error
     try:
         command, copied = copy_code(job)
         _print_plan(args, job, copied)
@@ -88,6 +93,9 @@ def copy_code(job: Job) -> tuple[list[str], int]:
     write_atomic(job.folder / "scripts.git.json", json.dumps(environment.git_facts(_root.ROOT)))
     if _inside(job.words[0]) not in taken.files:
         raise UserError(f"{job.words[0]} would not be copied with the code: git ignores it")
+    recipe = _value_of("--config-file", job.words)
+    if recipe and _inside(recipe) not in taken.files:
+        LOG.warning("%s is not copied with the code: it is read when the job starts, so leave it as it is until then", recipe)
 
     def copied(word: str) -> str:
         head, equals, value = word.rpartition("=")
