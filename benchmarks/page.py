@@ -99,6 +99,16 @@ def growth(result: dict[str, Any]) -> list[Row]:
     return [*rows, ("MB more after ten times the steps", result["memory_more_mb"], None, "<= 5")]
 
 
+def scaling(result: dict[str, Any]) -> list[Row]:
+    """Beside the loop by hand, and what the second rank brings; small steps have no target."""
+    return [
+        ("this template, over DDP in a loop by hand, resnet20", result["ratio"], result.get("spread"), "<= 1.03"),
+        ("the same in processor time", result["cpu_ratio"], None, "<= 1.03"),
+        ("the same, a small MLP", result["small_steps_ratio"], result.get("small_steps_spread"), ""),
+        ("efficiency: a step alone over a step together", result["efficiency"], result.get("efficiency_spread"), ""),
+    ]
+
+
 WORKLOADS = {
     "overhead": Workload(
         "A training step",
@@ -152,6 +162,7 @@ WORKLOADS = {
     "growth": Workload(
         "Growth", "three sizes of each; the exponent is that of what is added: 1 where a unit more costs the same", growth
     ),
+    "scaling": Workload("Two ranks", "two gloo ranks of one thread each, 16 images of 32 x 32 a rank and step", scaling),
     "retrieval": Workload(
         "Scores of a retrieval", "3,368 queries, 15,913 gallery images, 512 features, over a NumPy loop of queries", retrieval
     ),

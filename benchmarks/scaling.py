@@ -5,8 +5,8 @@
 Two gloo ranks with one thread each, 16 images of 32 x 32 a rank and step. In turns: resnet20 in the plain loop on rank 0 alone,
 while rank 1 waits; in the plain loop with DDP on both; and an epoch of a recorded run with all that is on by default, its
 checkpoint included. Efficiency is the time of a step alone over that of a step together: 1 if the second rank costs nothing. A
-small MLP, whose step is as long as a message or two, shows what a step costs beside computing. `cpu_ratio` is the ratio in rank 0's
-processor time, which other work on the machine hardly touches.
+small MLP, whose step is as long as a message or two, shows what a step costs beside computing. `cpu_ratio` is the ratio in
+processor time of rank 0, which other work on the machine hardly touches.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def measure(model: str, rounds: int) -> dict[str, Any]:
     alone, plain, ours = (kept[name] for name in ("alone", "plain", "ours"))
     return {
         "ratio": ratio(ours, plain), "spread": spread(ours, plain), "efficiency": ratio(alone, ours),
-        "efficiency_spread": spread(alone, ours), "efficiency_by_hand": ratio(alone, plain), "cpu_ratio": ratio(kept["ours_cpu"], kept["plain_cpu"]),
+        "efficiency_spread": spread(alone, ours), "efficiency_by_hand": ratio(alone, plain),
+        "cpu_ratio": ratio(kept["ours_cpu"], kept["plain_cpu"]),
         "us_a_step": [round(1e6 * sorted(times)[len(times) // 2]) for times in (alone, plain, ours)],
     }  # fmt: skip
 
