@@ -35,7 +35,7 @@ from engine.hooks.base import Hook
 from engine.hooks.checkpoints import CheckpointHook
 
 BATCH = 16  # samples a rank and step
-CASES = {"resnet20": 24, "mlp": 400}  # model -> steps of a turn
+CASES = {"resnet20": 40, "mlp": 400}  # model -> steps of a turn
 RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

@@ -10,6 +10,7 @@ Who wants a loop of their own copies this file.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -174,7 +175,8 @@ def stopped(cfg: config.Config, trainer: Any, run: Any, reason: str) -> int:
     if trainer.is_main:
         requeue(reason, cfg.DISTRIBUTED.MAX_REQUEUES)
     if reason == trainer.stop_reason:  # all ranks stop; SLURM ends a job at its first rank to leave, so they leave together
-        distributed.barrier()
+        with contextlib.suppress(RuntimeError):  # one is gone already
+            distributed.barrier()
     return INTERRUPTED
 
 
