@@ -160,7 +160,7 @@ def _background(cluster: str) -> Iterator[None]:
 def _plan(args: argparse.Namespace, words: list[str]) -> Job:
     """Everything that can be wrong with the command is found here, before anything is copied or queued."""
     tool = _inside(words[0])
-    if not tool or not (_root.ROOT / tool).is_file():
+    if not tool.endswith(".py") or not (_root.ROOT / tool).is_file():
         raise UserError(f"{words[0]}: no such tool in {_root.ROOT}")
     alone = Path(tool).name in ALONE
     processes = args.processes or (1 if alone else max(1, args.gpus))
@@ -170,10 +170,11 @@ def _plan(args: argparse.Namespace, words: list[str]) -> Job:
         raise UserError(f"--cluster {args.cluster} is this machine: --nodes 1")
     if args.cluster == "debug" and processes > 1:
         raise UserError("--cluster debug is one process: --gpus 1; --cluster local runs several")
-    runs, name = _check_training(words[1:], args.nodes * processes) if tool == "tools/train_net.py" else ("", "")
-    runs = Path(runs or _value_of("--output-dir", words) or "exp")
-    name = args.name or check_run_name(name or Path(tool).stem)
-    folder = runs / ".jobs" / f"{name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    runs, name = _value_of("--output-dir", words), Path(tool).stem
+    if tool == "tools/train_net.py":
+        runs, name = _check_training(words[1:], args.nodes * processes)
+    name = args.name or check_run_name(name)
+    folder = Path(runs or "exp") / ".jobs" / f"{name}_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     while folder.exists():
         folder = folder.with_name(folder.name + "+")
     return Job(words, folder, name, processes)
@@ -185,8 +186,9 @@ def _check_training(words: Sequence[str], ranks: int) -> tuple[str, str]:
     Raises:
         UserError: an unknown key, a missing file, or whatever else is wrong with it.
     """
-    cfg = config.load(config.parse_arguments(words))
-    if ranks * cfg.SOLVER.ACCUMULATE > cfg.SOLVER.IMS_PER_BATCH:
+    args = config.parse_arguments(words)
+    cfg = config.load(args)
+    if ranks * cfg.SOLVER.ACCUMULATE > cfg.SOLVER.IMS_PER_BATCH and not args.resume:  # that goes by the run's own config
         raise UserError(
             f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be split over {ranks} ranks x SOLVER.ACCUMULATE "
             f"{cfg.SOLVER.ACCUMULATE}"
@@ -207,9 +209,7 @@ def _submitit(cluster: str) -> Any:
         raise UserError(f"submitting a job needs submitit ({error}): pip install submitit") from error
     missing = [name for name in ("sbatch", "srun") if cluster == "slurm" and shutil.which(name) is None]
     if missing:
-        raise UserError(
-            f"there is no {missing[0]} on PATH here: submit where SLURM's commands are, or take --cluster local or debug"
-        )
+        raise UserError(f"there is no {missing[0]} on PATH here: submit where SLURM is, or take --cluster local or debug")
     return submitit
 
 
