@@ -103,6 +103,14 @@ def figures(result: dict[str, Any]) -> list[Row]:
     """The share of an epoch, and the first drawing, which imports matplotlib."""
     own: Row = ("a drawing of the curves, over an epoch of a minute", result["ratio"], result["spread"], "<= 0.01")
     return [own, ("seconds of the first drawing", result["first_s"], None, "")]
+def scaling(result: dict[str, Any]) -> list[Row]:
+    """Beside the loop by hand, and what the second rank brings; small steps have no target."""
+    return [
+        ("this template, over DDP in a loop by hand, resnet20", result["ratio"], result.get("spread"), "<= 1.03"),
+        ("the same in processor time", result["cpu_ratio"], None, "<= 1.03"),
+        ("the same, a small MLP", result["small_steps_ratio"], result.get("small_steps_spread"), ""),
+        ("efficiency: a step alone over a step together", result["efficiency"], result.get("efficiency_spread"), ""),
+    ]
 
 
 WORKLOADS = {
@@ -159,6 +167,7 @@ WORKLOADS = {
         "Growth", "three sizes of each; the exponent is that of what is added: 1 where a unit more costs the same", growth
     ),
     "figures": Workload("Pictures", "the learning curves of a run of 10,000 logged steps and 200 validations", figures),
+    "scaling": Workload("Two ranks", "two gloo ranks of one thread each, 16 images of 32 x 32 a rank and step", scaling),
     "retrieval": Workload(
         "Scores of a retrieval", "3,368 queries, 15,913 gallery images, 512 features, over a NumPy loop of queries", retrieval
     ),

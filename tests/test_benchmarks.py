@@ -36,6 +36,7 @@ CANNED: dict[str, dict[str, Any]] = {
                   "workers_by_hand": 2},
     "accuracy": {"nothing": "that the page knows"},
     "retrieval": {"ratio": 0.4, "seconds": 1.3, "more_mb": 160.0},
+    "scaling": {"ratio": 1.01, "cpu_ratio": 1.0, "small_steps_ratio": 1.1, "efficiency": 0.95},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ Who wants a loop of their own copies this file.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -166,12 +167,16 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
 
 def stopped(cfg: config.Config, trainer: Any, run: Any, reason: str) -> int:
     """The end of a run that a signal stopped and that can be resumed; under SLURM it is queued again."""
+    from engine import distributed
     from engine.slurm import requeue
 
     run.finish("interrupted", reason)
     LOG.info("stopped by %s at step %d; go on with --resume %s", reason, trainer.step, run.id)
     if trainer.is_main:
         requeue(reason, cfg.DISTRIBUTED.MAX_REQUEUES)
+    if reason == trainer.stop_reason:  # all ranks stop; SLURM ends a job at its first rank to leave, so they leave together
+        with contextlib.suppress(RuntimeError):  # one is gone already
+            distributed.barrier()
     return INTERRUPTED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -44,7 +45,8 @@ def as_text(environment: dict[str, Any]) -> str:
 
 
 def git_facts(root: Path) -> dict[str, Any]:
-    """Commit, branch, and whether there is anything uncommitted; empty values where there is no git."""
+    """Commit, branch, and whether there is anything uncommitted; empty values where there is no git. Beside a copy of the
+    code that was made for a job lie those of the tree it was copied from."""
 
     def git(*words: str) -> str:
         # A `git status` that refreshes the index holds a lock on it, which stays for ever where the process is killed.
@@ -55,6 +57,10 @@ def git_facts(root: Path) -> dict[str, Any]:
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    copied = root.parent / f"{root.name}.git.json"
+    if copied.is_file():
+        found: dict[str, Any] = json.loads(copied.read_text(encoding="utf-8"))
+        return found
     if not (root / ".git").exists():
         return {"commit": "", "branch": "", "dirty": False}
     return {

@@ -25,8 +25,8 @@ def launcher() -> str:
 
 
 def facts() -> dict[str, str]:
-    """What a session of a run records."""
-    return {"slurm_job_id": slurm_job(), "launcher": launcher()}
+    """What a session of a run records; `job_log` is the file that tools/submit.py's job prints into."""
+    return {"slurm_job_id": slurm_job(), "launcher": launcher(), "job_log": os.environ.get("FIELDBOOK_JOB_LOG", "")}
 
 
 def restarts() -> int:

@@ -106,14 +106,14 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _watch(reader: int) -> None:
-    """Ends the process at the second signal. To a rank torchrun forwards a signal that it got from outside as well: two
-    within FORWARDED seconds are one."""
-    first = 0.0
+    """Ends the process at the second signal. To a rank torchrun, and in a SLURM job srun, forwards a signal that it got from
+    outside as well: two within FORWARDED seconds are one."""
+    first, launched = 0.0, bool({"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"} & os.environ.keys())
     while numbers := os.read(reader, 1):
         if numbers[0] not in SIGNALS:
             continue
         if not first:
             first = time.monotonic()
-        elif "TORCHELASTIC_RUN_ID" not in os.environ or time.monotonic() - first > FORWARDED:
+        elif not launched or time.monotonic() - first > FORWARDED:
             os._exit(128 + numbers[0])
     os.close(reader)

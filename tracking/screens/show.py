@@ -181,6 +181,9 @@ def _more(row: Row, run: dict[str, Any], status: dict[str, Any]) -> list[tuple[s
             f"{row['host'] or 'unknown'}{device}; seed {row['seed']}; {row['sessions']} session{'s' * (row['sessions'] != 1)}",
         )
     )
+    session = (status.get("sessions") or [{}])[-1]
+    if session.get("slurm_job_id") or session.get("job_log"):
+        found.append(("job", ", ".join(filter(None, (session.get("slurm_job_id"), session.get("job_log"))))))
     for key, value in row["resumed_with"].items():
         found.append(("resumed with", f"{key}: {wording.value(value)}"))
     for label, content in (("code edited during the run", status.get("code_edited")), ("not copied", run.get("code_skipped"))):
