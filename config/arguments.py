@@ -40,7 +40,7 @@ ANALYSES = {
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """Errors are one line; no usage block."""
 
     def error(self, message: str) -> NoReturn:
@@ -127,7 +127,7 @@ def _add_keys(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
 
 
 def _train_parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = _Parser(
         prog="train_net.py",
         description="Train a model; the run is recorded in exp/<name>_<date>/.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.BASE_LR 0.05.",
@@ -160,7 +160,7 @@ def _train_parser() -> argparse.ArgumentParser:
 
 
 def _test_parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = _Parser(
         prog="test_net.py",
         description="Test a run's best weights, or any weights with --config-file FILE TEST.WEIGHT FILE.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
@@ -176,7 +176,7 @@ def _test_parser() -> argparse.ArgumentParser:
 
 
 def _extract_parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = _Parser(
         prog="extract.py",
         description="Features of a folder of images by a run's best weights: a .npz file with the arrays features and paths.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as TEST.IMS_PER_BATCH 64.",
@@ -193,7 +193,7 @@ def _extract_parser() -> argparse.ArgumentParser:
 
 
 def _replay_parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = _Parser(
         prog="replay.py",
         description="Make the step of a run whose loss or gradient was NaN or infinite again, exactly; nothing is written.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.PRECISION fp32.",
@@ -210,7 +210,7 @@ def _replay_parser() -> argparse.ArgumentParser:
 
 def _analyze_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:<10} {text}" for name, text in ANALYSES.items())
-    parser = Parser(
+    parser = _Parser(
         prog="analyze.py",
         usage="analyze.py COMMAND [RUN] [--config-file FILE] [--file FILE] [--steps N] [--seconds N] [KEY VALUE ...]",
         description=f"Look at data, model and solver before training; no run is made or touched.\n\ncommands:\n{commands}",

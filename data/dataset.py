@@ -140,7 +140,7 @@ class Part(Dataset):
     """Some samples of another data set, numbered anew from 0."""
 
     def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
-        self.whole, self.indices = whole, list(indices)
+        self.whole, self.indices = whole, numpy.asarray(indices, dtype=numpy.int64).tolist()
         self.name, self.classes, self.channels = whole.name, whole.classes, whole.channels
         self.mean, self.std, self.in_threads, self.open_set = whole.mean, whole.std, whole.in_threads, whole.open_set
         self.targets = [whole.targets[i] for i in self.indices]

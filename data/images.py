@@ -52,8 +52,8 @@ def read_image(
     Palettes are resolved, alpha is laid over white, 16-bit greys are scaled to 8 bits. A region of a JPEG that is at least
     twice, four or eight times as large as the size wanted is decoded at 1/2, 1/4 or 1/8 of its size, its borders rounded to
     such pixels: that is far faster, and differs by little from resizing the whole. The pixels are the same with whichever
-    decoder is installed. What is returned is what `finish` makes of them, where it is given: that saves a copy. `contents` gives
-    the file's bytes, in memory that can be written to, where they are not to be read from `path`.
+    decoder is installed. What is returned is what `finish` makes of them, where it is given: that saves a copy. Where the bytes
+    are not to be read from `path`, `contents` gives them, in memory that can be written to.
 
     Raises:
         BadSample: the file is missing, empty, broken, cut short or no image, or its pixels have no 8-bit meaning

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import _root
 
@@ -30,6 +30,13 @@ LOG = logging.getLogger("fieldbook.pack")
 SUMS, CLASSES = "SHA256SUMS", "classes.txt"
 SHOWN = 20  # files left out that are named
 Plan = list[tuple["Source", list["Shard"]]]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line; no usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{' '.join(message.split())}; see pack.py --help")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,10 +59,9 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    from config.arguments import Parser
     from data.loaders.threads import default_threads
 
-    parser = Parser(prog="pack.py", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    parser = _Parser(prog="pack.py", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     add = parser.add_argument
     add("source", metavar="SOURCE", help="image_folder:PATH or csv:PATH; a folder or a .csv will do")
     add("-o", "--out", metavar="DIR", required=True, help="the folder of the shards; what a killed packing finished is kept")
@@ -88,7 +94,7 @@ def sources_of(name: str) -> list[Source]:
         if dataset is None:
             continue
         if not isinstance(dataset, ImageFiles) or not dataset.files:
-            raise UserError(f"{name} has no image files to pack; image_folder:PATH and csv:PATH (path,target or path,targets) have")
+            raise UserError(f"{name} has no image files to pack; image_folder:PATH has, and csv:PATH with path,target(s)")
         if dataset.open_set:
             raise UserError(f"{name}: cameras and roles of a retrieval set do not fit into shards; use it as it is")
         sources.append(source_of(dataset, part))
@@ -175,7 +181,8 @@ def summarise(name: str, folder: Path, plans: Plan, outcomes: Sequence[Outcome])
         own = [by_name[shard.name] for shard in shards]
         samples, taken = sum(one.samples for one in own), sum(one.bytes for one in own)
         counts = f"{len(own)} shard{'s' * (len(own) > 1)}, {samples:,} samples, {len(source.classes)} classes, {size(taken)}"
-        print(f"  {source.name:<6} {counts}" + (f"; {source.unlabelled} files without a label left out" * bool(source.unlabelled)))
+        unlabelled = f"; left out: {source.unlabelled} files without a label" if source.unlabelled else ""
+        print(f"  {source.name:<6} {counts}{unlabelled}")
     bad = [one for outcome in outcomes for one in outcome.bad]
     if bad:
         print(f"  left out: {len(bad)} files that cannot be read")
@@ -185,7 +192,8 @@ def summarise(name: str, folder: Path, plans: Plan, outcomes: Sequence[Outcome])
             print(f"    and {len(bad) - SHOWN} more")
     print(f"check:  cd {folder} && sha256sum -c --quiet {SUMS}")
     keys = {"train": "DATASETS.TRAIN", "test": "DATASETS.TEST"}
-    print("train:  " + " ".join(f"{keys[source.name]} '{os.path.join('shards:' + str(folder), source.name)}-*.tar'" for source, _ in plans))
+    patterns = {keys[source.name]: os.path.join(f"shards:{folder}", f"{source.name}-*.tar") for source, _ in plans}
+    print("train:  " + " ".join(f"{key} '{pattern}'" for key, pattern in patterns.items()))
     return 1 if bad else 0
 
 

@@ -75,9 +75,8 @@ class Gatherer:
     def _index(self, place: Place) -> Kept:
         """The index beside a shard, the one kept from an earlier scan, or that of a scan now."""
         beside = place.url + indices.SUFFIX
-        own = (
-            self.folder / "indices" / f"{hashlib.sha256(repr(self._identity(place)).encode()).hexdigest()[:24]}{indices.SUFFIX}"
-        )
+        key = hashlib.sha256(repr(self._identity(place)).encode()).hexdigest()[:24]
+        own = self.folder / "indices" / f"{key}{indices.SUFFIX}"
         content = read(beside)
         if content is not None:
             found, path = indices.decode(content, beside), beside

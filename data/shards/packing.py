@@ -1,4 +1,4 @@
-"""Image files into shards: `NAME-000000.tar`, ... with the index beside each. Equal files give equal bytes, whatever wrote them.
+"""Image files into shards: `NAME-000000.tar`, ... with the index beside each. Equal files give equal bytes.
 
 The samples are drawn into the shards in a fixed random order, so that each shard is a fair sample of the whole: training mixes
 only some shards at a time.
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Shard:
-    """What one shard is to hold: rows of the source, numbered from `first` on; `plan` is a digest of all that makes its bytes."""
+    """What one shard is to hold: rows of the source, numbered from `first` on; `plan` is a digest of what makes its bytes."""
 
     name: str
     of: int
@@ -170,7 +170,8 @@ def pack(source: Source, shard: Shard, folder: Path) -> Outcome:
     finally:
         aside.unlink(missing_ok=True)
     size = path.stat().st_size
-    facts = {"bytes": size, "sha256": digest.hexdigest(), "of": shard.of, "plan": shard.plan, "left_out": [name for name, _ in bad]}
+    left_out = [name for name, _ in bad]
+    facts = {"bytes": size, "sha256": digest.hexdigest(), "of": shard.of, "plan": shard.plan, "left_out": left_out}
     indices.make(samples, checksums, source.classes, facts).save(beside)
     return Outcome(shard, False, len(samples), size, digest.hexdigest(), bad)
 

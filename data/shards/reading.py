@@ -24,8 +24,8 @@ BUSY, FAILED = 1.0, 60.0  # seconds until it is tried again to copy a shard that
 
 
 class Reader:
-    """Reads pieces of shards; several threads may. A remote shard is copied behind the back of whoever reads, who meanwhile asks
-    the store for single samples: nobody waits for a whole shard.
+    """Reads pieces of shards; several threads may. A remote shard is copied behind the back of whoever reads, who meanwhile
+    asks the store for single samples: nobody waits for a whole shard.
 
     Args:
         copies: of remote shards; None: each sample is asked for.

@@ -1,5 +1,5 @@
-"""The indices of all shards of a pattern as one table, in files that are mapped into memory: what a process holds of it does not
-grow with the number of samples, and all processes of a machine share it."""
+"""The indices of all shards of a pattern as one table, in files that are mapped into memory: what a process holds of it does
+not grow with the number of samples, and all processes of a machine share it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def scan(file: IO[bytes]) -> Iterator[Found]:
         Torn: after the samples before the damage were given.
     """
     try:
-        archive = tarfile.open(fileobj=file, mode="r:")
+        archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  who opened the file closes it
     except tarfile.TarError as error:
         raise Torn(f"no uncompressed tar ({error})") from error
     size = file.seek(0, 2)
