@@ -35,6 +35,7 @@ class Kept(NamedTuple):
     kind: str
     classes: tuple[str, ...]
     highest: int
+    torn: str
 
 
 class Gatherer:
@@ -42,6 +43,7 @@ class Gatherer:
 
     def __init__(self, folder: Path, copies: Copies | None) -> None:
         self.folder, self.copies = folder, copies
+        self._scans = 0
 
     def table(self, said: str, places: Sequence[Place]) -> Table:
         """The table of these shards, `said` in messages.
@@ -59,7 +61,7 @@ class Gatherer:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             kept = list(pool.map(self._index, places))
         if not sum(one.samples for one in kept):
-            raise UserError(f"{said}: no sample with an image in {len(places)} shards; first {places[0].url}")
+            raise UserError(f"{said}: no sample with an image; {places[0].url} is {kept[0].torn or 'a tar without any'}")
         kind, classes = _agreed(said, places, kept, named)
 
         def all_of_them() -> Iterator[tuple[str, Index]]:
@@ -87,6 +89,9 @@ class Gatherer:
             with contextlib.suppress(UserError):  # a damaged one of our own is made again
                 return _kept(indices.decode(own.read_bytes(), str(own)), str(own))
         found = self._scanned(place)
+        self._scans += 1
+        if self._scans % 100 == 0:
+            LOG.info("%d shards without an index were scanned, which is done once", self._scans)
         return _kept(found, _keep(found, own))
 
     def _scanned(self, place: Place) -> Index:
@@ -94,7 +99,6 @@ class Gatherer:
         samples: list[Found] = []
         torn = "no such file"
         if place.size != MISSING:
-            LOG.info("%s has no index: it is scanned, once", place.url)
             try:
                 with self._open(place) as file:
                     for sample in scan(file):
@@ -130,7 +134,7 @@ def _keep(found: Index, path: Path) -> str:
 def _kept(found: Index, path: str) -> Kept:
     numbers = found.labels if found.kind == "labels" else found.targets
     highest = int(numbers.max(initial=-1)) if found.kind != "value" else -1
-    return Kept(path, len(found), found.kind, tuple(found.classes), highest)
+    return Kept(path, len(found), found.kind, tuple(found.classes), highest, found.facts.get("torn", ""))
 
 
 def _agreed(said: str, places: Sequence[Place], kept: Sequence[Kept], named: list[str]) -> tuple[str, list[str]]:

@@ -88,9 +88,7 @@ def expand(pattern: str) -> list[str]:
     elif "," in inner:
         options = inner.split(",")
     else:
-        raise UserError(
-            f"shards:{pattern}: {{{inner}}} is neither a range that rises, such as 000..009, nor a list, such as a,b"
-        )
+        raise UserError(f"shards:{pattern}: {{{inner}}} is neither a rising range, such as 000..009, nor a list, such as a,b")
     head, tail = pattern[: match.start()], pattern[match.end() :]
     return [one for option in options for one in expand(head + option + tail)]
 
