@@ -32,7 +32,9 @@ def stratified_rows(targets: Sequence[Any], fraction: float, seed: int) -> tuple
     possible = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(targets) - count)
     rng = numpy.random.RandomState(seed)
     held_out = _of_each_class(targets, count, rng) if possible else rng.permutation(len(targets))[:count]
-    return numpy.setdiff1d(numpy.arange(len(targets)), held_out), numpy.sort(held_out)
+    left = numpy.ones(len(targets), dtype=bool)
+    left[held_out] = False
+    return numpy.flatnonzero(left), numpy.sort(held_out)
 
 
 def _of_each_class(targets: Sequence[Any], count: int, rng: numpy.random.RandomState) -> numpy.ndarray:

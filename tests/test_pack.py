@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,15 +129,21 @@ def test_shards_of_another_packing_are_not_mixed_in(tmp_path: Path) -> None:
         (["digits", "-o", "out"], "digits has no image files to pack"),
         (["photos"], "the following arguments are required: -o/--out"),
         (["photos", "-o", "out", "--shards", "3"], "--shards 3"),
-        (["photos", "-o", "out", "--samples", "-1"], "greater than 0"),
+        (["photos", "-o", "out", "--samples", "-1"], "no less than 0"),
         (["photos", "-o", "file"], "-o file: File exists"),
         (["empty.csv", "-o", "out"], "no cell of the column target names a class"),
     ],
 )
-def test_wrong_words_are_one_line(tmp_path: Path, words: list[str], said: str) -> None:
+def test_wrong_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
     make_folder(tmp_path, 3)
     (tmp_path / "file").write_text("")
     (tmp_path / "empty.csv").write_text("path,target\na.jpg,\n")
-    done = command(str(ROOT / "tools" / "pack.py"), *words, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1 and said in done.stderr
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(said)):
+        pack(*words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_word_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = command(str(ROOT / "tools" / "pack.py"), "photos", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1

@@ -59,18 +59,16 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    from data.loaders.threads import default_threads
-
     parser = _Parser(prog="pack.py", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     add = parser.add_argument
     add("source", metavar="SOURCE", help="image_folder:PATH or csv:PATH; a folder or a .csv will do")
     add("-o", "--out", metavar="DIR", required=True, help="the folder of the shards; what a killed packing finished is kept")
     add("--shard-size", metavar="MB", type=float, default=100.0, help="size of a shard at most, in MB (default: 100)")
     add("--samples", metavar="N", type=int, default=0, help="samples of a shard, instead of its size")
-    add("--jobs", metavar="N", type=int, default=default_threads(), help="shards written at a time (default: one a core)")
+    add("--jobs", metavar="N", type=int, default=0, help="shards written at a time (default: one a core)")
     args = parser.parse_args(list(argv))
-    if args.shard_size <= 0 or args.samples < 0 or args.jobs < 1:
-        raise UserError("--shard-size, --samples and --jobs are greater than 0")
+    if args.shard_size <= 0 or args.samples < 0 or args.jobs < 0:
+        raise UserError("--shard-size, --samples and --jobs are no less than 0, the size greater")
     return args
 
 
@@ -122,13 +120,14 @@ def claimed(folder: Path) -> Iterator[None]:
 
 def pack_all(plans: Plan, folder: Path, jobs: int) -> list[Outcome]:
     """All shards, several at a time, with a bar or lines of how far it is; in the order of the plans."""
+    from data.loaders.threads import default_threads
     from data.shards.packing import pack
 
     todo = [(source, shard) for source, shards in plans for shard in shards]
     needed = sum(len(shard.rows) for _, shard in todo)
     LOG.info("%d files into %d shards; %s free", needed, len(todo), size(free_bytes(folder)))
     done: dict[str, Outcome] = {}
-    with ThreadPoolExecutor(jobs) as pool, progress(len(todo)) as advance:
+    with ThreadPoolExecutor(jobs or default_threads()) as pool, progress(len(todo)) as advance:
         running = [pool.submit(pack, source, shard, folder) for source, shard in todo]
         try:
             for future in as_completed(running):

@@ -85,24 +85,25 @@ class Targets(Sequence[Any]):
         return len(self.table) if self.rows is None else len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._plain(self.table.targets[index if self.rows is None else self.rows[index]])
+        row = index if self.rows is None else self.rows[index]
+        return self._plain(self.table.targets[row : row + 1] if row >= 0 else self.table.targets[row:][:1])[0]
 
     def __iter__(self) -> Iterator[Any]:
         for first in range(0, len(self), self.CHUNK):
             here = slice(first, min(first + self.CHUNK, len(self)))
-            yield from map(self._plain, self.table.targets[here if self.rows is None else self.rows[here]])
+            yield from self._plain(self.table.targets[here if self.rows is None else self.rows[here]])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
         values = self.table.targets if self.rows is None else self.table.targets[self.rows]
         return numpy.asarray(values, dtype=dtype)
 
-    def _plain(self, value: Any) -> Any:
-        if self.table.kind == "class":
-            return int(value) if value >= 0 else None
-        if self.table.kind == "value":
-            return float(value) if value == value else None
-        bits = numpy.unpackbits(value, count=len(self.table.classes) + 1)
-        return tuple(bits[:-1].nonzero()[0].tolist()) if bits[-1] else None
+    def _plain(self, values: numpy.ndarray) -> list[Any]:
+        if self.table.kind == "labels":
+            bits = numpy.unpackbits(values, axis=1, count=len(self.table.classes) + 1)
+            return [tuple(row[:-1].nonzero()[0].tolist()) if row[-1] else None for row in bits]
+        known = values >= 0 if self.table.kind == "class" else values == values
+        plain: list[Any] = values.tolist()
+        return plain if known.all() else [value if there else None for value, there in zip(plain, known, strict=True)]
 
 
 @DATASETS.register("shards")
@@ -183,4 +184,4 @@ def _whole_ones(dataset: ShardImages, places: Sequence[Place], skip_bad: bool, m
             "pack them again"
         )
     LOG.warning("left out: %s (%d samples of %s)", said, len(rows), dataset.name)
-    return dataset.part(numpy.setdiff1d(numpy.arange(len(dataset)), rows)) if len(rows) else dataset
+    return dataset.part(numpy.delete(numpy.arange(len(dataset)), rows)) if len(rows) else dataset
