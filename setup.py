@@ -7,7 +7,7 @@ setup(
         room + below
         for room, parts in {
             "config": [""],
-            "data": ["", ".datasets", ".loaders", ".transforms"],
+            "data": ["", ".datasets", ".loaders", ".shards", ".transforms"],
             "engine": ["", ".analysis", ".distillation", ".evaluators", ".figures", ".hooks", ".preflight", ".retrieval"],
             "layers": [""],
             "modeling": ["", ".losses", ".models"],

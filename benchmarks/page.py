@@ -65,6 +65,12 @@ def jpeg(result: dict[str, Any]) -> list[Row]:
     return [(words[name], result[name], result.get("spreads", {}).get(name), targets[name]) for name in words]
 
 
+def shards(result: dict[str, Any]) -> list[Row]:
+    """As batches, and the bytes alone."""
+    alone: Row = ("reading alone, checksums included, one thread", result["bytes"], result.get("bytes_spread"), "")
+    return [("this template, shards over loose files", result["ratio"], result.get("spread"), ">= 0.95"), alone]
+
+
 def checkpoint(result: dict[str, Any]) -> list[Row]:
     """How long training waits, and how long it takes until the file is on disk: two rows a size."""
     targets, rows = {100: "<= 0.40", 1000: "<= 0.20"}, []
@@ -132,6 +138,12 @@ WORKLOADS = {
         "random crops of 224 pixels, mirrored, beside torchvision's ImageFolder",
         jpeg,
         absent="DALI, torchvision's v2 transforms, grain, webdataset, SPDL",
+    ),
+    "shards": Workload(
+        "Shards",
+        "images/s from WebDataset shards, over the same JPEGs as loose files (random crops of 224 pixels, in the page cache)",
+        shards,
+        absent="DALI, grain, mosaicml-streaming, LitData",
     ),
     "startup": Workload(
         "Start-up",

@@ -59,6 +59,8 @@ _C.DATASETS.ROOT = "datasets"  # folder of downloaded data
 _C.DATASETS.VAL_FRACTION = 0.1  # 0 to 0.9; stratified; 0: no validation
 _C.DATASETS.SPLIT_SEED = 0  # >= 0; of held-out parts, whatever SEED is
 _C.DATASETS.COMBINE_ALL = False  # retrieval: train on query and gallery of the training sets as well
+_C.DATASETS.SHARD_WINDOW = 16  # >= 0 shards whose samples are mixed at a time by SAMPLER shuffle; 0: all (reads everywhere)
+_C.DATASETS.CACHE_GB = 50.0  # >= 0 GB of copies of remote shards in ROOT/.cache; 0: none, each sample is a request
 _C.DATASETS.LIMIT = 0  # >= 0 samples of each split at most; 0: all
 
 _C.DATALOADER = Config()

@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from config import Config
-from data.dataset import Dataset, Joined, Part
+from data.dataset import Dataset, Joined
 from data.datasets import DATASETS
 from data.identities import JoinedIdentities, limited_identities, split_identities
 from data.identity_checks import check_identities
@@ -22,7 +22,7 @@ from data.loaders.plan import EvaluationPlan
 from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.splits import stratified
+from data.splits import stratified_rows
 from data.transforms.build import make_transforms
 from utils.errors import UserError
 
@@ -83,8 +83,8 @@ def _hold_out(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
     """(kept, held out): samples of each class, or whole identities."""
     if whole.open_set:
         return split_identities(whole, fraction, seed)
-    kept, held_out = stratified(whole.targets, fraction, seed)
-    return Part(whole, kept), Part(whole, held_out) if held_out else None
+    kept, held_out = stratified_rows(whole.targets, fraction, seed)
+    return whole.part(kept), whole.part(held_out) if len(held_out) else None
 
 
 def mixes(cfg: Config) -> bool:
@@ -99,7 +99,7 @@ def _limited(cfg: Config, part: Dataset | None) -> Dataset | None:
         return part
     if part.open_set:
         return limited_identities(part, limit, cfg.DATASETS.SPLIT_SEED)
-    return Part(part, sorted(generator(cfg.DATASETS.SPLIT_SEED, ORDER, 0).permutation(len(part))[:limit].tolist()))
+    return part.part(sorted(generator(cfg.DATASETS.SPLIT_SEED, ORDER, 0).permutation(len(part))[:limit].tolist()))
 
 
 def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset | None:
@@ -109,8 +109,7 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
         kind, _, place = name.partition(":")
         factory = DATASETS.get(kind)
         facts = {"place": place, "root": cfg.DATASETS.ROOT, "seed": cfg.DATASETS.SPLIT_SEED}
-        if "combine_all" in inspect.signature(factory).parameters:
-            facts["combine_all"] = cfg.DATASETS.COMBINE_ALL
+        facts |= {key: value for key, value in _asked_for(cfg).items() if key in inspect.signature(factory).parameters}
         part = factory(**facts, train=train)
         if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
             part = factory(**facts, train=True)
@@ -133,6 +132,17 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
     return Joined(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
+def _asked_for(cfg: Config) -> dict[str, Any]:
+    """What only some factories take, by the names of their parameters."""
+    return {
+        "combine_all": cfg.DATASETS.COMBINE_ALL,
+        "cache_gb": cfg.DATASETS.CACHE_GB,
+        "window": cfg.DATASETS.SHARD_WINDOW,
+        "skip_bad": cfg.DATALOADER.BAD_SAMPLES == "skip",
+        "max_bad": cfg.DATALOADER.MAX_BAD,
+    }
+
+
 def _labelled(cfg: Config, part: Dataset) -> Dataset:
     """The samples that have a label; the others are bad samples that are known before anything was read."""
     without = [index for index, target in enumerate(part.targets) if target is None]
@@ -145,7 +155,7 @@ def _labelled(cfg: Config, part: Dataset) -> Dataset:
     if len(without) > cfg.DATALOADER.MAX_BAD * len(part):
         raise UserError(f"{said}; that is more than DATALOADER.MAX_BAD {cfg.DATALOADER.MAX_BAD:g} allows")
     LOG.warning("left out: %s", said)
-    return Part(part, [index for index, target in enumerate(part.targets) if target is not None])
+    return part.part([index for index, target in enumerate(part.targets) if target is not None])
 
 
 def _check(cfg: Config, splits: Splits) -> None:

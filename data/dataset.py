@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -40,6 +41,7 @@ class Dataset:
             `dataset[i]` has them too.
         open_set: whether the classes are identities, of which another split has others (retrieval). A target of -1 is then
             an image of nobody, which counts neither for nor against.
+        pieces: where reading is cheaper piece by piece (shards), the number of the piece that each sample is of; else None.
         in_threads: whether `dataset[i]` may be asked for by several threads at a time, so that LOADER auto takes threads.
     """
 
@@ -47,6 +49,7 @@ class Dataset:
     in_threads = False
     open_set = False
     facts: Mapping[str, Sequence[int]] = {}
+    pieces: numpy.ndarray | None = None
     classes: Sequence[str] = ()
     targets: Sequence[Any] = ()
     channels = 3
@@ -72,6 +75,10 @@ class Dataset:
     def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
         """Sample `index` after its first transform, `crop`. A data set of files reads only what that needs."""
         return crop(self[index], rng)
+
+    def part(self, indices: Sequence[int]) -> Dataset:
+        """Some of its samples, as a data set of their own."""
+        return Part(self, indices)
 
     def arrays(self) -> tuple[Tensor, Tensor] | None:
         """All images (N x C x H x W uint8) and targets (N) at once, where they lie in memory anyway."""
@@ -133,7 +140,7 @@ class Part(Dataset):
     """Some samples of another data set, numbered anew from 0."""
 
     def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
-        self.whole, self.indices = whole, list(indices)
+        self.whole, self.indices = whole, numpy.asarray(indices, dtype=numpy.int64).tolist()
         self.name, self.classes, self.channels = whole.name, whole.classes, whole.channels
         self.mean, self.std, self.in_threads, self.open_set = whole.mean, whole.std, whole.in_threads, whole.open_set
         self.targets = [whole.targets[i] for i in self.indices]
@@ -179,15 +186,21 @@ class Joined(Dataset):
         self.targets = [target for part in self.parts for target in part.targets]
         shared = [name for name in first.facts if all(name in part.facts for part in self.parts)]
         self.facts = {name: [value for part in self.parts for value in part.facts[name]] for name in shared}
-        self._homes = [(part, i) for part in self.parts for i in range(len(part))]
+        self._ends = numpy.cumsum([len(part) for part in self.parts]).tolist()
+        if all(part.pieces is not None for part in self.parts):
+            self.pieces = _end_to_end([part.pieces for part in self.parts if part.pieces is not None])
+
+    def _home(self, index: int) -> tuple[Dataset, int]:
+        number = bisect.bisect_right(self._ends, index)
+        return self.parts[number], index - (self._ends[number - 1] if number else 0)
 
     def __getitem__(self, index: int) -> Sample:
-        part, inner = self._homes[index]
+        part, inner = self._home(index)
         return self._own(index, part[inner])
 
     def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
         """The part's."""
-        part, inner = self._homes[index]
+        part, inner = self._home(index)
         return self._own(index, part.cropped(inner, crop, rng))
 
     def _own(self, index: int, sample: Sample) -> Sample:
@@ -199,13 +212,24 @@ class Joined(Dataset):
 
     def path(self, index: int) -> str:
         """The part's."""
-        part, inner = self._homes[index]
+        part, inner = self._home(index)
         return part.path(inner)
 
 
 def labels_of(rows: Tensor) -> list[tuple[int, ...]]:
     """N x C zeros and ones -> for each row the numbers of its ones, increasing."""
     return [tuple(row.nonzero()[:, 0].tolist()) for row in rows]
+
+
+def _end_to_end(numbers: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    """Pieces of several data sets, none of which has a number twice."""
+    shifts = numpy.cumsum([0, *(int(part.max(initial=-1)) + 1 for part in numbers)])
+    return numpy.concatenate([part + shift for part, shift in zip(numbers, shifts[:-1], strict=True)])
+
+
+def class_order(names: set[str]) -> list[str]:
+    """The names of classes that say nothing of their order: numbers by value, then words by letter."""
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 
 def class_counts(dataset: Dataset) -> list[int]:

@@ -39,13 +39,21 @@ Choose = Callable[[int, int], Region]  # from the height and width of the whole 
 Finish = Callable[[Tensor], Tensor]
 
 
-def read_image(path: str | Path, channels: int, choose: Choose | None = None, finish: Finish | None = None) -> Tensor:
+def read_image(
+    path: str | Path,
+    channels: int,
+    choose: Choose | None = None,
+    finish: Finish | None = None,
+    *,
+    contents: Callable[[], memoryview] | None = None,
+) -> Tensor:
     """The image, or the region of it that `choose` says, as channels x H x W uint8; channels is 1 (grey) or 3 (RGB).
 
     Palettes are resolved, alpha is laid over white, 16-bit greys are scaled to 8 bits. A region of a JPEG that is at least
     twice, four or eight times as large as the size wanted is decoded at 1/2, 1/4 or 1/8 of its size, its borders rounded to
     such pixels: that is far faster, and differs by little from resizing the whole. The pixels are the same with whichever
-    decoder is installed. What is returned is what `finish` makes of them, where it is given: that saves a copy.
+    decoder is installed. What is returned is what `finish` makes of them, where it is given: that saves a copy. Where the bytes
+    are not to be read from `path`, `contents` gives them, in memory that can be written to.
 
     Raises:
         BadSample: the file is missing, empty, broken, cut short or no image, or its pixels have no 8-bit meaning
@@ -54,7 +62,7 @@ def read_image(path: str | Path, channels: int, choose: Choose | None = None, fi
     data = memoryview(b"")
     choose = functools.cache(choose) if choose is not None else _whole  # it may draw: it is asked once
     try:
-        data = _contents(path)
+        data = _contents(path) if contents is None else contents()
         pixels = _jpeg_pixels(data, channels, choose)
         if pixels is None:
             pixels = _pixels(data, channels, choose)

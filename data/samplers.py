@@ -26,6 +26,26 @@ def shuffle(targets: Sequence[Any], seed: int, epoch: int) -> numpy.ndarray:
     return generator(seed, ORDER, epoch).permutation(len(targets))
 
 
+def shuffle_pieces(pieces: numpy.ndarray, window: int, seed: int, epoch: int) -> numpy.ndarray:
+    """Every sample once, in a new order each epoch, in which about `window` pieces (shards) are in use at a time.
+
+    The pieces are laid out in random order, each as long as the others, and each sample is moved by up to window / 2 lengths
+    to either side; at both ends it is turned back. So a piece is read within one stretch of the epoch, pieces begin one after
+    another, and any order of samples within the stretch is as likely as any other.
+
+    Args:
+        pieces: N numbers of pieces, one a sample.
+        window: 0, or no fewer than there are pieces: they are all mixed, as by `shuffle`.
+    """
+    rng, count = generator(seed, ORDER, epoch), int(pieces.max(initial=-1)) + 1
+    if not window or window >= count:
+        return rng.permutation(len(pieces))
+    places = rng.permutation(count)[pieces] + 0.5
+    places += window * (rng.random(len(pieces)) - 0.5)
+    numpy.abs(places, out=places)
+    return numpy.argsort(count - numpy.abs(count - places), kind="stable")
+
+
 @SAMPLERS.register("balanced")
 def balanced(targets: Sequence[Any], seed: int, epoch: int) -> numpy.ndarray:
     """As many draws as samples, with replacement, each class equally likely.

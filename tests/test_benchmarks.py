@@ -26,6 +26,7 @@ CANNED: dict[str, dict[str, Any]] = {
         "laying_out_bytes": 120, "image_bytes": 60,
     },
     "jpeg": {**jpeg.ratios({"torchvision": [1.0, 1.0], "uint8": [2.6, 2.4], "float": [1.5, 1.5], "decoding": [4.0, 4.0]})},
+    "shards": {"ratio": 1.1, "spread": [1.0, 1.2], "bytes": 1.9, "bytes_spread": [1.8, 2.0]},
     "startup": {"ratio": 0.9, "spread": [0.8, 1.0]},
     "checkpoint": {"sizes": [{
         "megabytes": 100, "ratio": 0.3, "until_on_disk": 2.5, "peers": {"DCP async": {"version": "2", "ratio": 0.6}},
@@ -119,6 +120,7 @@ def test_without_mnist_the_whole_job_is_one_line(tmp_path: Any) -> None:
         "overhead --rounds 1",
         "small_images --rounds 1",
         "jpeg --rounds 1 --images 64",
+        "shards --rounds 1 --images 64",
     ],
 )
 def test_a_benchmark_prints_one_object(words: str) -> None:

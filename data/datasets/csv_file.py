@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from data.dataset import ArrayDataset, Dataset
+from data.dataset import ArrayDataset, Dataset, class_order
 from data.datasets import DATASETS
 from data.datasets.image_folder import ImageFiles
 from utils.errors import UserError
@@ -47,7 +47,7 @@ def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
 
 def _images(file: Path, body: list[list[str]]) -> Dataset:
     files = _files(file, body, "target")
-    names = _names({target for _, target in body if target.strip()})
+    names = class_order({target for _, target in body if target.strip()})
     if not names:
         raise UserError(f"csv:{file}: no cell of the column target names a class")
     if any("|" in name for name in names):
@@ -58,7 +58,7 @@ def _images(file: Path, body: list[list[str]]) -> Dataset:
 def _labelled_images(file: Path, body: list[list[str]]) -> Dataset:
     files = _files(file, body, "targets")
     cells = [{name.strip() for name in re.split("[|;]", cell)} - {""} for _, cell in body]
-    names = _names(set().union(*cells))
+    names = class_order(set().union(*cells))
     if not names:
         raise UserError(f"csv:{file}: no cell of the column targets names a class")
     numbers = {name: number for number, name in enumerate(names)}
@@ -70,11 +70,6 @@ def _files(file: Path, body: list[list[str]], column: str) -> list[str]:
     if short:
         raise UserError(f"csv:{file}:{short}: expected path,{column}, got {body[short - 2]}")
     return [str(file.parent / path) for path, _ in body]
-
-
-def _names(found: set[str]) -> list[str]:
-    """Class names in order: numbers by value, then words by letter."""
-    return sorted(found, key=lambda t: (not t.isdigit(), int(t) if t.isdigit() else 0, t))
 
 
 def _table(file: Path, body: list[list[str]], columns: int) -> Dataset:

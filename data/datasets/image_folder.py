@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.dataset import Crop, Dataset, Sample
 from data.datasets import DATASETS
-from data.images import SUFFIXES, read_image
+from data.images import SUFFIXES, Choose, Finish, read_image
 from utils.errors import UserError
 
 
@@ -29,20 +29,22 @@ class ImageFiles(Dataset):
     in_threads = True
 
     def __init__(
-        self, name: str, files: list[str], targets: Sequence[Any], classes: list[str], channels: int = 3
+        self, name: str, files: Sequence[str], targets: Sequence[Any], classes: list[str], channels: int = 3
     ) -> None:
         self.name, self.files, self.targets, self.classes, self.channels = name, files, targets, classes, channels
         self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
 
     def __getitem__(self, index: int) -> Sample:
-        return self._sample(index, read_image(self.files[index], self.channels))
+        return self._sample(index, self._read(index))
 
     def cropped(self, index: int, crop: Crop, rng: numpy.random.Generator) -> Sample:
         """Decodes no more of a file than the region needs."""
         if type(self).__getitem__ is not ImageFiles.__getitem__:  # a subclass adds what has to be cropped as well
             return super().cropped(index, crop, rng)
-        image = read_image(self.files[index], self.channels, lambda height, width: crop.region(height, width, rng), crop.fit)
-        return self._sample(index, image)
+        return self._sample(index, self._read(index, lambda height, width: crop.region(height, width, rng), crop.fit))
+
+    def _read(self, index: int, choose: Choose | None = None, finish: Finish | None = None) -> Tensor:
+        return read_image(self.files[index], self.channels, choose, finish)
 
     def _sample(self, index: int, image: Tensor) -> Sample:
         facts = {name: values[index] for name, values in self.facts.items()}

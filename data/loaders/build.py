@@ -17,7 +17,7 @@ from data.loaders.memory import MemoryLoader
 from data.loaders.plan import Plan, TrainingPlan
 from data.loaders.processes import ProcessLoader
 from data.loaders.threads import ThreadLoader, default_threads
-from data.samplers import SAMPLERS, repeated
+from data.samplers import SAMPLERS, repeated, shuffle, shuffle_pieces
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.data")
@@ -39,6 +39,8 @@ def training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> 
     if drop_last and len(dataset) < window:
         raise UserError(f"DATALOADER.DROP_LAST leaves nothing: {len(dataset)} samples, SOLVER.IMS_PER_BATCH {window}")
     order: Callable[[int], numpy.ndarray] = partial(sampler, targets, seed)
+    if sampler is shuffle and dataset.pieces is not None:
+        order = partial(shuffle_pieces, dataset.pieces, cfg.DATASETS.SHARD_WINDOW, seed)
     if "facts" in inspect.signature(sampler).parameters:
         groups = {"batch": window, "instances": _instances(cfg, window, parts * world_size)}
         order = partial(sampler, targets, seed, facts=dataset.facts, **groups)
