@@ -23,6 +23,7 @@ from engine.evaluators.build import build_evaluator
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
 from engine.randomness import seed_everything
+from engine.sharding import fit
 from engine.task import Task
 from engine.testing import run_test
 from engine.trainer import Trainer
@@ -162,8 +163,9 @@ def _run_of(make: Callable[[], tracking.Run]) -> Any:
 def load_best(path: Path, trainer_task: Any) -> None:
     """best.pt into a task, after its digest was checked."""
     content = load_checkpoint(path)
-    trainer_task.model.load_state_dict(content["model"])
-    trainer_task.loss.load_state_dict(content.get("loss", {}))
+    for name in ("model", "loss"):
+        module = getattr(trainer_task, name)
+        module.load_state_dict(fit(content.get(name, {}), module))
 
 
 def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_unread: bool) -> None:
