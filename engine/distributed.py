@@ -116,9 +116,16 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
 
 def share_buffers(module: torch.nn.Module) -> None:
     """Gives every rank rank 0's buffers (batch normalisation's statistics), which are what is saved and tested."""
-    if world_size() > 1:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
+    if world_size() == 1:
+        return
+    alike: dict[torch.dtype, list[torch.Tensor]] = {}
+    for buffer in module.buffers():
+        alike.setdefault(buffer.dtype, []).append(buffer)
+    for buffers in alike.values():  # a message each
+        flat = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.broadcast(flat, src=0)
+        for buffer, part in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 def barrier() -> None:

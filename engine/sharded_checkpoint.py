@@ -148,7 +148,7 @@ def _save_shards(shards: dict[str, Any], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     try:
-        dcp.save(shards, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        dcp.save(shards, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True), no_dist=_alone())
     except dcp.CheckpointException as error:  # raised on all ranks
         causes = [cause for cause, _ in error.failures.values()]
         if not all(isinstance(cause, OSError) for cause in causes):
@@ -160,9 +160,13 @@ def _load_shards(places: dict[str, torch.Tensor], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     try:
-        dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)))
+        dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
     except (dcp.CheckpointException, Exception) as error:
         raise NoUsableCheckpoint(f"{folder.name}: its shards cannot be read ({' '.join(str(error).split())[:120]})") from error
+
+
+def _alone() -> bool:
+    return distributed.world_size() == 1
 
 
 def _on_main(act: Callable[[], Any]) -> Any:
