@@ -52,7 +52,7 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
         timeout: seconds to wait for a rank that hangs.
 
     Raises:
-        UserError: what the environment announces is no whole group.
+        UserError: what the environment announces is no whole group, or its port is in use.
     """
     if launched_ranks() == 1:
         yield
@@ -64,6 +64,15 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
     try:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **_meeting_place())
+    except dist.DistError as error:
+        address, said = (
+            ":".join(os.environ.get(key, "") for key in ("MASTER_ADDR", "MASTER_PORT")),
+            " ".join(str(error).split()),
+        )
+        raise UserError(
+            f"the ranks cannot meet at {address} ({said[:160]}); take another port (torchrun --master-port N), or, on one host, "
+            "torchrun --standalone, which finds a free one"
+        ) from error
     except ValueError as error:  # a variable is missing or malformed
         raise UserError(f"WORLD_SIZE announces ranks, but: {error}; start them with torchrun, or unset WORLD_SIZE") from error
     try:
@@ -112,6 +121,15 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     if world_size() > 1:
         dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
     return tensor
+
+
+def greatest(count: int, device: torch.device) -> int:
+    """The greatest `count` of all ranks, on every rank. Waits for the device."""
+    if world_size() == 1:
+        return count
+    box = torch.tensor(count, device=device)
+    dist.all_reduce(box, op=dist.ReduceOp.MAX)
+    return int(box.item())
 
 
 def share_buffers(module: torch.nn.Module) -> None:

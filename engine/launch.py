@@ -34,6 +34,21 @@ LOG = logging.getLogger("fieldbook.engine")
 T = TypeVar("T")
 
 
+def check_ranks_agree(cfg: Config) -> None:
+    """All ranks must have been started with the same config: they would train different things as one.
+
+    Raises:
+        UserError: on every rank; it names the first rank that has something else, and what.
+    """
+    first, *others = distributed.gather(cfg.flat())
+    for rank, other in enumerate(others, start=1):
+        keys = [key for key in sorted({*first, *other}) if first.get(key) != other.get(key)]
+        if keys:
+            shown = ", ".join(f"{key} {other.get(key)!r} (rank 0: {first.get(key)!r})" for key in keys[:3])
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise UserError(f"rank {rank} was started with {shown}{more}; start all ranks with the same command and files")
+
+
 def find_weights(text: str, folder: Path) -> Path:
     """The file that MODEL.WEIGHTS or TEST.WEIGHT means: a file, or the best weights of a run.
 

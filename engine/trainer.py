@@ -219,12 +219,19 @@ class Trainer:
         batches = iter(self.loader)
         for _ in range(first, self.steps_per_epoch):
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
-            yield [batch for batch in window if len(batch["index"])] or self._stand_in(epoch)
+            batches = [batch for batch in window if len(batch["index"])]
+            missing = self._fewest(len(batches)) - len(batches)
+            yield batches + missing * self._stand_in(epoch) if missing > 0 else batches
+
+    def _fewest(self, own: int) -> int:
+        """Batches that a rank's window must have: with several ranks one, and sharded, where each forward is a matter of all
+        ranks, as many as the rank with the most has."""
+        if not self.guard.sharded:
+            return int(self.world_size > 1)
+        return max(distributed.greatest(own, self.device), 1)
 
     def _stand_in(self, epoch: int) -> list[Batch]:
         """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""
-        if self.world_size == 1:
-            return []
         self.loader.set_position(epoch, 0)
         batch = next((batch for batch in self.loader if len(batch["index"])), None)
         if batch is None:
