@@ -65,13 +65,10 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **_meeting_place())
     except dist.DistError as error:
-        address, said = (
-            ":".join(os.environ.get(key, "") for key in ("MASTER_ADDR", "MASTER_PORT")),
-            " ".join(str(error).split()),
-        )
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"the ranks cannot meet at {address} ({said[:160]}); take another port (torchrun --master-port N), or, on one host, "
-            "torchrun --standalone, which finds a free one"
+            f"the ranks cannot meet at {place} ({' '.join(str(error).split())[:160]}); take another port (torchrun "
+            "--master-port N), or, on one host, torchrun --standalone, which finds a free one"
         ) from error
     except ValueError as error:  # a variable is missing or malformed
         raise UserError(f"WORLD_SIZE announces ranks, but: {error}; start them with torchrun, or unset WORLD_SIZE") from error
