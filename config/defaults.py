@@ -131,7 +131,7 @@ _C.TEST.PROTOCOL = "market1501"  # market1501; cuhk03: ranks over drawn gallerie
 _C.TEST.PRIMARY_METRIC = ""  # the score that selects; empty: the evaluator's first
 
 _C.DISTRIBUTED = Config()
-_C.DISTRIBUTED.STRATEGY = "ddp"  # ddp; under torchrun only
+_C.DISTRIBUTED.STRATEGY = "ddp"  # ddp (whole weights on every rank), fsdp (each keeps its part); under torchrun only
 _C.DISTRIBUTED.SYNC_BATCHNORM = False  # batch normalisation over the samples of all ranks (CUDA only)
 _C.DISTRIBUTED.FIND_UNUSED = False  # allow parameters that a step's loss does not reach (slower)
 _C.DISTRIBUTED.TIMEOUT = 600  # > 0 seconds that ranks wait for one that hangs
@@ -156,7 +156,7 @@ CHOICES = {
     "SOLVER.NONFINITE": ("stop", "skip", "rollback"),
     "TEST.DISTANCE": ("cosine", "euclidean"),
     "TEST.PROTOCOL": ("market1501", "cuhk03"),
-    "DISTRIBUTED.STRATEGY": ("ddp",),
+    "DISTRIBUTED.STRATEGY": ("ddp", "fsdp"),
 }
 
 # (least, greatest); a least value given as a string, such as ">0", is excluded itself

@@ -15,7 +15,7 @@ from data.build import channels_seen, image_size
 from data.datasets.image_folder import ImageFiles
 from data.loaders.loader import Loader
 from data.prepare import Prepare
-from engine import distributed
+from engine import distributed, sharding
 from engine.distillation.build import add_teacher
 from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, tell_sources, with_views
 from engine.hooks import HOOKS
@@ -87,6 +87,27 @@ def check_precision(cfg: Config, device: torch.device) -> None:
         raise UserError(f"SOLVER.PRECISION fp16 needs a CUDA device, this is {device}; take bf16 or fp32")
 
 
+def check_strategy(cfg: Config, task: Task) -> None:
+    """What DISTRIBUTED.STRATEGY fsdp does not go together with; also where one rank alone shards nothing.
+
+    Raises:
+        UserError: it names the key.
+    """
+    if cfg.DISTRIBUTED.STRATEGY != "fsdp":
+        return
+    refused = {
+        "MODEL.COMPILE true": cfg.MODEL.COMPILE,
+        "MODEL.CHANNELS_LAST true": cfg.MODEL.CHANNELS_LAST,
+        "DISTRIBUTED.SYNC_BATCHNORM true": cfg.DISTRIBUTED.SYNC_BATCHNORM,
+        "DISTRIBUTED.FIND_UNUSED true": cfg.DISTRIBUTED.FIND_UNUSED,
+        "SOLVER.PRECISION fp16": cfg.SOLVER.PRECISION == "fp16",
+    }
+    for key, is_set in refused.items():
+        if is_set:
+            raise UserError(f"{key} does not go together with DISTRIBUTED.STRATEGY fsdp; leave it out, or take ddp")
+    sharding.check_shardable(task, cfg.SOLVER.OPTIMIZER_NAME)
+
+
 def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -> None:
     """What `build_hooks` would find wrong, found before there is a run.
 
@@ -123,11 +144,15 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         UserError: whatever of data, solver and device does not fit.
     """
     check_device(cfg, device)
+    check_strategy(cfg, task)
     check_hooks(cfg, task, splits, device)
     solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
-    optimizer, freezing = freeze_and_optimize(cfg, task.to(device))
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
+    check_single_samples(cfg, task.to(device), loader, splits, device)
+    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
+        sharding.shard(task, device, solver.PRECISION)
+    optimizer, freezing = freeze_and_optimize(cfg, task)
     wrap = partial(
         prepare_model,
         task,
@@ -158,7 +183,6 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         wait=solver.NONFINITE == "skip",
     )
     trainer.register("bad_samples", LeftOut(loader.bad))
-    check_single_samples(cfg, trainer, splits)
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
     if freezing is not None and cfg.MODEL.FREEZE_EPOCHS:
         trainer.add_hooks([ThawHook(freezing, cfg.MODEL.FREEZE_EPOCHS, wrap)])
@@ -167,18 +191,19 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
-def check_single_samples(cfg: Config, trainer: Trainer, splits: Splits) -> None:
+def check_single_samples(cfg: Config, task: Task, loader: Loader, splits: Splits, device: torch.device) -> None:
     """Raises UserError where a micro-batch of one sample will come that batch normalisation cannot train on."""
-    reaches_the_tail = trainer.total_steps >= trainer.steps_per_epoch
-    one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=trainer.device)
-    loader: Any = trainer.loader
+    reaches_the_tail = cfg.SOLVER.MAX_STEPS == 0 or -(-len(loader) // cfg.SOLVER.ACCUMULATE) <= cfg.SOLVER.MAX_STEPS
+    one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)
     sizes = loader.plan.sizes(reaches_the_tail)
     if cfg.DISTRIBUTED.SYNC_BATCHNORM and 0 in sizes:
         raise UserError(
             "DISTRIBUTED.SYNC_BATCHNORM: the short last window of an epoch leaves a micro-batch without samples, and its "
             "rank would not take part; set DATALOADER.DROP_LAST true"
         )
-    check_batch_norm(trainer.task.model, one, sizes, batch=cfg.SOLVER.IMS_PER_BATCH)
+    if cfg.DISTRIBUTED.SYNC_BATCHNORM and distributed.world_size() > 1:
+        return  # synchronised layers see the samples of all ranks
+    check_batch_norm(task.model, one, sizes, batch=cfg.SOLVER.IMS_PER_BATCH)
 
 
 def freeze_and_optimize(cfg: Config, task: Task) -> tuple[torch.optim.Optimizer, Freezing | None]:

@@ -12,7 +12,7 @@ import tracking
 from config import Config
 from data import Dataset, Splits, channels_seen
 from data.identity_checks import describe_identities
-from engine import distributed
+from engine import distributed, sharding
 from engine.evaluators.build import build_evaluator
 from engine.trainer import Trainer
 from solver import describe_lr, effective_lr
@@ -44,6 +44,7 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     return [
         ("data", f"{splits.train.name}: {', '.join(sizes)}; {classes}; loader {loader.describe()}"),
         ("model", f"{cfg.MODEL.NAME}, {count}, on {device_name(trainer.device)}, {solver.PRECISION}"),
+        *([("ranks", sharding.describe(trainer.task))] if sharding.is_sharded(trainer.task) else []),
         *batch_facts(solver.IMS_PER_BATCH, ranks, solver.ACCUMULATE),
         ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
         ("rate", f"{solver.OPTIMIZER_NAME} at {effective_lr(cfg):g}, {solver.SCHEDULE}{warmup}; {describe_lr(cfg)}"),

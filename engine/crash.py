@@ -13,6 +13,7 @@ import torch
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.numbers import Step
+from engine.sharding import whole as whole_tensors
 from utils.files import write_atomic
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def record_crash(run: Any, trainer: Trainer, step: Step, *, whole: bool) -> bool
 def bad_gradients(task: torch.nn.Module) -> list[str]:
     """Names of the parameters whose gradient has a NaN or an infinity. Waits for the device."""
     grads = [(name, p.grad) for name, p in task.named_parameters() if p.grad is not None]
-    return [name for name, grad in grads if not bool(torch.isfinite(grad).all())]
+    return [name for name, grad in grads if not bool(torch.isfinite(whole_tensors(grad)).all())]
 
 
 def newest_crash(path: Path) -> dict[str, Any] | None:
@@ -67,7 +68,7 @@ def newest_crash(path: Path) -> dict[str, Any] | None:
 
 def _state_before(trainer: Trainer, step: Step) -> dict[str, Any]:
     """The trainer's state with the position and torch's generators of when the step began."""
-    state = trainer.state_dict()
+    state = whole_tensors(trainer.state_dict())
     state["progress"] = {"epoch": step.epoch, "step": step.step, "step_in_epoch": step.step_in_epoch}
     for own, (cpu, device) in zip(state["generators"]["ranks"], distributed.gather(step.generators), strict=True):
         own["torch"] = own["torch"] if cpu is None else cpu

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine import distributed
 from engine.host_copy import tensor_bytes
+from engine.sharding import is_sharded
 from utils.errors import UserError
 from utils.files import free_bytes, size
 
@@ -45,5 +46,7 @@ def checkpoint_bytes(trainer: Trainer) -> tuple[int, int]:
     state = trainer.state_dict()
     last, best = tensor_bytes(state), tensor_bytes([state["model"], state["loss"]])
     if not trainer.optimizer.state:
-        last += 2 * sum(p.numel() * p.element_size() for group in trainer.optimizer.param_groups for p in group["params"])
+        last += 2 * tensor_bytes([p.detach() for group in trainer.optimizer.param_groups for p in group["params"]])
+    if is_sharded(trainer.task):
+        last, best = sum(distributed.gather(last)), sum(distributed.gather(best))
     return last, best

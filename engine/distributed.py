@@ -53,7 +53,7 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
         timeout: seconds to wait for a rank that hangs.
 
     Raises:
-        UserError: what the environment announces is no whole group.
+        UserError: what the environment announces is no whole group, or its port is in use.
     """
     if launched_ranks() == 1:
         yield
@@ -65,6 +65,12 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
     try:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **_meeting_place())
+    except dist.DistError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise UserError(
+            f"the ranks cannot meet at {place} ({' '.join(str(error).split())[:160]}); take another port (torchrun "
+            "--master-port N), or, on one host, torchrun --standalone, which finds a free one"
+        ) from error
     except ValueError as error:  # a variable is missing or malformed
         raise UserError(f"WORLD_SIZE announces ranks, but: {error}; start them with torchrun, or unset WORLD_SIZE") from error
     try:
@@ -126,11 +132,27 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def greatest(count: int, device: torch.device) -> int:
+    """The greatest `count` of all ranks, on every rank. Waits for the device."""
+    if world_size() == 1:
+        return count
+    box = torch.tensor(count, device=device)
+    dist.all_reduce(box, op=dist.ReduceOp.MAX)
+    return int(box.item())
+
+
 def share_buffers(module: torch.nn.Module) -> None:
     """Gives every rank rank 0's buffers (batch normalisation's statistics), which are what is saved and tested."""
-    if world_size() > 1:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
+    if world_size() == 1:
+        return
+    alike: dict[torch.dtype, list[torch.Tensor]] = {}
+    for buffer in module.buffers():
+        alike.setdefault(buffer.dtype, []).append(buffer)
+    for buffers in alike.values():  # a message each
+        flat = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.broadcast(flat, src=0)
+        for buffer, part in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 def barrier() -> None:

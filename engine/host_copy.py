@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.states import local
+
 PLAIN = (type(None), bool, int, float, str, bytes)
 
 
@@ -75,11 +77,13 @@ class HostCopy:
 
 
 def tensor_bytes(state: Any) -> int:
-    """Bytes of all tensors in a nested state, each counted once: what its file needs, but for a few kB."""
+    """Bytes of all tensors in a nested state, each counted once: what its file needs, but for a few kB. Of sharded ones this
+    rank's part counts."""
     seen: dict[tuple[Any, ...], int] = {}
 
     def count(value: Any) -> None:
         if isinstance(value, Tensor):
+            value = local(value)
             seen[value.data_ptr(), value.device, value.shape, value.dtype] = value.numel() * value.element_size()
         elif isinstance(value, dict | list | tuple):
             for part in value.values() if isinstance(value, dict) else value:

@@ -25,6 +25,7 @@ from engine.figures.harmless import harmless
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
 from engine.randomness import seed_everything
+from engine.sharding import fit
 from engine.task import Task
 from engine.testing import run_test
 from engine.trainer import Trainer
@@ -33,6 +34,21 @@ from utils.errors import NoUsableCheckpoint, RunFailed, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
 T = TypeVar("T")
+
+
+def check_ranks_agree(cfg: Config) -> None:
+    """All ranks must have been started with the same config: they would train different things as one.
+
+    Raises:
+        UserError: on every rank; it names the first rank that has something else, and what.
+    """
+    first, *others = distributed.gather(cfg.flat())
+    for rank, other in enumerate(others, start=1):
+        keys = [key for key in sorted({*first, *other}) if first.get(key) != other.get(key)]
+        if keys:
+            shown = ", ".join(f"{key} {other.get(key)!r} (rank 0: {first.get(key)!r})" for key in keys[:3])
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise UserError(f"rank {rank} was started with {shown}{more}; start all ranks with the same command and files")
 
 
 def find_weights(text: str, folder: Path) -> Path:
@@ -164,8 +180,9 @@ def _run_of(make: Callable[[], tracking.Run]) -> Any:
 def load_best(path: Path, trainer_task: Any) -> None:
     """best.pt into a task, after its digest was checked."""
     content = load_checkpoint(path)
-    trainer_task.model.load_state_dict(content["model"])
-    trainer_task.loss.load_state_dict(content.get("loss", {}))
+    for name in ("model", "loss"):
+        module = getattr(trainer_task, name)
+        module.load_state_dict(fit(content.get(name, {}), module))
 
 
 def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_unread: bool) -> None:

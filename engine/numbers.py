@@ -1,7 +1,7 @@
 """NaN and infinity, found in the loss and the gradients before the optimizer steps.
 
 One kernel looks at the loss and all gradients. With several ranks a loss that is not finite makes its gradients so, and as
-DDP adds gradients up over ranks, each rank finds the same without asking the others.
+DDP adds gradients up over ranks, each rank finds the same without asking the others; under FSDP they ask.
 
 On a CPU the answer is at hand. On a device nobody waits for it: the fused optimizers of torch leave a step out by
 themselves when their `found_inf` is set (as for a loss scaler), and as it stays set, so are the steps after it; the trainer
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from engine import distributed
 from utils.errors import RunFailed
+from utils.states import local
 
 MOST = 1000  # steps that are remembered between two looks
 
@@ -65,6 +66,7 @@ class Guard:
     Args:
         module: whose buffers (batch normalisation's statistics) are put back when its step is left out.
         late: let the fused optimizer leave the step out and ask later, instead of waiting for the device.
+        sharded: gradients are parts of their own on each rank, which then have to be asked for.
         scaled: a loss scaler (fp16) leaves steps out by itself. A gradient that is too large is its daily work, so only the
             losses are looked at.
     """
@@ -74,6 +76,7 @@ class Guard:
     device: torch.device
     late: bool = False
     scaled: bool = False
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         self._steps: deque[Step] = deque(maxlen=MOST if self.late else 1)
@@ -106,6 +109,8 @@ class Guard:
         watched = losses if self.scaled else [*losses, *gradients]
         for group in _alike(watched):
             torch._amp_foreach_non_finite_check_and_unscale_(group, self._found, self._one)
+        if self.sharded:
+            distributed.all_reduce_sum(self._found)
         if self.late:
             self._passed += 1 - self._found
             return False
@@ -143,6 +148,6 @@ def can_be_late(optimizer: torch.optim.Optimizer, device: torch.device) -> bool:
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:
     """Dense, in groups of one dtype: what the kernel takes."""
     groups: dict[torch.dtype, list[Tensor]] = {}
-    for tensor in tensors:
+    for tensor in map(local, tensors):
         groups.setdefault(tensor.dtype, []).append(tensor._values() if tensor.is_sparse else tensor)
     return list(groups.values())

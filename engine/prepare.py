@@ -10,7 +10,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from engine import distributed
+from engine import distributed, sharding
 from engine.task import Task
 from utils.errors import UserError
 
@@ -133,8 +133,12 @@ def prepare_model(
 
     Args:
         sync_batchnorm: batch normalisation by the statistics of all ranks (CUDA only).
+        strategy: ddp, or fsdp, for a task that `sharding.shard` sharded already.
         find_unused: look in each step for parameters that the loss does not reach (DDP would wait for their gradients).
     """
+    if strategy == "fsdp" and sharding.is_sharded(task):
+        sharding.refresh_gradients(task)
+        return task
     task.to(device)
     if channels_last:
         task.model.to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from engine.sharding import fit
 from utils.errors import UserError
 from utils.states import differences
 
@@ -29,7 +30,7 @@ def load_parts(parts: Mapping[str, Any], state: dict[str, Any]) -> None:
             raise UserError(f"the checkpoint's {name} does not fit: {differs}; resume with the run's own code (--code run)")
     for name, part in parts.items():
         try:
-            part.load_state_dict(state[name])
+            part.load_state_dict(fit(state[name], part))
         except UserError:
             raise
         except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:

@@ -18,6 +18,7 @@ from engine.hooks.base import Hook
 from engine.meters import MeanMeter
 from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
 from engine.randomness import GlobalGenerators
+from engine.sharding import is_sharded, keep_gradients, whole
 from engine.state import load_parts
 from engine.task import Batch, Task, total_loss
 from solver import NamedOptimizer, set_lr
@@ -71,7 +72,7 @@ class Trainer:
         loader: training batches, as uint8 on the CPU.
         prepare: batch -> batch on the device, normalised.
         max_epochs, max_steps: the end, whichever comes first; `max_steps` 0 means by epochs alone.
-        wrapped: what `prepare_model` made of the task (DDP, compiled); by default the task itself.
+        wrapped: what `prepare_model` made of the task (DDP, sharded, compiled); by default the task itself.
         accumulate: batches a step.
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm, clip_value: greatest norm of the gradient, and greatest size of each of its values; 0 leaves it alone.
@@ -117,9 +118,9 @@ class Trainer:
         self.gradient_norm: Tensor | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.guard = Guard(
-            task, optimizer, device, late=not wait and can_be_late(optimizer, device), scaled=precision == "fp16"
-        )
+        sharded = is_sharded(task)
+        late = not wait and not sharded and can_be_late(optimizer, device)
+        self.guard = Guard(task, optimizer, device, late=late, scaled=precision == "fp16", sharded=sharded)
         self._registered: dict[str, Stateful] = {}
         self.register("model", task.model)
         self.register("loss", task.loss)
@@ -199,7 +200,7 @@ class Trainer:
         total = self._over_ranks(samples)
         seen: list[dict[str, Tensor]] = []
         for i, (batch, count) in enumerate(zip(window, counts, strict=True)):
-            with self._no_sync(i + 1 < len(window)):
+            with keep_gradients(self.wrapped, more=i + 1 < len(window)):
                 with self._autocast():
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
@@ -219,12 +220,19 @@ class Trainer:
         batches = iter(self.loader)
         for _ in range(first, self.steps_per_epoch):
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
-            yield [batch for batch in window if len(batch["index"])] or self._stand_in(epoch)
+            batches = [batch for batch in window if len(batch["index"])]
+            missing = self._fewest(len(batches)) - len(batches)
+            yield batches + missing * self._stand_in(epoch) if missing > 0 else batches
+
+    def _fewest(self, own: int) -> int:
+        """Batches that a rank's window must have: with several ranks one, and sharded, where each forward is a matter of all
+        ranks, as many as the rank with the most has."""
+        if not self.guard.sharded:
+            return int(self.world_size > 1)
+        return max(distributed.greatest(own, self.device), 1)
 
     def _stand_in(self, epoch: int) -> list[Batch]:
         """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""
-        if self.world_size == 1:
-            return []
         self.loader.set_position(epoch, 0)
         batch = next((batch for batch in self.loader if len(batch["index"])), None)
         if batch is None:
@@ -289,9 +297,9 @@ class Trainer:
             self._not_finite(self.guard.newest)
             return False
         if self.clip_norm > 0:
-            self.gradient_norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+            self.gradient_norm = whole(nn.utils.clip_grad_norm_(self._parameters, self.clip_norm))
         elif self.measure_gradient:
-            self.gradient_norm = nn.utils.get_total_norm(gradients)
+            self.gradient_norm = whole(nn.utils.get_total_norm(gradients))
         if self.clip_value > 0:
             nn.utils.clip_grad_value_(self._parameters, self.clip_value)
         self._scaler.step(self.optimizer)
@@ -320,12 +328,6 @@ class Trainer:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
-
-    def _no_sync(self, more: bool) -> AbstractContextManager[Any]:
-        """Gradients travel between ranks once a step, with the window's last batch."""
-        if more and self.world_size > 1:
-            return self.wrapped.no_sync()  # type: ignore[operator]
-        return nullcontext()
 
     def _call(self, event: str) -> None:
         for hook in self.hooks:

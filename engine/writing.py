@@ -30,6 +30,8 @@ class Save:
 class Saver:
     """Copies state and writes the copy beside training. One save is in flight at most: the next waits for it.
 
+    Of sharded training every rank has one, and all write at once, while training waits: nothing is copied.
+
     What the disk refuses is warned of. Of best.pt and last.pt the newest content that is not on disk yet is kept, to be
     tried again.
 
@@ -39,7 +41,8 @@ class Saver:
 
     def __init__(self, writer: CheckpointWriter, *, beside: bool = True) -> None:
         self.writer = writer
-        self._thread = BackgroundWriter(beside)
+        self.sharded = writer.device is not None
+        self._thread = BackgroundWriter(beside and not self.sharded)
         self._state_copy, self._best_copy = HostCopy(), HostCopy()
         self._unwritten: dict[str, Save] = {}
         self._failed: list[str] = []
@@ -61,9 +64,9 @@ class Saver:
             keep: names of the epoch_NNNN.pt that stay: older others are deleted when all is written; None deletes none.
             then: called when last.pt is on disk.
         """
-        content = self._state_copy.take(saves[0].content)
+        content = saves[0].content if self.sharded else self._state_copy.take(saves[0].content)
         saves = [replace(save, content=content) for save in saves]
-        self._unwritten["last.pt"] = saves[-1]
+        self._unwritten[saves[-1].name] = saves[-1]
         best = [self._unwritten["best.pt"]] if "best.pt" in self._unwritten else []
         self._thread.start(partial(self._write_all, [*best, *saves], keep, then))
 

@@ -1,5 +1,6 @@
 """Optimizer, parameter groups, learning-rate schedule, averages of weights. `cfg` is read in build.py only."""
 
+from solver.average import WeightAverage
 from solver.build import describe_lr, effective_lr, make_average, make_lr_scheduler, make_optimizer
 from solver.ema import ModelEMA
 from solver.named import NamedOptimizer
@@ -10,6 +11,7 @@ __all__ = [
     "ModelEMA",
     "ModelSWA",
     "NamedOptimizer",
+    "WeightAverage",
     "describe_lr",
     "effective_lr",
     "make_average",

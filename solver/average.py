@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
-from utils.states import differences
+from utils.states import differences, local
 
 
 class WeightAverage:
@@ -59,8 +59,8 @@ class WeightAverage:
         averages, values = [], []
         for name, value in self.module.state_dict().items():
             if value.is_floating_point():
-                averages.append(self._average[name])
-                values.append(value)
+                averages.append(local(self._average[name]))
+                values.append(local(value))
             else:
                 self._average[name].copy_(value)  # counters of batch normalisation
         torch._foreach_lerp_(averages, values, share)

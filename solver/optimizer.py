@@ -49,7 +49,7 @@ def build_optimizer(
     if "momentum" in names:
         given["momentum"] = momentum
     if "fused" in names and not {"fused", "foreach", "differentiable"} & set(arguments):
-        given["fused"] = _can_fuse([p for group in groups for p in group["params"]])
+        given["fused"] = _can_fuse(name, [p for group in groups for p in group["params"]])
     if "weight_decay" not in names:
         groups = [{k: v for k, v in group.items() if k != "weight_decay"} for group in groups]
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
@@ -62,8 +62,10 @@ def build_optimizer(
         raise UserError(f"SOLVER.OPTIMIZER_ARGS: {name} refuses them: {' '.join(str(error).split())}") from error
 
 
-def _can_fuse(parameters: list[Tensor]) -> bool:
+def _can_fuse(name: str, parameters: list[Tensor]) -> bool:
     """One kernel instead of a Python loop over parameters; bit-equal results are not promised between the two."""
+    if name == "Adagrad" and any(hasattr(p, "to_local") for p in parameters):
+        return False  # torch has no such kernel for sharded ones
     return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.states import local
+
 ARGUMENTS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
 
 
@@ -105,7 +107,7 @@ class SGD:
 
     def _alike(self, group: dict[str, Any]) -> list[tuple[tuple[list[Tensor], ...], bool]]:
         """(parameters, gradients, momenta), of one device, one type, and all or none of them at their first step, which
-        is what the kernel takes; and whether it is the first."""
+        is what the kernel takes; of sharded ones this rank's part; and whether it is the first."""
         found: dict[Any, tuple[list[Tensor], ...]] = {}
         for parameter in group["params"]:
             gradient = parameter.grad
@@ -116,8 +118,8 @@ class SGD:
                 # Zeros, for a first step that `found_inf` leaves out writes nothing here, and is not the first any more.
                 self.state[parameter] = {"momentum_buffer": torch.zeros_like(gradient)}
             lists = found.setdefault((parameter.device, parameter.dtype, first), ([], [], []))
-            lists[0].append(parameter)
-            lists[1].append(gradient)
+            lists[0].append(local(parameter))
+            lists[1].append(local(gradient))
             if group["momentum"] != 0:
-                lists[2].append(self.state[parameter]["momentum_buffer"])
+                lists[2].append(local(self.state[parameter]["momentum_buffer"]))
         return [(lists, first) for (_, _, first), lists in found.items()]

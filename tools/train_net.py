@@ -116,9 +116,10 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     """Data, model, loss, optimizer, schedule."""
     from data import build_splits, channels_seen
     from engine.build import build_task, build_trainer
-    from engine.launch import load_start_weights, name_runs
+    from engine.launch import check_ranks_agree, load_start_weights, name_runs
     from engine.randomness import seed_everything, seed_rank
 
+    check_ranks_agree(cfg)
     splits = build_splits(cfg)
     channels = channels_seen(cfg, splits.train)
     cfg = config.freeze_with(cfg, {"MODEL.NUM_CLASSES": splits.num_classes, "MODEL.IN_CHANNELS": channels, **name_runs(cfg)})

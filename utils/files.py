@@ -55,7 +55,7 @@ def sha256_file(path: Path | str) -> str:
 
 
 def sweep(folder: Path) -> list[str]:
-    """Deletes what a killed process left of files it was writing here (`temporary_beside`); their names.
+    """Deletes what a killed process left of files and folders it was writing here (`temporary_beside`); their names.
 
     Only whoever owns the folder may call this. What cannot be deleted stays.
     """
@@ -63,7 +63,7 @@ def sweep(folder: Path) -> list[str]:
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         if not path.name.endswith(f".{os.getpid()}"):  # this process may be writing that one just now
             with suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                 swept.append(path.name)
     return swept
 

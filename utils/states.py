@@ -1,4 +1,4 @@
-"""How two sets of named tensors differ: by names, shapes, types. Knows nothing of torch but .shape and .dtype."""
+"""Named tensors: how two sets differ by names, shapes, types, and what of them is here. Knows nothing of torch but names."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def differences(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         f"{len(names)} {kind} ({', '.join(names[:4])}{', ...' * (len(names) > 4)})" for kind, names in kinds.items() if names
     ]
     return ", ".join(parts)
+
+
+def local(tensor: Any) -> Any:
+    """This rank's part of a sharded tensor, in the same memory; any other tensor is itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _is_tensor(value: Any) -> bool:

@@ -17,6 +17,7 @@ from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.inference import Evaluator, evaluate
 from engine.retrieval.checks import check_queries
+from engine.sharding import gathered
 from engine.task import Task
 from engine.trainer import AUTOCAST
 from engine.views import AveragedTask, check_views
@@ -52,7 +53,8 @@ def make_scorer(
 
     def score(on_batch: Callable[..., Any] | None = None) -> dict[str, float]:
         loader.set_position(0, 0)
-        return evaluate(judge, loader, prepare, evaluator, device=device, autocast=autocast, on_batch=on_batch)
+        with gathered(task):
+            return evaluate(judge, loader, prepare, evaluator, device=device, autocast=autocast, on_batch=on_batch)
 
     return score
 

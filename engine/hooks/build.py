@@ -20,6 +20,8 @@ from engine.hooks.plateau import PlateauHook
 from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
 from engine.hooks.tensorboard import TensorBoardHook
+from engine.sharded_checkpoint import ShardedWriter
+from engine.sharding import is_sharded, whole
 from engine.trainer import Trainer
 from solver import effective_lr
 
@@ -46,7 +48,7 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
         )
     main = distributed.is_main()
     checkpoints = CheckpointHook(
-        CheckpointWriter(run.weights_dir) if main else None,
+        make_writer(trainer, run),
         run,
         lambda: export(trainer, splits),
         evaluation=evaluation,
@@ -69,6 +71,13 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
     hooks += [HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS]
     # After everything that changes state, so that what is saved knows of it.
     return [*hooks, make_nonfinite(cfg, trainer, run, checkpoints), checkpoints, SignalHook(checkpoints)]
+
+
+def make_writer(trainer: Trainer, run: Any) -> CheckpointWriter | None:
+    """What writes checkpoints on this rank: rank 0 does, or of sharded training all ranks do."""
+    if is_sharded(trainer.task):
+        return ShardedWriter(run.weights_dir, trainer.device)
+    return CheckpointWriter(run.weights_dir) if distributed.is_main() else None
 
 
 def make_nonfinite(cfg: Config, trainer: Trainer, run: Any, checkpoints: CheckpointHook) -> NonFiniteHook:
@@ -105,8 +114,8 @@ def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:
     """What best.pt holds: all that using the model needs, and nothing that only training needs."""
     prepare: Any = trainer.prepare
     return {
-        "model": trainer.task.model.state_dict(),
-        "loss": trainer.task.loss.state_dict(),
+        "model": whole(trainer.task.model.state_dict()),
+        "loss": whole(trainer.task.loss.state_dict()),
         "classes": splits.classes,
         "preprocessing": prepare.describe(),
     }

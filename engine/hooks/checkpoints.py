@@ -13,6 +13,7 @@ from engine import distributed
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.hooks.base import Hook
 from engine.hooks.evaluation import EvaluationHook
+from engine.sharded_checkpoint import join
 from engine.writing import Save, Saver
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class CheckpointHook(Hook):
 
     A file that cannot be written (full disk, read-only folder) is warned of and training goes on; best.pt is tried again
     with each later save. Only if last.pt or best.pt is not on disk at the end has the run failed.
+
+    Of sharded training last and epoch_NNNN are folders, to which every rank writes (engine/sharded_checkpoint.py).
 
     Args:
         writer: None on ranks that write nothing.
@@ -49,6 +52,8 @@ class CheckpointHook(Hook):
         beside: bool = True,
     ) -> None:
         self.saver = Saver(writer, beside=beside) if writer is not None else None
+        self.device = writer.device if writer is not None else None
+        self.suffix = writer.suffix if writer is not None else ".pt"
         self.run, self.export, self.evaluation = run, export, evaluation
         self.period, self.seconds, self.top_k = period, seconds, top_k
         self.best: float | None = None
@@ -64,7 +69,7 @@ class CheckpointHook(Hook):
     def before_train(self, trainer: Trainer) -> None:
         """A run that goes on from an epoch_NNNN.pt writes last.pt at once: its end may be there, or last.pt is damaged."""
         trainer.agreement.ask("save", self._is_due)
-        if self.restored not in ("", "last.pt"):
+        if self.restored not in ("", f"last{self.suffix}"):
             self.save_last(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
@@ -80,7 +85,7 @@ class CheckpointHook(Hook):
         if best:
             self.best, self.best_step = score, trainer.step
         if trainer.epoch % self.period == 0 and trainer.step_in_epoch == 0:
-            name = f"epoch_{trainer.epoch:04d}.pt"
+            name = f"epoch_{trainer.epoch:04d}{self.suffix}"
         self._save(trainer, best=best, epoch=name, score=score)
 
     def after_train(self, trainer: Trainer) -> None:
@@ -93,7 +98,10 @@ class CheckpointHook(Hook):
             if self.saver is not None:
                 self.saver.settle()
             return
-        distributed.on_main(lambda: self.saver.finish() if self.saver is not None else None)
+        if self.device is not None and self.saver is not None:
+            self.saver.finish()  # a matter of all ranks
+        else:
+            distributed.on_main(lambda: self.saver.finish() if self.saver is not None else None)
 
     def save_last(self, trainer: Trainer) -> None:
         """last.pt, all that resuming needs. It is on disk after `wait`. All ranks must call this."""
@@ -118,7 +126,7 @@ class CheckpointHook(Hook):
         distributed.on_main(self.wait)
         found = load_newest(self.run.weights_dir)
         self.restored = found[0] if found else ""
-        return found[1] if found else None
+        return join(found[1], self.run.weights_dir / self.restored, self.device) if found else None
 
     def state_dict(self) -> dict[str, Any]:
         """The best score and which files are kept."""
@@ -143,14 +151,17 @@ class CheckpointHook(Hook):
         state = {**state, "meta": {"run": self.run.id, "written": time.time()}}
         progress = {"epoch": trainer.epoch, "step": trainer.step, "total_steps": trainer.total_steps}
         self.saver.start(
-            [*([Save(epoch, state, trainer.step, score)] if epoch else []), Save("last.pt", state, trainer.step, self.best)],
+            [
+                *([Save(epoch, state, trainer.step, score)] if epoch else []),
+                Save(f"last{self.suffix}", state, trainer.step, self.best),
+            ],
             keep=set(self.kept) if epoch and self.top_k else None,
             then=lambda: self.run.update(progress=progress),
         )
 
     def _is_due(self) -> bool:
         """Asked of every rank in each step; rank 0 has the clock."""
-        if self.saver is None or not self.seconds or self.saver.busy:
+        if self.saver is None or not self.seconds or self.saver.busy or not distributed.is_main():
             return False
         return time.monotonic() - self._saved_at >= self.seconds
 

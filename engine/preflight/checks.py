@@ -22,6 +22,7 @@ from engine.checkpoint import CheckpointWriter, load_checkpoint
 from engine.preflight.costs import Costs, weigh_memory
 from engine.preflight.data import histogram, look_at_batch
 from engine.preflight.table import Finding
+from engine.sharding import whole
 from engine.task import Batch
 from engine.trainer import Loader, Trainer
 from utils.errors import RunFailed, UserError
@@ -153,7 +154,7 @@ class Preflight:
         trainer, window = self.trainer, next(windows(self.trainer))
         with borrowed(self.trainer):
             trainer.train_step(window)
-            saved = loaded = snapshot(trainer.state_dict())
+            saved = loaded = snapshot(whole(trainer.state_dict()))
             if distributed.is_main():
                 start = time.perf_counter()
                 CheckpointWriter(self.scratch).write("last.pt", {**saved, "meta": {}}, step=1)
@@ -162,7 +163,7 @@ class Preflight:
                 loaded = load_checkpoint(self.scratch / "last.pt")
             trainer.train_step(window)
             trainer.load_state_dict(snapshot(loaded))
-            different = difference(saved, loaded) or difference(saved, trainer.state_dict())
+            different = difference(saved, loaded) or difference(saved, whole(trainer.state_dict()))
         if different:
             remedy = "its state_dict and load_state_dict have to give back equal values"
             return [Finding("resumes", "wrong", f"save -> load changes {different}", remedy)]

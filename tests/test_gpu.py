@@ -1,0 +1,106 @@
+"""What only a CUDA device shows. `pytest -m gpu` runs it; where there is none, all of it is skipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, command, newest, read_json
+from test_resume_equals_uninterrupted import assert_equal
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+Train = Callable[..., tuple[int, str, str]]
+SMALL = [
+    *(word if word != "cpu" else "cuda" for word in TINY),
+    "MODEL.NAME",
+    "resnet20",
+    "DATASETS.TRAIN",
+    "synthetic:96x3x16x16x4",
+]
+EXACT = ["DETERMINISTIC", "true"]
+RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+
+
+def scores(run: Path) -> dict[str, float]:
+    """Of the test at the end."""
+    return dict(read_json(run / "test.json")["metrics"])
+
+
+def last(run: Path) -> dict[str, Any]:
+    """last.pt, but for what may differ."""
+    content: dict[str, Any] = torch.load(run / "weights" / "last.pt", weights_only=True, map_location="cpu")
+    content.pop("meta")
+    return content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["SOLVER.PRECISION", "bf16"],
+        ["SOLVER.PRECISION", "fp16", "SOLVER.CLIP_NORM", "1.0"],
+        ["MODEL.CHANNELS_LAST", "true", "SOLVER.OPTIMIZER_NAME", "AdamW", "SOLVER.BASE_LR", "0.001"],
+        ["MODEL.COMPILE", "true"],
+        ["SOLVER.EMA_DECAY", "0.9", "SOLVER.NONFINITE", "skip", "SOLVER.ACCUMULATE", "2"],
+    ],
+    ids=["bf16", "fp16", "channels_last", "compile", "ema"],
+)
+def test_each_way_of_training_learns_on_the_device(words: list[str], train: Train, tmp_path: Path) -> None:
+    code, error, _ = train(*SMALL, *words, "SOLVER.MAX_EPOCHS", "5")
+    assert code == 0, error
+    run = newest(tmp_path / "exp")
+    assert "on cuda" in (run / "log.txt").read_text() and scores(run)["test/top1"] > 0.5
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_on_the_device(train: Train, tmp_path: Path) -> None:
+    words = [*SMALL, *EXACT, "MODEL.DROP_PATH", "0.2", "SOLVER.EMA_DECAY", "0.9"]
+    cublas = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    runs = []
+    for name, more in (("whole", []), ("stopped", ["SOLVER.MAX_STEPS", "6"])):
+        done = command("tools/train_net.py", *words, *more, "--output-dir", str(tmp_path / name), **cublas)
+        assert done.returncode == 0, done.stderr
+        runs.append(newest(tmp_path / name))
+    done = command("tools/train_net.py", "--resume", str(runs[1]), "SOLVER.MAX_STEPS", "0", **cublas)
+    assert done.returncode == 0, done.stderr
+    assert_equal(last(runs[0]), last(runs[1]))
+
+
+def test_the_device_scores_as_the_cpu_does(train: Train, tmp_path: Path) -> None:
+    """The same weights; sums of another order may move a loss, but no answer that is not on the edge."""
+    assert train(*SMALL)[0] == 0
+    run, found = newest(tmp_path / "exp"), []
+    for device in ("cuda", "cpu"):
+        done = command("tools/test_net.py", str(run), "--json", "MODEL.DEVICE", device)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout)["metrics"])
+    assert found[0].keys() == found[1].keys()
+    assert found[0]["test/top1"] == pytest.approx(found[1]["test/top1"], abs=0.011)  # one sample
+    assert found[0]["test/loss"] == pytest.approx(found[1]["test/loss"], rel=1e-2)
+
+
+def test_batches_of_workers_are_the_same_through_pinned_memory(train: Train, tmp_path: Path) -> None:
+    states = []
+    for words in ([], ["DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2"]):
+        assert train(*SMALL, *EXACT, "SOLVER.MAX_EPOCHS", "1", *words)[0] == 0
+        states.append(last(newest(tmp_path / "exp"))["model"])
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+def test_a_step_that_is_not_finite_moves_no_weight_on_the_device(policy: str, train: Train, tmp_path: Path) -> None:
+    code, error, _ = train(*SMALL, "MODEL.NAME", "mlp", "SOLVER.BASE_LR", "1e30", "SOLVER.NONFINITE", policy)
+    assert code == 1 and "not finite" in error, error
+    assert "Traceback" not in error
+
+
+def test_nccl_with_one_rank_trains_as_no_rank_does(tmp_path: Path) -> None:
+    """torchrun with one rank joins no group: NCCL itself is asked for a sum, and a sharded step is made over it."""
+    done = command(*RANKS, "tests/gpu_checks.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "nccl sums" in done.stdout and "nccl shards" in done.stdout
