@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -44,7 +45,8 @@ def as_text(environment: dict[str, Any]) -> str:
 
 
 def git_facts(root: Path) -> dict[str, Any]:
-    """Commit, branch, and whether there is anything uncommitted; empty values where there is no git."""
+    """Commit, branch, and whether there is anything uncommitted; of a copy, those that it was made of. Empty values where
+    there is no git."""
 
     def git(*words: str) -> str:
         # A `git status` that refreshes the index holds a lock on it, which stays for ever where the process is killed.
@@ -56,12 +58,23 @@ def git_facts(root: Path) -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     if not (root / ".git").exists():
-        return {"commit": "", "branch": "", "dirty": False}
+        return {"commit": "", "branch": "", "dirty": False, **_git_of_copy(root)}
     return {
         "commit": git("rev-parse", "HEAD"),
         "branch": git("branch", "--show-current"),
         "dirty": bool(git("status", "--porcelain")),
     }
+
+
+def _git_of_copy(root: Path) -> dict[str, Any]:
+    """What the record of the run or sweep that a copy of the code belongs to says."""
+    for name in ("run.json", "sweep.json"):
+        try:
+            said = json.loads((root.parent / name).read_text(encoding="utf-8"))["git"]
+            return {key: said[key] for key in ("commit", "branch", "dirty")}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {}
 
 
 def boot_id() -> str:
