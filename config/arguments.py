@@ -211,7 +211,7 @@ def _sweep_parser() -> argparse.ArgumentParser:
     add(
         "--sampler",
         choices=("grid", "random", "tpe"),
-        help="how points are chosen (default: grid if all is grid(...), else tpe)",
+        help="what chooses points (default: grid if all is grid(...), else tpe)",
     )
     add("--pruner", choices=("none", "median", "hyperband"), help="ends trials early that fall behind (default none)")
     add("--storage", metavar="URL", help="a database, where several machines join in (default: a journal file of the sweep)")

@@ -15,7 +15,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,9 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
     cfg = config.load(args)
     folds = args.folds or 0
     if folds and cfg.DATASETS.VAL:
-        raise UserError(
-            "--folds validates on parts of the training data, and DATASETS.VAL names data to validate on; unset one"
-        )
+        raise UserError("--folds validates on parts of the training data, DATASETS.VAL names other data for that; unset one")
     if not folds and not cfg.DATASETS.VAL and not cfg.DATASETS.VAL_FRACTION and not cfg.DATASETS.FOLDS:
-        raise UserError(
-            "trials are compared by validation, never by the test set; set DATASETS.VAL or VAL_FRACTION, or --folds"
-        )
+        raise UserError("trials are compared by validation, never by the test set; set DATASETS.VAL, VAL_FRACTION or --folds")
     whole = all(dimension.kind == "grid" for dimension in dimensions)
     sampler = args.sampler or ("grid" if whole else "tpe")
     if sampler == "grid":
@@ -179,12 +174,13 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
     dimensions = parse_search([f"{key}={text}" for key, text in sweep.search.items()])
     study = studies.open_study(sweep)
     with studies.storage_errors(sweep):
-        stopped = search(sweep, study, dimensions)
+        stopped, overheads = search(sweep, study, dimensions)
         result = table.gather(sweep, study, dimensions)
     content = table.as_object(sweep, result, bool(stopped))
     from engine.search.pictures import draw
 
     pictures = draw(result, dimensions, sweep.path)
+    content["overhead_seconds"] = sum(overheads) / len(overheads) if overheads else None
     content["pictures"] = [str(path) for path in pictures]
     table.write(sweep, content)
     if args.json:
@@ -203,8 +199,8 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
     return 0
 
 
-def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> int:
-    """Tries what is left; the signal that ended it, or 0."""
+def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, list[float]]:
+    """Tries what is left; (the signal that ended it, or 0; of each run the seconds that were the sweep's own)."""
     from engine.search.study import queue_grid
 
     points = len(grid(dimensions)) if sweep.sampler == "grid" else sweep.trials
@@ -212,7 +208,7 @@ def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> int:
     if sweep.sampler == "grid":
         queue_grid(study, sweep, dimensions)
     if sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)) >= limit:
-        return 0
+        return 0, []
     plan.save(sweep) if not sweep.storage else None
     LOG.info("%s: %d points of %d runs, %d at a time; %s", sweep.name, limit, len(sweep.runs()), sweep.jobs, sweep.path)
     import train_net
@@ -228,13 +224,8 @@ def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> int:
         return TrialProcess(_root.run_tool, train_net.main, words, log, card)
 
     interrupts.defer()
-    loop = Loop(sweep, study, dimensions, partial(begin))
-    try:
-        return loop.run(limit)
-    finally:
-        if loop.overheads:
-            mean = sum(loop.overheads) / len(loop.overheads)
-            LOG.info("the sweep's own time: %.3f s a run", mean)
+    loop = Loop(sweep, study, dimensions, begin)
+    return loop.run(limit), loop.overheads
 
 
 def cpus() -> int:

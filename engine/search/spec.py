@@ -109,9 +109,7 @@ def grid(dimensions: Sequence[Dimension]) -> list[dict[str, Any]]:
     """
     for dimension in dimensions:
         if dimension.all_values() is None:
-            raise UserError(
-                f"--sampler grid: {dimension.key}={dimension.text} has no end of values; write grid(...) or int(...)"
-            )
+            raise UserError(f"--sampler grid: {dimension.key}={dimension.text} has no end of values; write grid(...)")
     values = [dimension.all_values() or () for dimension in dimensions]
     count = math.prod(map(len, values))
     if count > MAX_GRID:

@@ -15,6 +15,8 @@ from tracking import snapshot, wording
 from tracking.judging.noise import spread
 from tracking.screens import tables
 
+REASON = 48  # characters of one in the table; all of it stands in result.json
+
 
 @dataclass
 class Result:
@@ -164,7 +166,10 @@ def _interval(interval: list[float] | None) -> str:
 def _said(point: dict[str, Any], result: Result) -> str:
     if point["state"] == "finished":
         return "best" if point is result.best else ""
-    return f"{point['state']}: {point['reason']}" if point["reason"] and point["state"] != "pruned" else point["state"]
+    if not point["reason"] or point["state"] == "pruned":
+        return str(point["state"])
+    reason = point["reason"] if len(point["reason"]) <= REASON else f"{point['reason'][:REASON]}\u2026"
+    return f"{point['state']}: {reason}"
 
 
 def summary_line(sweep: Sweep, result: Result) -> str:
