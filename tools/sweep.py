@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ import config
 from engine.search import plan
 from engine.search.plan import Sweep
 from engine.search.spec import Dimension, check_search, grid, parse_search
+from engine.search.study import check_storage
 from tracking import job
 from tracking.lock import RunLock
 from tracking.notes import check_tags
@@ -114,6 +116,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         import tracking
 
         tracking.find_run(folder, args.parent)
+    check_storage(sweep, args.storage or "")
     plan.create(sweep, _root.ROOT)
     return sweep
 
@@ -176,6 +179,9 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
     with studies.storage_errors(sweep):
         stopped, overheads = search(sweep, study, dimensions)
         result = table.gather(sweep, study, dimensions)
+    if not stopped and not any(run["run"] for point in result.points for run in point["runs"]):
+        shutil.rmtree(sweep.path)  # so that its name is free
+        raise UserError(f"no trial of {sweep.name} could begin: {result.points[0]['reason']}")
     content = table.as_object(sweep, result, bool(stopped))
     from engine.search.pictures import draw
 
@@ -210,7 +216,6 @@ def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, 
     if sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)) >= limit:
         return 0, []
     plan.save(sweep) if not sweep.storage else None
-    LOG.info("%s: %d points of %d runs, %d at a time; %s", sweep.name, limit, len(sweep.runs()), sweep.jobs, sweep.path)
     import train_net
 
     from engine.search.loop import Loop
@@ -225,6 +230,8 @@ def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, 
 
     interrupts.defer()
     loop = Loop(sweep, study, dimensions, begin)
+    each = f" of {len(sweep.runs())} runs" if len(sweep.runs()) > 1 else ""
+    loop.title = f"{sweep.name}: {limit} points{each}, {sweep.jobs} at a time; {sweep.path}"
     return loop.run(limit), loop.overheads
 
 

@@ -27,6 +27,7 @@ TICK = 0.2  # seconds between two looks for signals and ended processes
 HOPELESS = 3  # points refused one after the other, before any run began, that end a sweep
 ORPHAN_WAIT = 10.0  # seconds for the trial of a sweep that was killed to end
 STALE = 600.0  # seconds after which a point of another machine that has no living run is taken over
+SAID = 120  # characters of a reason on the screen; the run's log has all of it
 LEARNT = ("diverged", "out of memory")  # outcomes that speak against a point, not against the machine or the code
 
 
@@ -72,14 +73,13 @@ class Loop:
         self.running: dict[int, tuple[Point, TrialRun, TrialProcess]] = {}
         self.overheads: list[float] = []
         self.began = False  # whether any run of this sweep ever did
+        self.title = ""  # said when the first one does
+        self.refused = 0  # points, before any run began
         self.stopping = 0
 
     def run(self, limit: int) -> int:
-        """Tries points until there are `limit`; the number of the signal that ended it, or 0.
-
-        Raises:
-            UserError: the first points were all refused: the recipe or the search is wrong.
-        """
+        """Tries points until there are `limit`, or the first HOPELESS were all refused, because the recipe or the search is
+        wrong; the number of the signal that ended it, or 0."""
         self._adopt()
         try:
             return self._until(limit)
@@ -89,7 +89,12 @@ class Loop:
 
     def _until(self, limit: int) -> int:
         while True:
-            while not self.stopping and len(self.running) < self.sweep.jobs and (found := self._next(limit)):
+            while (
+                not self.stopping
+                and self.refused < HOPELESS
+                and len(self.running) < self.sweep.jobs
+                and (found := self._next(limit))
+            ):
                 self._begin(*found)
             if not self.running:
                 return self.stopping
@@ -193,6 +198,7 @@ class Loop:
             process.left = facts[0]
         elif kind == "began":
             run.run, self.began = facts[0], True
+            self._say_title()
         else:
             process.link.send(self._judge(point, run, *facts))
         return True
@@ -225,10 +231,18 @@ class Loop:
             self.overheads.append(process.entered - point.asked + time.monotonic() - process.left)
         point.asked = time.monotonic()
 
+    def _say_title(self) -> None:
+        if self.title:
+            LOG.info("%s", self.title)
+        self.title = ""
+
     def _say(self, point: Point, run: TrialRun) -> None:
+        if not self.began:
+            return  # all may be refused, which is then one error
+        self._say_title()
         which = f"seed {run.seed}" + (f" fold {run.fold}" if self.sweep.folds else "")
         score = f"{run.metric} {short(run.value)}" if run.value is not None else ""
-        what = score if run.outcome == "finished" else f"{run.outcome}: {run.reason}"
+        what = score if run.outcome == "finished" else f"{run.outcome}: {run.reason[:SAID]}{'...' * (len(run.reason) > SAID)}"
         LOG.info("point %d  %s  %s  (%s)  %.1f s", point.number, which, what, described(point.params), run.seconds)
 
     def _conclude(self, point: Point) -> None:
@@ -247,6 +261,4 @@ class Loop:
         state = TrialState.PRUNED if bad.outcome in ("pruned", *LEARNT) else TrialState.FAIL
         self.study.tell(point.trial, state=state)
         if bad.outcome == "refused" and not self.began:
-            refused = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.name == "FAIL"]
-            if len(refused) >= HOPELESS:
-                raise UserError(f"no trial of {self.sweep.name} could begin: {bad.reason}")
+            self.refused += 1

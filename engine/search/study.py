@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import os
 import sqlite3
 import warnings
@@ -50,10 +50,25 @@ def storage_errors(sweep: Sweep) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         said = redact(" ".join(str(cause).split())[:200])
-        raise UserError(
-            f"--storage {redact(sweep.storage) or sweep.path / JOURNAL} cannot be used ({said}); is it reachable, and held by "
-            f"no other program? then: tools/sweep.py --resume {sweep.name}"
-        ) from error
+        where = f"--storage {redact(sweep.storage)}" if sweep.storage else sweep.path / JOURNAL
+        raise UserError(f"{where} cannot be used ({said}); it must be reachable, and held by no other program") from error
+
+
+def check_storage(sweep: Sweep, url: str) -> None:
+    """Before a sweep is made: Optuna is there, and so is the database, without a study of that name.
+
+    Raises:
+        UserError: one of it is not so.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        import_optuna()
+    if not url:
+        return
+    import_optuna()
+    with storage_errors(sweep):
+        names = [study.study_name for study in _database(url).get_all_studies()]
+    if sweep.name in names:
+        raise UserError(f"--storage {redact(url)}: there is a study {sweep.name} already; give another --name")
 
 
 def open_study(sweep: Sweep) -> Any:
