@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.search.outcome import TrialRun, find_runs, is_living
 from engine.search.plan import Sweep
-from engine.search.process import TrialProcess
+from engine.search.process import TrialProcess, import_also
 from engine.search.spec import Dimension, described
 from engine.search.study import sampler, suggest
 from tracking.environment import boot_id, host
@@ -195,7 +195,7 @@ class Loop:
         if kind == "entered":
             process.entered = facts[0]
         elif kind == "left":
-            process.left = facts[0]
+            process.left, process.imported = facts
         elif kind == "began":
             run.run, self.began = facts[0], True
             self._say_title()
@@ -229,6 +229,7 @@ class Loop:
             self._conclude(point)
         if process.left:
             self.overheads.append(process.entered - point.asked + time.monotonic() - process.left)
+        import_also(process.imported)
         point.asked = time.monotonic()
 
     def _say_title(self) -> None:
@@ -242,7 +243,8 @@ class Loop:
         self._say_title()
         which = f"seed {run.seed}" + (f" fold {run.fold}" if self.sweep.folds else "")
         score = f"{run.metric} {short(run.value)}" if run.value is not None else ""
-        what = score if run.outcome == "finished" else f"{run.outcome}: {run.reason[:SAID]}{'...' * (len(run.reason) > SAID)}"
+        why = run.reason[:SAID] + "..." * (len(run.reason) > SAID)
+        what = score if run.outcome == "finished" else why if run.outcome == "pruned" else f"{run.outcome}: {why}"
         LOG.info("point %d  %s  %s  (%s)  %.1f s", point.number, which, what, described(point.params), run.seconds)
 
     def _conclude(self, point: Point) -> None:

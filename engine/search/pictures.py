@@ -12,6 +12,7 @@ from engine.search.table import Result
 
 COLUMNS = 3  # of slices
 MOST = 9  # slices
+FEW = 4  # values of a key that are all named
 
 
 def draw(result: Result, dimensions: Sequence[Dimension], folder: Path) -> list[Path]:
@@ -72,7 +73,9 @@ def _slice(axes: Any, points: Sequence[dict[str, Any]], dimension: Dimension) ->
         names = [str(value) for value in dimension.values]
         values = [names.index(str(value)) for value in values]
         axes.set_xticks(range(len(names)), names)
-    elif min(values) > 0 and max(values) / min(values) >= 10:
+    elif len(set(values)) <= FEW:
+        axes.set_xticks(sorted(set(values)), [f"{value:.4g}" for value in sorted(set(values))])
+    if numeric and min(values) > 0 and max(values) / min(values) >= 10:
         axes.set_xscale("log")
     means = [point["mean"] for point in points]
     axes.errorbar(values, means, yerr=_half_intervals(points), fmt="o", color=BLUE, ecolor=GREY, elinewidth=1, markersize=5)

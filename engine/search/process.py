@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -38,6 +39,7 @@ class TrialProcess:
     Attributes:
         link: to its hook, see engine/hooks/trial.py.
         entered, left: when it began and ended its work (`time.monotonic`), 0 where that is not known.
+        imported: modules that it imported.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TrialProcess:
     ) -> None:
         self.link, theirs = CONTEXT.Pipe()
         self.log, self.entered, self.left = log, 0.0, 0.0
+        self.imported: list[str] = []
         arguments = (run_tool, main, list(words), log, device, theirs, os.getpid())
         self.process = CONTEXT.Process(target=_be_trial, args=arguments, name=log.stem)
         sys.stdout.flush()
@@ -67,6 +70,15 @@ def import_all() -> None:
     """What every trial needs; the slow part of a start, which is so paid once."""
     for name in _OF_A_RUN:
         import_module(name)
+
+
+def import_also(names: Sequence[str]) -> None:
+    """What a trial of this very recipe imported beyond that (a data set's library, a model), for those that follow. Not
+    torch's own parts, some of which start helpers when they are imported."""
+    for name in names:
+        if name.partition(".")[0] not in ("torch", "triton", "__main__", "__mp_main__"):
+            with contextlib.suppress(Exception):
+                import_module(name)
 
 
 def devices() -> list[str]:
@@ -106,10 +118,11 @@ def _be_trial(
     for handler in logging.getLogger("fieldbook").handlers[:]:  # those of the sweep
         logging.getLogger("fieldbook").removeHandler(handler)
     sys.argv = ["tools/train_net.py", *words]
+    known = set(sys.modules)
     link.send(("entered", time.monotonic()))
     be_trial(link)
     try:
         run_tool(main)
     finally:
-        link.send(("left", time.monotonic()))
+        link.send(("left", time.monotonic(), sorted(set(sys.modules) - known)))
     raise SystemExit(0)
