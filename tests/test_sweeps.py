@@ -77,7 +77,7 @@ def test_a_wrong_sweep_is_one_line_and_leaves_nothing(
 
 
 def test_a_sweep_that_goes_on_is_the_same_sweep(sweep: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "s.yml").write_text(f"SOLVER:\n  BASE_LR: grid(0.1, 1e-2)\nMODEL.HIDDEN: choice([8], [8, 4])\n")
+    (tmp_path / "s.yml").write_text("SOLVER:\n  BASE_LR: grid(0.1, 1e-2)\nMODEL.HIDDEN: choice([8], [8, 4])\n")
     again = ["--resume", "tiny"]
     assert sweep("--search", str(tmp_path / "s.yml"), "--trials", "3", *TINY) == (0, "")
     facts = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "sweep.json")

@@ -90,6 +90,8 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         points = len(grid(dimensions))
         if args.trials and args.trials > points:
             LOG.warning("--trials %d: the grid has %d points, each is tried once", args.trials, points)
+    if cfg.TEST.AT_END and any(entry.key == "TEST.AT_END" for entry in args.overrides):
+        LOG.warning("TEST.AT_END: trials are not tested, what selects must not see the test set; the best can be at the end")
     jobs = args.jobs or 1
     storage = redact(args.storage or "")
     sweep = Sweep(
@@ -124,6 +126,9 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
 def resume(args: argparse.Namespace, folder: Path) -> Sweep:
     """The facts of an old sweep, with what may change: how many points, how many at a time."""
     sweep = plan.load(folder, args.resume)
+    for flag, text in (("--why", args.why), ("--expect", args.expect), ("--tag", args.tags), ("--parent", args.parent)):
+        if text:
+            LOG.warning("%s is of a sweep's start and is not taken", flag)
     given = [(name, getattr(args, name)) for name in ("seeds", "folds", "sampler", "pruner")]
     settings: dict[str, Any] = {}
     if args.config_file:
