@@ -8,7 +8,17 @@ setup(
         for room, parts in {
             "config": [""],
             "data": ["", ".datasets", ".loaders", ".shards", ".transforms"],
-            "engine": ["", ".analysis", ".distillation", ".evaluators", ".figures", ".hooks", ".preflight", ".retrieval"],
+            "engine": [
+                "",
+                ".analysis",
+                ".distillation",
+                ".evaluators",
+                ".figures",
+                ".hooks",
+                ".preflight",
+                ".retrieval",
+                ".search",
+            ],
             "layers": [""],
             "modeling": ["", ".losses", ".models"],
             "solver": ["", ".schedules"],

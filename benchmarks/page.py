@@ -93,6 +93,14 @@ def retrieval(result: dict[str, Any]) -> list[Row]:
     return [own, ("seconds", result["seconds"], None, "<= 3"), ("MB above the features", result["more_mb"], None, "<= 1024")]
 
 
+def sweep(result: dict[str, Any]) -> list[Row]:
+    """Beside single processes, and in seconds."""
+    own: Row = ("this template, over a process each", result["ratio"], result.get("spread"), "")
+    alone = ("the sweep's own seconds a trial", result["seconds_per_trial"], None, "<= 0.5")
+    whole = ("seconds of a trial, all of a sweep's over its trials", result["seconds_with_start"], None, "")
+    return [own, alone, whole, ("seconds of a process", result["seconds_of_a_process"], None, "")]
+
+
 def growth(result: dict[str, Any]) -> list[Row]:
     """An exponent a row, what does not grow in work, and memory."""
     spreads = result.get("spreads", {})
@@ -109,6 +117,8 @@ def figures(result: dict[str, Any]) -> list[Row]:
     """The share of an epoch, and the first drawing, which imports matplotlib."""
     own: Row = ("a drawing of the curves, over an epoch of a minute", result["ratio"], result["spread"], "<= 0.01")
     return [own, ("seconds of the first drawing", result["first_s"], None, "")]
+
+
 def scaling(result: dict[str, Any]) -> list[Row]:
     """Beside the loop by hand, and what the second rank brings; small steps have no target."""
     return [
@@ -175,6 +185,7 @@ WORKLOADS = {
         simple("<= 0.5"),
         rounds=3,
     ),
+    "sweep": Workload("Trials of a sweep", "eight trainings of two epochs on the digits, over as many processes", sweep),
     "growth": Workload(
         "Growth", "three sizes of each; the exponent is that of what is added: 1 where a unit more costs the same", growth
     ),

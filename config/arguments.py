@@ -49,10 +49,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
-    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py`, `replay.py` or
-    `extract.py`.
+    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py`, `replay.py`,
+    `extract.py` or `sweep.py`.
 
-    The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win.
+    The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win; that of a sweep also
+    `search`, the words after --search.
 
     Raises:
         UserError: an unknown flag, a key without a value, a word that is neither.
@@ -63,8 +64,10 @@ def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namesp
         "analyze": _analyze_parser,
         "replay": _replay_parser,
         "extract": _extract_parser,
+        "sweep": _sweep_parser,
     }
     parser = parsers[tool]()
+    search, argv = _take_search(argv) if tool == "sweep" else ([], argv)
     flags, pairs, words = _separate(parser, list(argv))
     empty = [flag for flag in flags if flag in ("--resume=", "--parent=", "--config-file=", "--config_file=")]
     if empty:  # a shell variable that is not set; taken as "none", it would start another run than was meant
@@ -75,7 +78,29 @@ def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namesp
         for flag, key in FLAG_KEYS.items()
         if getattr(args, _attribute(flag), None) is not None
     ] + pairs
+    args.search = search
     return args
+
+
+def _take_search(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(the words after each --search, up to a flag or a KEY VALUE pair; all other words)."""
+    found: list[str] = []
+    rest: list[str] = []
+    inside = False
+    for word in argv:
+        if word.partition("=")[0] == "--search":
+            inside, first = True, word.partition("=")[2]
+            found += [first] if first else []
+        elif inside and not word.startswith("-") and not _KEY.fullmatch(word):
+            found.append(word)
+        elif inside and not found:
+            raise UserError(f"--search takes a FILE or KEY=SPEC, got {word!r}; write KEY=grid(1,2) as one word, in quotes")
+        else:
+            inside = False
+            rest.append(word)
+    if inside and not found:
+        raise UserError("--search is given without a FILE or KEY=SPEC")
+    return found, rest
 
 
 def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[Override], list[str]]:
@@ -127,6 +152,16 @@ def _add_keys(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
         parser.add_argument(*spellings, dest=_attribute(flag), metavar=metavar, help=f"the key {FLAG_KEYS[flag]}")
 
 
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    """What the start of a run is told."""
+    add = parser.add_argument
+    add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
+    add("--why", metavar="TEXT", default="", help="what this run is meant to find out")
+    add("--expect", metavar="CLAIM", default="", help='free text, or a claim such as "val/top1 > parent + 0.005"')
+    add("--tag", metavar="TAG", dest="tags", action="append", default=[], help="a word to find the run by; repeatable")
+    add("--parent", metavar="RUN", default="", help="the run to compare with (default: the newest finished of its name)")
+
+
 def _train_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="train_net.py",
@@ -134,12 +169,8 @@ def _train_parser() -> argparse.ArgumentParser:
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.BASE_LR 0.05.",
         allow_abbrev=False,
     )
+    _add_start(parser)
     add = parser.add_argument
-    add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
-    add("--why", metavar="TEXT", default="", help="what this run is meant to find out")
-    add("--expect", metavar="CLAIM", default="", help='free text, or a claim such as "val/top1 > parent + 0.005"')
-    add("--tag", metavar="TAG", dest="tags", action="append", default=[], help="a word to find the run by; repeatable")
-    add("--parent", metavar="RUN", default="", help="the run to compare with (default: the newest finished of its name)")
     add(
         "--resume",
         metavar="RUN|auto",
@@ -157,6 +188,37 @@ def _train_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the preflight: data, learning, resume, scores, speed, end; writes nothing",
     )
+    return parser
+
+
+def _sweep_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sweep.py",
+        usage="sweep.py --config-file FILE --search FILE|KEY=SPEC ... [--trials N] [--seeds N] [--folds K] [--jobs N]\n"
+        "       [--sampler S] [--pruner P] [--storage URL] [--json] [flags of train_net.py] [KEY VALUE ...]\n"
+        "       sweep.py --resume SWEEP [--output-dir DIR] [--trials N] [--jobs N]",
+        description="Search, repeats and folds: each trial is an ordinary run, recorded in exp/<name>_<date>/. A SPEC is "
+        "grid(0.1,0.01), choice(a,b), uniform(a,b), loguniform(a,b) or int(a,b).",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE; it then holds for every trial.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--search", metavar="FILE|KEY=SPEC", nargs="+", help="what is searched: KEY=SPEC words, or a YAML of KEY: SPEC lines")
+    add("--trials", metavar="N", type=int, help="points that are tried (default: a grid once; else 20)")
+    add("--seeds", metavar="N", type=int, help="runs a point, of the seeds SEED, SEED + 1, ... (default 1)")
+    add("--folds", metavar="K", type=int, help="k-fold cross-validation: K runs a point and seed; the test set stays apart")
+    add("--jobs", metavar="N", type=int, help="trials at a time on this machine (default 1)")
+    add("--resume", metavar="SWEEP", default="", help="go on with that sweep where it was; on a finished one: its table again")
+    add(
+        "--sampler",
+        choices=("grid", "random", "tpe"),
+        help="what chooses points (default: grid if all is grid(...), else tpe)",
+    )
+    add("--pruner", choices=("none", "median", "hyperband"), help="ends trials early that fall behind (default none)")
+    add("--storage", metavar="URL", help="a database, where several machines join in (default: a journal file of the sweep)")
+    add("--json", action="store_true", help="print the result as JSON to stdout and nothing else")
+    _add_start(parser)
+    _add_keys(parser, list(FLAG_KEYS))
     return parser
 
 

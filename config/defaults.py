@@ -57,6 +57,8 @@ _C.DATASETS.VAL = ()  # the same; (): VAL_FRACTION of the training part is held 
 _C.DATASETS.TEST = ()  # the same; (): the test part of the training set's name
 _C.DATASETS.ROOT = "datasets"  # folder of downloaded data
 _C.DATASETS.VAL_FRACTION = 0.1  # 0 to 0.9; stratified; 0: no validation
+_C.DATASETS.FOLDS = 0  # 0, or >= 2 parts of the training data, stratified, one of which validates in place of VAL_FRACTION
+_C.DATASETS.FOLD = 0  # 0 to FOLDS - 1; the part that validates
 _C.DATASETS.SPLIT_SEED = 0  # >= 0; of held-out parts, whatever SEED is
 _C.DATASETS.COMBINE_ALL = False  # retrieval: train on query and gallery of the training sets as well
 _C.DATASETS.SHARD_WINDOW = 16  # >= 0 shards whose samples are mixed at a time by SAMPLER shuffle; 0: all (reads everywhere)
@@ -173,6 +175,7 @@ RANGES: dict[str, tuple[float | str, float]] = {
     "SOLVER.POWER": (">0", 100),
     "SOLVER.PLATEAU_PATIENCE": (1, 10**9),
     "DATASETS.VAL_FRACTION": (0, 0.9),
+    "DATASETS.FOLDS": (0, 1000),
     "SOLVER.BASE_LR": (">0", 1e6),
     "SOLVER.MOMENTUM": (0, 1),
     "SOLVER.GAMMA": (">0", 1e6),

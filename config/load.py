@@ -264,6 +264,7 @@ def _check_together(cfg: Config) -> None:
                 raise UserError(f"{cfg.origins[key]}: {key} expects at most {GREATEST[key]}, got {element}")
     if flat["NAME"]:
         check_run_name(flat["NAME"])
+    _check_folds(cfg)
     if list(flat["SOLVER.STEPS"]) != sorted(set(flat["SOLVER.STEPS"])):
         raise UserError(f"{cfg.origins['SOLVER.STEPS']}: SOLVER.STEPS must increase, got {list(flat['SOLVER.STEPS'])}")
     if flat["INPUT.MIN_SCALE_TRAIN"] > flat["INPUT.MAX_SCALE_TRAIN"]:
@@ -273,3 +274,18 @@ def _check_together(cfg: Config) -> None:
             raise UserError(f"{cfg.origins[key]}: {key} is [height, width] or one number, got {list(flat[key])}")
     if 0 in flat["INPUT.PIXEL_STD"]:
         raise UserError(f"{cfg.origins['INPUT.PIXEL_STD']}: INPUT.PIXEL_STD cannot be 0")
+
+
+def _check_folds(cfg: Config) -> None:
+    flat = cfg.flat()
+    folds, fold = flat["DATASETS.FOLDS"], flat["DATASETS.FOLD"]
+    if folds == 1:
+        raise UserError(f"{cfg.origins['DATASETS.FOLDS']}: DATASETS.FOLDS expects 0 (off) or at least 2, got 1")
+    if fold >= max(folds, 1):
+        expects = f"0 to {folds - 1}" if folds else "0 where DATASETS.FOLDS is 0"
+        raise UserError(f"{cfg.origins['DATASETS.FOLD']}: DATASETS.FOLD expects {expects}, got {fold}")
+    if folds and flat["DATASETS.VAL"]:
+        raise UserError(
+            f"{cfg.origins['DATASETS.FOLDS']}: DATASETS.FOLDS validates on parts of the training data, and DATASETS.VAL names "
+            "data to validate on; unset one"
+        )

@@ -14,7 +14,7 @@ import torch
 from config import Config
 from data.dataset import Dataset, Joined
 from data.datasets import DATASETS
-from data.identities import JoinedIdentities, limited_identities, split_identities
+from data.identities import JoinedIdentities, fold_identities, limited_identities, split_identities
 from data.identity_checks import check_identities
 from data.loaders.build import choose_loader, training_plan
 from data.loaders.loader import Fetcher, Loader
@@ -22,7 +22,7 @@ from data.loaders.plan import EvaluationPlan
 from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.splits import stratified_rows
+from data.splits import fold, stratified_rows
 from data.transforms.build import make_transforms
 from utils.errors import UserError
 
@@ -71,7 +71,9 @@ def build_splits(cfg: Config) -> Splits:
     seed = cfg.DATASETS.SPLIT_SEED
     if test is None:  # a set without a test part of its own: hold one out
         train, test = _hold_out(train, 0.2, seed)
-    if val is None and cfg.DATASETS.VAL_FRACTION > 0:
+    if cfg.DATASETS.FOLDS:
+        train, val = _fold(train, cfg.DATASETS.FOLDS, cfg.DATASETS.FOLD, seed)
+    elif val is None and cfg.DATASETS.VAL_FRACTION > 0:
         train, val = _hold_out(train, cfg.DATASETS.VAL_FRACTION, seed)
     test, val = _limited(cfg, test), _limited(cfg, val)
     splits = Splits(_limited(cfg, train) or train, val, test)
@@ -85,6 +87,19 @@ def _hold_out(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
         return split_identities(whole, fraction, seed)
     kept, held_out = stratified_rows(whole.targets, fraction, seed)
     return whole.part(kept), whole.part(held_out) if len(held_out) else None
+
+
+def _fold(whole: Dataset, folds: int, number: int, seed: int) -> tuple[Dataset, Dataset]:
+    """(kept, part `number` of `folds`): samples of each class, or whole identities."""
+    if whole.open_set:
+        return fold_identities(whole, folds, number, seed)
+    try:
+        kept, held_out = fold(whole.targets, folds, number, seed)
+    except ValueError as error:
+        raise UserError(
+            f"DATASETS.FOLDS {folds}: the {len(whole)} samples of {whole.name} cannot be shared out ({error}); take fewer"
+        ) from error
+    return whole.part(kept), whole.part(held_out)
 
 
 def mixes(cfg: Config) -> bool:

@@ -186,6 +186,20 @@ def split_identities(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
     )
 
 
+def fold_identities(dataset: Dataset, folds: int, number: int, seed: int) -> tuple[Dataset, Dataset]:
+    """(kept, held out): whole identities, drawn; each is held out in one of the `folds` parts.
+
+    Raises:
+        UserError: there are fewer identities than parts.
+    """
+    count = len(dataset.classes)
+    if count < folds:
+        raise UserError(f"DATASETS.FOLDS {folds}: {dataset.name} has {count} identities; take fewer")
+    held = numpy.array_split(generator(seed, ORDER, 0).permutation(count), folds)[number]
+    kept = numpy.setdiff1d(numpy.arange(count), held)
+    return SomeIdentities(dataset, kept.tolist()), SomeIdentities(dataset, numpy.sort(held).tolist())
+
+
 def limited_identities(dataset: Dataset, limit: int, seed: int) -> Dataset:
     """The images of so many drawn identities that they are `limit` at most; of one identity at least."""
     sizes = numpy.bincount([target for target in dataset.targets if target != JUNK], minlength=len(dataset.classes))

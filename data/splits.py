@@ -37,6 +37,38 @@ def stratified_rows(targets: Sequence[Any], fraction: float, seed: int) -> tuple
     return numpy.flatnonzero(left), numpy.sort(held_out)
 
 
+def fold(targets: Sequence[Any], folds: int, number: int, seed: int) -> tuple[list[int], list[int]]:
+    """Indices (kept, held out), both increasing, of part `number` of `folds`: each sample is held out in one of them.
+
+    The classes keep their shares; values (a regression) are drawn; of samples with any number of classes each part is held
+    out of what earlier parts left, see `stratified_labels`.
+
+    Raises:
+        ValueError: fewer samples than parts, or than that of every class.
+    """
+    if isinstance(targets[0], tuple):
+        return _fold_of_labels(targets, folds, number, seed)
+    from sklearn.model_selection import KFold, StratifiedKFold  # slow to import
+
+    kind = KFold if isinstance(targets[0], float) else StratifiedKFold
+    parts = kind(folds, shuffle=True, random_state=seed).split(numpy.zeros(len(targets)), numpy.asarray(targets))
+    kept, held = list(parts)[number]
+    return kept.tolist(), held.tolist()
+
+
+def _fold_of_labels(targets: Sequence[Any], folds: int, number: int, seed: int) -> tuple[list[int], list[int]]:
+    if len(targets) < folds:
+        raise ValueError(f"{len(targets)} samples")
+    left = list(range(len(targets)))
+    for part in range(number + 1):
+        count = len(left) // (folds - part)
+        rest, held = stratified_labels([targets[row] for row in left], count, seed) if part < folds - 1 else ([], left)
+        held = [left[row] for row in held] if part < folds - 1 else held
+        left = [left[row] for row in rest]
+    chosen = set(held)
+    return [row for row in range(len(targets)) if row not in chosen], held
+
+
 def _of_each_class(targets: Sequence[Any], count: int, rng: numpy.random.RandomState) -> numpy.ndarray:
     """The same `count` indices as scikit-learn's train_test_split(stratify=targets), whose import would cost more than
     that of the rest of this project."""

@@ -121,6 +121,7 @@ def test_without_mnist_the_whole_job_is_one_line(tmp_path: Any) -> None:
         "small_images --rounds 1",
         "jpeg --rounds 1 --images 64",
         "shards --rounds 1 --images 64",
+        "sweep --rounds 1",
     ],
 )
 def test_a_benchmark_prints_one_object(words: str) -> None:

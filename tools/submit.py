@@ -90,7 +90,7 @@ def copy_code(job: Job) -> tuple[list[str], int]:
     copy = job.folder / "scripts"
     taken = snapshot.take(_root.ROOT, copy, job.folder.parent.parent)
     write_atomic(job.folder / "scripts.sha256", snapshot.checksum_lines(taken, "scripts"))
-    write_atomic(job.folder / "scripts.git.json", json.dumps(environment.git_facts(_root.ROOT)))
+    write_atomic(job.folder / "job.json", json.dumps({"git": environment.git_facts(_root.ROOT)}))
     if _inside(job.words[0]) not in taken.files:
         raise UserError(f"{job.words[0]} would not be copied with the code: git ignores it")
     recipe = _value_of("--config-file", job.words)

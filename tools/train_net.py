@@ -135,6 +135,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
     """Hooks, the loop, the test of the best weights, the last status; `before` is that of a run that is resumed."""
     from engine.card import print_card
     from engine.hooks.build import build_hooks
+    from engine.hooks.trial import PRUNED
     from engine.launch import finish, record_failure
     from engine.resume import restore
 
@@ -148,7 +149,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
                 print_card(cfg, splits, trainer, run, parent)
             began = True
             trainer.train()
-            if trainer.stop_reason.startswith("signal"):
+            if trainer.stop_reason.startswith(("signal", PRUNED)):
                 return stopped(cfg, trainer, run, trainer.stop_reason)
             # A resumed run's config is written out whole: there every key was "set".
             finish(cfg, splits, trainer, run, report_unread=not before)
@@ -167,13 +168,13 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
 
 
 def stopped(cfg: config.Config, trainer: Any, run: Any, reason: str) -> int:
-    """The end of a run that a signal stopped and that can be resumed; under SLURM it is queued again."""
+    """The end of a run that a signal, or its sweep, stopped and that can be resumed; under SLURM a signal queues it again."""
     from engine import distributed
     from engine.slurm import requeue
 
     run.finish("interrupted", reason)
     LOG.info("stopped by %s at step %d; go on with --resume %s", reason, trainer.step, run.id)
-    if trainer.is_main:
+    if trainer.is_main and reason.startswith("signal"):
         requeue(reason, cfg.DISTRIBUTED.MAX_REQUEUES)
     if reason == trainer.stop_reason:  # all ranks stop; SLURM ends a job at its first rank to leave, so they leave together
         with contextlib.suppress(RuntimeError):  # one is gone already

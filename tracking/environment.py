@@ -45,8 +45,8 @@ def as_text(environment: dict[str, Any]) -> str:
 
 
 def git_facts(root: Path) -> dict[str, Any]:
-    """Commit, branch, and whether there is anything uncommitted; empty values where there is no git. Beside a copy of the
-    code that was made for a job lie those of the tree it was copied from."""
+    """Commit, branch, and whether there is anything uncommitted; of a copy, those that it was made of. Empty values where
+    there is no git."""
 
     def git(*words: str) -> str:
         # A `git status` that refreshes the index holds a lock on it, which stays for ever where the process is killed.
@@ -57,17 +57,24 @@ def git_facts(root: Path) -> dict[str, Any]:
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    copied = root.parent / f"{root.name}.git.json"
-    if copied.is_file():
-        found: dict[str, Any] = json.loads(copied.read_text(encoding="utf-8"))
-        return found
     if not (root / ".git").exists():
-        return {"commit": "", "branch": "", "dirty": False}
+        return {"commit": "", "branch": "", "dirty": False, **_git_of_copy(root)}
     return {
         "commit": git("rev-parse", "HEAD"),
         "branch": git("branch", "--show-current"),
         "dirty": bool(git("status", "--porcelain")),
     }
+
+
+def _git_of_copy(root: Path) -> dict[str, Any]:
+    """What the record of the run, sweep or job that a copy of the code belongs to says."""
+    for name in ("run.json", "sweep.json", "job.json"):
+        try:
+            said = json.loads((root.parent / name).read_text(encoding="utf-8"))["git"]
+            return {key: said[key] for key in ("commit", "branch", "dirty")}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {}
 
 
 def boot_id() -> str:

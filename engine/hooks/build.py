@@ -20,6 +20,7 @@ from engine.hooks.plateau import PlateauHook
 from engine.hooks.progress import ProgressHook
 from engine.hooks.signals import SignalHook
 from engine.hooks.tensorboard import TensorBoardHook
+from engine.hooks.trial import trial_hooks
 from engine.sharded_checkpoint import ShardedWriter
 from engine.sharding import is_sharded, whole
 from engine.trainer import Trainer
@@ -68,6 +69,7 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
         hooks.append(make_plateau(cfg, trainer, evaluation))
     if solver.EARLY_STOP and evaluation is not None:
         hooks.append(EarlyStopHook(evaluation, solver.EARLY_STOP))
+    hooks += trial_hooks(run, evaluation)
     hooks += [HOOKS.get(name)(run=run, evaluation=evaluation) for name in cfg.HOOKS]
     # After everything that changes state, so that what is saved knows of it.
     return [*hooks, make_nonfinite(cfg, trainer, run, checkpoints), checkpoints, SignalHook(checkpoints)]

@@ -1,0 +1,221 @@
+"""A sweep tries every point once, whatever happens to it: killed, it goes on; a trial that fails is an outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, TINY, command, newest, read_json
+
+LR = "SOLVER.BASE_LR"
+SHORT = ["--epochs", "2", *TINY[:-6]]
+
+
+@pytest.fixture
+def sweep(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`sweep(*words)` makes a sweep in tmp_path/exp, but does not begin it: (exit code, stderr)."""
+    import sweep as tool
+
+    def begin(*_: Any) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", begin)
+    return lambda *words: train(*words, main=tool.main)[:2]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "nothing to do"),
+        (["--search"], "takes a FILE or KEY=SPEC"),
+        (["--search", LR, "0.1"], "write KEY=grid(1,2) as one word"),
+        (["--search", "SOLVER.BASELR=grid(1)"], "did you mean SOLVER.BASE_LR"),
+        (["--search", f"{LR}=grid(a)"], "expects a number, got 'a'"),
+        (["--search", f"{LR}=uniform(-1,1)"], "a number above 0"),
+        (["--search", "SOLVER.MAX_EPOCHS=uniform(1,5)"], "write int(least,greatest)"),
+        (["--search", f"{LR}=grid(0.1"], "no SPEC"),
+        (["--search", f"{LR}=gird(0.1)"], "no SPEC"),
+        (["--search", f"{LR}=grid()"], "has no values"),
+        (["--search", f"{LR}=grid(1,1.0)"], "a value stands twice"),
+        (["--search", f"{LR}=uniform(1,0.1)"], "is empty"),
+        (["--search", f"{LR}=loguniform(0,1)"], "least value above 0"),
+        (["--search", "SOLVER.MAX_EPOCHS=int(1.5,2)"], "two whole numbers"),
+        (["--search", "SEED=grid(0,1)"], "--seeds N repeats"),
+        (["--search", "nowhere.yml"], "neither a file nor KEY=SPEC"),
+        (["--search", f"{LR}=grid(1)", f"{LR}=grid(2)"], "given twice"),
+        (["--search", f"{LR}=grid(1)", LR, "2"], "set on the command line and searched"),
+        (["--search", f"{LR}=uniform(0.1,1)", "--sampler", "grid"], "no end of values"),
+        (["--folds", "1"], "--folds 1: expects at least 2"),
+        (["--seeds", "two"], "invalid int value"),
+        (["--seeds", "2", "DATASETS.VAL_FRACTION", "0"], "never by the test set"),
+        (["--folds", "2", "DATASETS.VAL", "digits"], "unset one"),
+        (["--resume", "nothing"], "no sweep 'nothing'"),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
+)
+def test_a_wrong_sweep_is_one_line_and_leaves_nothing(
+    sweep: Callable[..., Any], tmp_path: Path, words: list[str], said: str
+) -> None:
+    code, errors = sweep(*words)
+    assert code == 2 and errors.count("\n") == 1 and said in errors, errors
+    assert not (tmp_path / "exp").exists()
+
+
+def test_a_sweep_that_goes_on_is_the_same_sweep(sweep: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "s.yml").write_text("SOLVER:\n  BASE_LR: grid(0.1, 1e-2)\nMODEL.HIDDEN: choice([8], [8, 4])\n")
+    again = ["--resume", "tiny"]
+    assert sweep("--search", str(tmp_path / "s.yml"), "--trials", "3", *TINY) == (0, "")
+    facts = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "sweep.json")
+    assert facts["search"] == {LR: "grid(0.1, 1e-2)", "MODEL.HIDDEN": "choice([8], [8, 4])"} and facts["sampler"] == "tpe"
+    for words, said in (
+        (["--seeds", "2", *TINY], "go on with tools/sweep.py --resume tiny"),
+        ([*again, "--seeds", "2"], "--seeds is 1 there, not 2"),
+        ([*again, "--search", f"{LR}=grid(0.1,1)"], f"it searches {LR} grid(0.1, 1e-2), not grid(0.1,1)"),
+        ([*again, "SOLVER.MOMENTUM", "0.5"], "SOLVER.MOMENTUM cannot be changed"),
+        ([*again, "--storage", "sqlite:///x.db"], "its own journal file"),
+    ):
+        code, errors = sweep(*words)
+        assert code == 2 and errors.count("\n") == 1 and said in errors, errors
+    assert sweep(*again) == (0, "") and sweep(*again, "--search", str(tmp_path / "s.yml")) == (0, "")
+
+
+def test_each_sample_is_held_out_in_one_fold_and_the_test_set_stays() -> None:
+    import config
+    from data import build_splits
+
+    held: list[int] = []
+    tests = set()
+    for number in range(3):
+        pairs = [("DATASETS.TRAIN", "digits"), ("DATASETS.FOLDS", 3), ("DATASETS.FOLD", number)]
+        splits: Any = build_splits(config.load_file(None, pairs))
+        assert not set(splits.train.indices) & set(splits.val.indices)
+        shares = [splits.val.targets.count(c) / splits.train.targets.count(c) for c in range(10)]
+        assert all(0.45 < share < 0.55 for share in shares)
+        held += splits.val.indices
+        tests.add(splits.test.digest())
+    assert sorted(held) == list(range(len(held))) and len(held) == len(splits.train) + len(splits.val) and len(tests) == 1
+
+
+def test_samples_of_several_classes_fall_into_folds_as_well() -> None:
+    from data.splits import fold
+
+    targets = [((row % 3,) if row % 2 else (row % 3, 3)) for row in range(60)] + [()]
+    held = [fold(targets, 4, number, 0)[1] for number in range(4)]
+    assert sorted(sum(held, [])) == list(range(61))
+    assert all(14 <= sum(0 in targets[row] for row in part) * 3 <= 18 for part in held)
+
+
+@pytest.mark.parametrize(("pairs", "said"), [
+    ([("DATASETS.FOLDS", 1)], "at least 2, got 1"),
+    ([("DATASETS.FOLD", 1)], "0 where DATASETS.FOLDS is 0"),
+    ([("DATASETS.FOLDS", 3), ("DATASETS.FOLD", 3)], "expects 0 to 2, got 3"),
+    ([("DATASETS.FOLDS", 1000), ("DATASETS.TRAIN", "synthetic:96x1x8x8x4")], "cannot be shared out"),
+], ids=["one", "none", "beyond", "many"])  # fmt: skip
+def test_folds_that_do_not_fit_are_said(pairs: list[tuple[str, Any]], said: str) -> None:
+    import config
+    from data import build_splits
+    from utils.errors import UserError
+
+    with pytest.raises(UserError, match=said):
+        build_splits(config.load_file(None, pairs))
+
+
+def test_a_pruned_trial_can_be_gone_on_with(train: Callable[..., Any], tmp_path: Path) -> None:
+    from engine.hooks.trial import be_trial
+
+    ours, theirs = Pipe()
+    ours.send("")
+    ours.send("median: behind")
+    be_trial(theirs)
+    try:
+        code = train(*TINY, "SOLVER.MAX_EPOCHS", "4")[0]
+    finally:
+        be_trial(None)
+    run = newest(tmp_path / "exp")
+    status = read_json(run / "status.json")
+    assert code == 75 and (status["status"], status["reason"]) == ("interrupted", "pruning (median: behind)")
+    assert status["progress"]["epoch"] == 2
+    said = [ours.recv() for _ in range(3)]
+    assert said[0] == ("began", run.name) and [words[:2] for words in said[1:]] == [("score", 1), ("score", 2)]
+    assert train("--resume", run.name)[0] == 0
+    assert read_json(run / "status.json")["progress"]["epoch"] == 4
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> None:
+    folder = tmp_path / "exp"
+    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "150", "--tag", "mine"]
+    words += [f"--output-dir={folder}", *TINY[:-6], "SOLVER.CHECKPOINT_PERIOD", "1", "NAME", "lr"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while len(runs_in(folder)) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    resume = ["tools/sweep.py", "--resume", "lr", "--output-dir", str(folder)]
+    busy = command(*resume)
+    assert busy.returncode == 2 and busy.stderr.count("\n") == 1 and "lr is still running" in busy.stderr
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert read_json(runs_in(folder)[-1] / "status.json")["status"] == "running"
+
+    done = command(*resume, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    runs = [run for point in result["points"] for run in point["runs"]]
+    assert sorted((read_json(folder / run["run"] / "run.json")["seed"]) for run in runs) == [0, 0, 1, 1]
+    assert [path.name for path in runs_in(folder)] == sorted(run["run"] for run in runs)
+    records = [read_json(path / "run.json") for path in runs_in(folder)]
+    assert {"sweep", "lr", "mine"} <= set(records[0]["tags"]) and "point 0 of lr" in records[0]["why"]
+    assert len({record["code_digest"] for record in records}) == 1 and not list(folder.glob("*/test.json"))
+    assert all(Path(path).is_file() for path in result["pictures"])
+
+    table = command(*resume)
+    assert table.returncode == 0 and "95 % interval" in table.stdout and len(runs_in(folder)) == 4
+    groups = json.loads(command("tools/exp.py", "groups", "--json", "--output-dir", str(folder)).stdout)
+    assert sorted(group["n"] for group in groups) == [2, 2]
+    best = max(result["best"]["runs"], key=lambda run: run["score"])
+    line = result["repeat"].split("python ")[1]
+    assert command(*shlex.split(line)).returncode == 0
+    assert (
+        read_json(newest(folder) / "status.json")["metrics"]["val/loss"]
+        == (read_json(folder / best["run"] / "status.json")["metrics"]["val/loss"])
+    )
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_is_an_outcome(tmp_path: Path) -> None:
+    words = ["--search", f"{LR}=grid(1e6,0.1)", "LOSS.NAME=grid(nothing,cross_entropy)", "--folds", "2", "--jobs", "2"]
+    done = command("tools/sweep.py", *words, "--json", f"--output-dir={tmp_path / 'exp'}", *SHORT)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    states = {(p["params"][LR], p["params"]["LOSS.NAME"]): p["state"] for p in result["points"]}
+    assert states[0.1, "cross_entropy"] == "finished" and result["best"]["n"] == 2
+    assert states[1e6, "cross_entropy"] == "diverged"
+    assert states[1e6, "nothing"] == states[0.1, "nothing"] == "refused"
+    assert "unknown loss 'nothing'" in next(p["reason"] for p in result["points"] if p["state"] == "refused")
+    assert [run["fold"] for run in result["best"]["runs"]] == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_storage_that_is_locked_is_one_line(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "x.db", isolation_level=None) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        words = ["--seeds", "2", "--storage", f"sqlite:///{tmp_path / 'x.db'}", f"--output-dir={tmp_path / 'exp'}"]
+        done = command("tools/sweep.py", *words, *TINY)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "database is locked" in done.stderr
+    assert not (tmp_path / "exp").exists()
