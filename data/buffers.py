@@ -38,7 +38,7 @@ class Buffers:
                     small = number if small is None else small
             else:
                 array = self._new(size, small)
-            return torch.from_numpy(array if len(array) == size else array[:size]).view(shape)
+            return torch.from_numpy(array[:size].reshape(shape))
 
     def _new(self, size: int, small: int | None) -> numpy.ndarray:
         """One of that size, which takes the place of the one that is too small, or else of the oldest where there are many."""
