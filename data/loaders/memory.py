@@ -61,18 +61,19 @@ class MemoryLoader(Loader):
         else:
             rows = self._slice if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8 else self._select
             for indices, _ in batches:
-                batch = rows(torch.from_numpy(indices).long())
+                batch = rows(torch.from_numpy(indices).long(), indices)
                 yield {**batch, **self._facts_of(batch["index"])} if self._facts else batch, []
 
     def _facts_of(self, index: Tensor) -> dict[str, Tensor]:
         return {name: values.index_select(0, index) for name, values in self._facts.items()}
 
-    def _select(self, index: Tensor) -> Batch:
+    def _select(self, index: Tensor, indices: numpy.ndarray) -> Batch:
         return {"image": self._images.index_select(0, index), "target": self._targets.index_select(0, index), "index": index}
 
-    def _slice(self, index: Tensor) -> Batch:
+    def _slice(self, index: Tensor, indices: numpy.ndarray) -> Batch:
         """Evaluation goes in order: no copy of images is made where normalising makes one anyway."""
-        images = self._images.narrow(0, int(index[0]), len(index))
+        first = int(indices[0])
+        images = self._images[first : first + len(indices)]
         return {"image": images, "target": self._targets.index_select(0, index), "index": index}
 
     def _fetch_moved(
