@@ -23,30 +23,35 @@ class Buffers:
 
     def __init__(self, dtype: type[numpy.generic], most: int = 8) -> None:
         self.dtype, self.most = dtype, most
-        self._arrays: list[numpy.ndarray] = []
+        self._kept: list[tuple[numpy.ndarray, int]] = []  # array, and the first element that lies at the head of a cache line
         self._lock = threading.Lock()
 
     def take(self, shape: Sequence[int]) -> Tensor:
         """A tensor of that shape; what is in it is left over from before."""
         size, small = math.prod(shape), None
         with self._lock:
-            for number in range(len(self._arrays)):
-                if sys.getrefcount(self._arrays[number]) == ALONE:
-                    if len(self._arrays[number]) >= size:
-                        array = self._arrays[number]
+            for number in range(len(self._kept)):
+                if sys.getrefcount(self._kept[number][0]) == ALONE:
+                    array, first = self._kept[number]
+                    if len(array) >= first + size:
                         break
                     small = number if small is None else small
+                    del array
             else:
-                array = self._new(size, small)
-            return torch.from_numpy(array if len(array) == size else array[:size]).view(shape)
+                array, first = self._new(size, small)
+            return torch.from_numpy(array[first : first + size].reshape(shape))
 
-    def _new(self, size: int, small: int | None) -> numpy.ndarray:
+    def _new(self, size: int, small: int | None) -> tuple[numpy.ndarray, int]:
         """One of that size, which takes the place of the one that is too small, or else of the oldest where there are many."""
         if small is not None:
-            del self._arrays[small]
-        self._arrays = [*self._arrays, numpy.empty(size, dtype=self.dtype)][-self.most :]
-        return self._arrays[-1]
+            del self._kept[small]
+        items = LINE // numpy.dtype(self.dtype).itemsize
+        array = numpy.empty(size + items, dtype=self.dtype)
+        first = -array.ctypes.data % LINE // array.itemsize
+        self._kept = [*self._kept, (array, first)][-self.most :]
+        return self._kept[-1]
 
 
-_SINGLE = [numpy.empty(1)]
-ALONE = sys.getrefcount(_SINGLE[0])  # of an array that only its list holds, as this version of Python counts
+LINE = 64  # bytes of a cache line: where vectors straddle two, arithmetic in memory takes half as long again
+_SINGLE = [(numpy.empty(1), 0)]
+ALONE = sys.getrefcount(_SINGLE[0][0])  # of an array that only its list holds, as this version of Python counts

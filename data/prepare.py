@@ -45,8 +45,9 @@ class Prepare:
         # (x / 255 - mean) / std in one multiplication and one addition
         self._scale = (1 / (255 * torch.tensor(self.std or (1.0,)))).view(shape).to(device)
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
-        self._one_scale = self._scale.numel() == self._shift.numel() == 1
-        self._factor = self._scale.flatten()[0].item()
+        scale, shift = torch.broadcast_tensors(self._scale.flatten().cpu(), self._shift.flatten().cpu())
+        self._one_scale = bool((scale == scale[0]).all() and (shift == shift[0]).all())
+        self._channels = list(zip(shift.unbind(), scale.tolist(), strict=True))[: 1 if self._one_scale else None]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         moved = dict(batch)
@@ -74,12 +75,17 @@ class Prepare:
         if self.repeat == 1 and self._format is torch.channels_last and image.is_contiguous(memory_format=self._format):
             return self._normalised_by_rows(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         floats = self._buffers.take(shape)
-        if self._one_scale:
-            return self._at_once(floats.copy_(image))
-        if math.prod(shape[1:]) < LARGE:
-            return floats.copy_(image).mul_(self._scale).add_(self._shift)
+        if self._one_scale or math.prod(shape[1:]) < LARGE:
+            return self._shifted(floats.copy_(image))
         for out, pixels in zip(floats.split(1), image.split(1), strict=True):
-            out.copy_(pixels).mul_(self._scale).add_(self._shift)
+            self._shifted(out.copy_(pixels))
+        return floats
+
+    def _shifted(self, floats: Tensor) -> Tensor:
+        """B x C x H x W in place, multiplication and addition in one pass: over all, or over one channel after another."""
+        parts = [floats] if self._one_scale else floats.unbind(1)
+        for values, (shift, factor) in zip(parts, self._channels, strict=True):
+            torch.add(shift, values, alpha=factor, out=values)
         return floats
 
     def _normalised_by_rows(self, image: Tensor) -> Tensor:
@@ -87,16 +93,12 @@ class Prepare:
         batch, height, width, channels = image.shape
         floats = self._buffers.take(image.shape)
         if self._one_scale:
-            return self._at_once(floats.copy_(image))
+            return self._shifted(floats.copy_(image))
         scale, shift = (each.view(-1).expand(channels).repeat(width) for each in (self._scale, self._shift))
         lines = (batch, height, width * channels)
         for out, pixels in zip(floats.view(lines).split(1), image.view(lines).split(1), strict=True):
-            out.copy_(pixels).mul_(scale).add_(shift)
+            torch.addcmul(shift, out.copy_(pixels), scale, out=out)
         return floats
-
-    def _at_once(self, floats: Tensor) -> Tensor:
-        """Multiplication and addition in one pass, where all channels have one scale."""
-        return torch.add(self._shift, floats, alpha=self._factor, out=floats)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a checkpoint: what has to be done to an image before the model sees it."""

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from engine.agreement import agreed_signal
-from engine.meters import ExactMeans
-from engine.task import Batch, Outputs, with_total
+from engine.evaluation_losses import EvaluationLosses
+from engine.task import Batch, Outputs
 from utils import interrupts
 
 
@@ -45,28 +45,28 @@ def evaluate(
         Interrupted: a signal came to some rank of a training; on all ranks, between two batches.
     """
     evaluator.reset()
-    means = ExactMeans(device)
+    losses_of_batches = EvaluationLosses(task, device)
     was_training = task.training
     task.eval()
     try:
-        for raw in loader:
-            if interrupts.received():
-                break
-            count = raw["index"].shape[0]
-            if count == 0:
-                continue
-            batch = prepare(raw)
-            with torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext():
-                outputs, losses = task(batch)
-            if losses:
-                means.add(with_total(losses), count)
-            evaluator.update(outputs, batch)
-            if on_batch is not None:
-                on_batch(outputs, batch)
-            del batch  # so that the next one takes its memory, which is still in the cache
+        with losses_of_batches.left_out():
+            for raw in loader:
+                if interrupts.received():
+                    break
+                count = raw["index"].shape[0]
+                if count == 0:
+                    continue
+                batch = prepare(raw)
+                with torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext():
+                    outputs, losses = task(batch)
+                losses_of_batches.add(outputs, batch, losses, count)
+                evaluator.update(outputs, batch)
+                if on_batch is not None:
+                    on_batch(outputs, batch)
+                del batch  # so that the next one takes its memory, which is still in the cache
     finally:
         task.train(was_training)
     number = agreed_signal()
     if number:
         raise interrupts.Interrupted(number)
-    return {**evaluator.compute(), **means.read()}
+    return {**evaluator.compute(), **losses_of_batches.read()}

@@ -27,6 +27,7 @@ class Task(nn.Module):
     Attributes:
         filled: names of the model's weights that MODEL.WEIGHTS filled.
         still: names of the model's modules that stay in evaluation mode: frozen batch normalisation keeps its statistics.
+        leaves_loss: an evaluation asks the loss itself, about several batches at once, and forward gives none.
         distillation: in training, makes of the losses, the outputs and batch["teacher"] the losses that are trained on.
     """
 
@@ -38,6 +39,7 @@ class Task(nn.Module):
         self.open_set = open_set
         self.filled: frozenset[str] = frozenset()
         self.still: tuple[str, ...] = ()
+        self.leaves_loss = False
         self.distillation: Callable[[dict[str, Tensor], Outputs, Tensor], dict[str, Tensor]] | None = None
 
     def train(self, mode: bool = True) -> Task:
@@ -56,7 +58,7 @@ class Task(nn.Module):
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""
         outputs = self.model(batch["image"])
-        if self.open_set and not self.training:
+        if self.leaves_loss or (self.open_set and not self.training):
             return outputs, {}
         losses = self.loss(outputs, batch)
         if not isinstance(losses, dict):

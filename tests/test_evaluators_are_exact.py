@@ -11,8 +11,11 @@ from conftest import command
 from torch.nn import functional
 from torchmetrics.functional import accuracy, f1_score, mean_absolute_error, r2_score
 
-from engine.evaluators.classification import ClassificationEvaluator
+from engine.evaluators.classification import ClassificationEvaluator, behind, highest
 from engine.evaluators.regression import RegressionEvaluator
+from engine.features import Features
+from engine.inference import evaluate
+from engine.task import Task
 from modeling.losses.cross_entropy import CrossEntropy
 
 
@@ -38,6 +41,34 @@ def test_regression_agrees_with_torchmetrics() -> None:
     scores = evaluator.compute()
     assert scores["mae"] == pytest.approx(mean_absolute_error(prediction[:, 0], target).item(), abs=1e-6)
     assert scores["r2"] == pytest.approx(r2_score(prediction[:, 0], target).item(), abs=1e-5)
+
+
+def test_equal_logits_and_nan_are_counted_as_by_argmax_and_sorting() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(9, 500).round(), torch.randint(0, 9, (500,))
+    logits[torch.rand(9, 500) < 0.1] = float("nan")
+    logits[torch.rand(9, 500) < 0.1] = float("inf")
+    logits[torch.rand(9, 500) < 0.1] = -float("inf")
+    assert torch.equal(highest(logits), logits.argmax(dim=0))
+    own, classes = logits.gather(0, target[None]), torch.arange(9)[:, None]
+    assert torch.equal(behind(logits, target), ((logits < own) | ((logits == own) & (classes >= target))).sum(dim=0).float())
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 7)], ids=["classes", "heads"])
+def test_the_loss_of_an_evaluation_is_that_of_its_batches_however_many_are_asked_about_at_once(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    loss = CrossEntropy(7, 0.1, [1, 2, 3, 4, 5, 6, 7])
+    images, target = torch.randn(230, *shape), torch.randint(0, 7, (230,))
+    batches = [{"image": images[i], "target": target[i], "index": i} for i in torch.arange(230).split(20)]
+    task, nowhere = Task(torch.nn.Identity(), loss), Features()
+    found = []
+    for values in (1, 700, 2**16):
+        monkeypatch.setattr("engine.evaluation_losses.AT_ONCE", values)
+        found.append(evaluate(task, batches, lambda batch: batch, nowhere, device=torch.device("cpu"))["loss"])
+    assert found[0] == found[1] == found[2] == pytest.approx(loss(images, {"target": target})["loss"].item(), rel=1e-6)
+    assert "loss" in task(batches[0])[1], "forward gives the loss again afterwards"
 
 
 @pytest.mark.slow

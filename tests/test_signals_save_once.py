@@ -55,9 +55,9 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 def send_when(patch: pytest.MonkeyPatch, where: str, number: int, event: int) -> list[int]:
     """Sends this process a signal after the `number`-th step, or before that batch of all evaluations is counted; gives a
     list that gets an entry for every last.pt from then on."""
+    from engine.evaluation_losses import EvaluationLosses
     from engine.hooks.checkpoints import CheckpointHook
     from engine.hooks.logging import LoggingHook
-    from engine.meters import ExactMeans
 
     saves: list[int] = []
     sent: list[int] = []
@@ -76,7 +76,7 @@ def send_when(patch: pytest.MonkeyPatch, where: str, number: int, event: int) ->
 
         return call
 
-    kind, name = (LoggingHook, "after_step") if where == "step" else (ExactMeans, "add")
+    kind, name = (LoggingHook, "after_step") if where == "step" else (EvaluationLosses, "add")
     patch.setattr(kind, name, counted(getattr(kind, name), tick))
     patch.setattr(
         CheckpointHook, "_save", counted(CheckpointHook._save, lambda: saves.append(1) if sent else None)
@@ -220,10 +220,10 @@ def test_data_workers_ignore_the_signal(tmp_path: Path) -> None:
 
 
 ONE_RANK = """
+from engine.evaluation_losses import EvaluationLosses
 from engine.hooks.logging import LoggingHook
-from engine.meters import ExactMeans
 import torch.distributed as dist
-original, add, calls = LoggingHook.after_step, ExactMeans.add, []
+original, add, calls = LoggingHook.after_step, EvaluationLosses.add, []
 def after_step(hook, trainer):
     original(hook, trainer)
     if trainer.step == 4:
@@ -232,10 +232,10 @@ def after_step(hook, trainer):
         (HERE / "messages").write_text(" ".join(calls))
     if os.environ["AT"] == "step" and trainer.step == 8 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-def counted(means, *args):
+def counted(losses, *args):
     if os.environ["AT"] == "batch" and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-    add(means, *args)
+    add(losses, *args)
 def noting(name, send):
     def call(*args, **words):
         calls.append(name)
@@ -243,7 +243,7 @@ def noting(name, send):
     return call
 for name in ("all_reduce", "all_gather_object", "broadcast_object_list", "barrier", "broadcast"):
     setattr(dist, name, noting(name, getattr(dist, name)))
-LoggingHook.after_step, ExactMeans.add = after_step, counted
+LoggingHook.after_step, EvaluationLosses.add = after_step, counted
 """
 
 

@@ -73,8 +73,8 @@ class MemoryLoader(Loader):
     def _slice(self, index: Tensor, indices: numpy.ndarray) -> Batch:
         """Evaluation goes in order: no copy of images is made where normalising makes one anyway."""
         first = int(indices[0])
-        last = first + len(indices)
-        return {"image": self._images[first:last], "target": self._targets[first:last].clone(), "index": index}
+        images = self._images[first : first + len(indices)]
+        return {"image": images, "target": self._targets.index_select(0, index), "index": index}
 
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]

@@ -32,7 +32,8 @@ class Windows:
 
     def __init__(self, images: Tensor, padding: int, *, mirrored: bool, frames: numpy.ndarray, buffers: Buffers) -> None:
         count, channels, height, width = images.shape
-        self._shape, self._padding, self._frames, self._buffers = images.shape[1:], padding, frames, buffers
+        self._shape, self._padding, self._buffers = images.shape[1:], padding, buffers
+        self._frames = torch.from_numpy(frames)
         self._size, self._margin = channels * height * width, padding * (width + 1)
         self._mirror_images = count * self._size  # where they begin
         copies = 2 if mirrored else 1
@@ -61,7 +62,7 @@ class Windows:
         torch.index_select(self._runs, 0, torch.from_numpy(starts), out=images)
         if self._padding:
             shown = self._buffers.take((len(starts), self._frames.shape[1]))
-            self._frames.take(frames, axis=0, out=shown.numpy(), mode="clip")
+            torch.index_select(self._frames, 0, torch.from_numpy(frames), out=shown)
             images.bitwise_and_(shown.view(-1, 1, *self._shape[1:]))
         return images
 
@@ -69,7 +70,7 @@ class Windows:
 def make_frames(height: int, width: int, padding: int) -> numpy.ndarray:
     """For every top and left, ones where the window shows the image and zeros where it shows padding: a row each."""
     inside = numpy.pad(numpy.full((height, width), 255, numpy.uint8), padding)
-    return sliding_window_view(inside, (height, width)).reshape(-1, height * width)
+    return sliding_window_view(inside, (height, width)).reshape(-1, height * width).copy()
 
 
 def frames_size(shape: Sequence[int], padding: int) -> int:

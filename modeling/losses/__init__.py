@@ -14,6 +14,10 @@ those with weights of their own, such as arcface, take B x D alone.
 Losses that compare the samples of a batch with each other see one micro-batch of one rank: the samplers of identities put
 whole identities into each. A loss may have parameters: they are trained by the same optimizer, under names such as
 `loss.centers` or, among LOSS.TERMS, `loss.terms.1.centers`, for which SOLVER.PARAM_GROUPS sets rate and decay.
+
+A loss may also have `of_batches(values, targets)`: from K x B x ... values of the entry that it needs and K x B class targets
+the losses of K batches, K. Evaluations then ask it about several batches together, which is faster; nothing of one batch may
+depend on the others.
 """
 
 from utils.registry import Registry

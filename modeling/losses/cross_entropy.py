@@ -48,6 +48,14 @@ class CrossEntropy(nn.Module):
         target = target.to(torch.float32) if target.is_floating_point() else target
         return {"loss": mean_over_heads(entry(outputs, "logits"), lambda logits: self._loss(logits, target))}
 
+    def of_batches(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The losses of K batches: K x B x C logits (or, of P heads, K x B x P x C), K x B targets -> K."""
+        if logits.ndim == 4:
+            return torch.stack([self.of_batches(head, target) for head in logits.unbind(2)]).mean(dim=0)
+        logits = logits.float().transpose(1, 2)  # as K samples of B places, see below
+        terms = functional.cross_entropy(logits, target, self.weight, reduction="none", label_smoothing=self.label_smoothing)
+        return terms.mean(dim=1)
+
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         count, logits = max(logits.shape[0], 1), logits.float()
         if logits.device.type == "cpu" and not logits.requires_grad and logits.ndim == 2 and logits.shape[1] <= FEW:
