@@ -8,7 +8,7 @@ setup(
         for room, parts in {
             "config": [""],
             "data": ["", ".datasets", ".loaders", ".transforms"],
-            "engine": ["", ".analysis", ".distillation", ".evaluators", ".hooks", ".preflight", ".retrieval"],
+            "engine": ["", ".analysis", ".distillation", ".evaluators", ".hooks", ".preflight", ".retrieval", ".shipping"],
             "layers": [""],
             "modeling": ["", ".losses", ".models"],
             "solver": ["", ".schedules"],
