@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from config import Config, freeze_with
-from data import Splits, build_prepare, build_splits
+from data import Splits, build_prepare, build_splits, make_data_loader
 from data.build import image_size, make_test_transforms
 from data.dataset import Dataset, Sample
 from data.prepare import Prepare
@@ -110,6 +110,26 @@ def load_trained(cfg: Config, weights: Path, *, with_data: bool = False) -> Trai
         splits=splits,
         cfg=cfg,
     )
+
+
+def load_for_export(cfg: Config, weights: Path) -> Trained:
+    """The same on the CPU, in float32, with the data whose samples the exported files are checked by.
+
+    Raises:
+        UserError: as `load_trained`; also where the data is not there.
+    """
+    plain = {"MODEL.DEVICE": "cpu", "SOLVER.PRECISION": "fp32", "MODEL.ACTIVATION_CHECKPOINTING": False}
+    return load_trained(freeze_with(cfg, plain), weights, with_data=True)
+
+
+def test_images(trained: Trained, count: int) -> Tensor:
+    """The first images of the run's test data (or else of its validation or training data) as the model is given them:
+    N x C x H x W, before they are normalised."""
+    name = next(name for name in ("test", "val", "train") if trained.splits.get(name) is not None)
+    cfg = freeze_with(trained.cfg, {"TEST.IMS_PER_BATCH": count})
+    loader = make_data_loader(cfg, name, trained.splits, train=False)
+    images: Tensor = next(iter(loader))["image"]
+    return images.clone()
 
 
 class _Described(Dataset):

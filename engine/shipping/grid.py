@@ -12,7 +12,7 @@ from data.images import read_image
 from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, save, short, small
 from engine.shipping.predictor import Prediction
 
-MOST, COLUMNS = 48, 6
+MOST, COLUMNS = 48, 8
 # lengths, where the width of a cell is 1
 GAP, CAPTION, BAR = 0.2, 0.4, 0.035
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
