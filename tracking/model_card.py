@@ -15,7 +15,7 @@ from tracking.model_limits import limits
 from tracking.reading import index
 from tracking.reading.configs import read_config, read_origins
 from tracking.record import Record, read_record
-from tracking.wording import value
+from tracking.wording import code, plain, value
 from utils.files import size
 
 SHARES = ("top1", "top5", "subset_accuracy", "rank1", "rank5", "rank10", "rank20")  # a sample is right or wrong
@@ -71,11 +71,6 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def plain(text: Any) -> str:
-    """Text that is no markup, on one line: it comes from records, which people and file names write."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
-
-
 def _row(run: Path) -> Row:
     runs = index.load(run.parent, write=False)
     runs.parse()
@@ -107,14 +102,8 @@ def _why(record: Record) -> list[str]:
 def _data(record: Record) -> list[str]:
     lines = ["| split | data set | images | classes | digest |", "|---|---|--:|--:|---|"]
     for split, part in record.run.get("data", {}).items():
-        cells = [
-            split,
-            plain(part.get("name", "")),
-            f"{part.get('samples', 0):,}",
-            part.get("classes", ""),
-            part.get("digest", ""),
-        ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        name, count, classes, digest = (part.get(key, "") for key in ("name", "samples", "classes", "digest"))
+        lines.append(f"| {split} | {code(name)} | {count} | {classes} | {code(digest)} |")
     return lines
 
 
@@ -127,11 +116,8 @@ def _score(run: Path, tested: dict[str, Any]) -> list[str]:
         known = count and name.rpartition("/")[2] in SHARES and isinstance(score, int | float) and 0 <= score <= 1
         between = "{:.4f} to {:.4f}".format(*wilson(score, count)) if known else ""
         lines.append(f"| {plain(name)} | {score:.4f} | {between} |")
-    split, data = plain(tested.get("split", "test")), plain(tested.get("dataset", ""))
-    lines += [
-        "",
-        f"Of {plain(tested.get('weights', ''))} on the {split} split of {data}, {count:,} images, in the run's own precision.",
-    ]
+    split, data, weights = (plain(tested.get(key, "")) for key in ("split", "dataset", "weights"))
+    lines += ["", f"Of {weights} on the {split} split of {data}, {count:,} images, in the run's own precision."]
     lines += ["The intervals are Wilson's, of a share of that many images: they say nothing of other seeds or other data."]
     return lines + _repeats(run, next(iter(tested["metrics"]), ""))
 
@@ -199,7 +185,7 @@ def _files(files: Sequence[Row]) -> list[str]:
     return [
         *lines,
         "",
-        f"Differences are the greatest of any output over {files[0]['images']} test images, from what the run's own model gives; "
+        f"Differences are the greatest of any output over {files[0]['images']} test images, from the run's own model; "
         f"{files[0]['allowed']:.1e} is allowed. Times are medians on the exporting machine's CPU.",
     ]
 
@@ -209,7 +195,7 @@ def _training(record: Record) -> list[str]:
     unset = ("default", "derived", "flag --output-dir", "flag --name", "flag --device")
     keys = dict.fromkeys((*ALWAYS, *sorted(key for key, origin in origins.items() if origin not in unset)))
     lines = ["| key | value |", "|---|---|"]
-    lines += [f"| {key} | {plain(value(config[key]))} |" for key in keys if key in config and key not in ("NAME", "OUTPUT_DIR")]
+    lines += [f"| {key} | {code(value(config[key]))} |" for key in keys if key in config and key not in ("NAME", "OUTPUT_DIR")]
     git, environment = run.get("git", {}), run.get("environment", {})
     commit = f"{git['commit'][:12]}{', with uncommitted changes' if git.get('dirty') else ''}" if git.get("commit") else "none"
     facts = {

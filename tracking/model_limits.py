@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracking.record import Record, state_of
+from tracking.wording import plain
 
 UNEQUAL = 1.5  # times as many images of one class as of another
 FEW = 1000  # images of a test, below which its size is a limit
@@ -35,9 +36,7 @@ def limits(record: Record, tested: dict[str, Any], facts: dict[str, Any], irregu
         found.append("Training and test images are of one data set: of images from elsewhere the score says little.")
     found += _of_classes(tested, facts["output"]["kind"])
     _, _, height, width = facts["input"]["shape"]
-    found.append(
-        f"It sees {height} x {width} pixels: what is smaller than a pixel of these is lost, and other shapes are resized."
-    )
+    found.append(f"It sees {height} x {width} pixels: smaller things are lost, and images of other shapes are resized.")
     return [*found, _untested(facts["output"]["kind"])]
 
 
@@ -50,7 +49,7 @@ def _of_classes(tested: dict[str, Any], kind: str) -> list[str]:
     names, support, recall = (classes.get(name, []) for name in ("classes", "support", "recall"))
     if not names or not len(names) == len(support) == len(recall):
         return found
-    rows = [row for row in zip(recall, names, support, strict=True) if row[2] > 0]
+    rows = [row for row in zip(recall, map(plain, names), support, strict=True) if row[2] > 0]
     absent = len(names) - len(rows)
     if absent:
         found.append(f"{absent} of its {len(names)} classes have no image in the test.")
@@ -58,21 +57,13 @@ def _of_classes(tested: dict[str, Any], kind: str) -> list[str]:
         return found
     least, most = min(rows, key=lambda row: row[2]), max(rows, key=lambda row: row[2])
     if most[2] > UNEQUAL * least[2]:
-        found.append(
-            f"The test's classes are unequal: {least[2]:.0f} images of {_name(least)}, {most[2]:.0f} of {_name(most)}."
-        )
+        found.append(f"The test's classes are unequal: {least[2]:.0f} images of {least[1]}, {most[2]:.0f} of {most[1]}.")
     worst = sorted(rows)[:3] if len(rows) > 3 else sorted(rows)[:1]
-    said = ", ".join(f"{_name(row)} ({row[0]:.2f})" for row in worst)
+    said = ", ".join(f"{row[1]} ({row[0]:.2f})" for row in worst)
     found.append(f"Worst told {'are' if len(worst) > 1 else 'is'} (share of their images that is recognised): {said}.")
     return found
 
 
-def _name(row: tuple[float, str, float]) -> str:
-    from tracking.model_card import plain
-
-    return plain(row[1])
-
-
 def _untested(kind: str) -> str:
     sure = "" if kind in ("value", "identity") else "whether its probabilities are calibrated, "
-    return f"Not tested: {sure}blurred, rotated or otherwise changed images, images meant to mislead it, and fairness between groups."
+    return f"Not tested: {sure}images that are blurred, rotated or meant to mislead it, and fairness between groups."
