@@ -104,7 +104,9 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_done(train: Train, run: Pat
     lines = said.splitlines()
     assert code == 1 and len(lines) == 2 + 15 and "image" in lines[0] and "b_grey.png" in lines[2]
     code, error, said = train("small", gone, "--csv", main=predict_tool.main)
-    assert code == 1 and rows_of(said) == [{**dict.fromkeys(rows_of(said)[0], ""), "path": gone, "error": f"{gone}: no such file"}]
+    assert code == 1 and rows_of(said) == [
+        {**dict.fromkeys(rows_of(said)[0], ""), "path": gone, "error": f"{gone}: no such file"}
+    ]
 
 
 def test_three_lines_of_python_predict(run: Path, pictures: Path) -> None:

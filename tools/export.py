@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     setup_logger()
     given = config.load(args)
     from engine.launch import find_trained
-    from engine.shipping.build import load_for_export, test_images
+    from engine.shipping.build import load_for_export, sample_images
     from engine.shipping.export import SAMPLES, export_to
     from engine.shipping.exported import preprocessing, unexpressed
     from engine.shipping.formats import choose
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     cfg, weights, run = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
     out = Path(args.out) if args.out else run / "export"
     trained = load_for_export(cfg, weights)
-    rows = export_to(trained, test_images(trained, SAMPLES), formats, out, lambda text: LOG.info("%s", text))
+    rows = export_to(trained, sample_images(trained, SAMPLES), formats, out, lambda text: LOG.info("%s", text))
     failed = [row for row in rows if "failed" in row]
     if len(failed) < len(formats):
         card = out / "MODEL_CARD.md"

@@ -122,7 +122,7 @@ def load_for_export(cfg: Config, weights: Path) -> Trained:
     return load_trained(freeze_with(cfg, plain), weights, with_data=True)
 
 
-def test_images(trained: Trained, count: int) -> Tensor:
+def sample_images(trained: Trained, count: int) -> Tensor:
     """The first images of the run's test data (or else of its validation or training data) as the model is given them:
     N x C x H x W, before they are normalised."""
     name = next(name for name in ("test", "val", "train") if trained.splits.get(name) is not None)

@@ -83,7 +83,8 @@ def _torchvision_step(transform: Any) -> dict[str, Any]:
     sides = [size] if isinstance(size, int) else list(size) if isinstance(size, Sequence) else []
     if name == "CenterCrop" and sides:
         return {"center_crop": [sides[0], sides[-1]]}
-    usual = name == "Resize" and transform.interpolation.value == "bilinear" and transform.antialias and not transform.max_size
+    usual = name == "Resize" and transform.antialias and not transform.max_size
+    usual = usual and getattr(transform.interpolation, "value", transform.interpolation) == "bilinear"
     if usual and sides:
         return {"resize_shorter": sides[0]} if len(sides) == 1 else {"resize": sides}
     return {"other": f"torchvision/{name}"}

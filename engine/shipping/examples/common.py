@@ -17,12 +17,13 @@ def read(path):
     if unknown:
         raise SystemExit(f"take these steps of the run's test here, in common.py: {', '.join(unknown)}")
     with Image.open(path) as image:
+        (width, height), scale = image.size, 1
         if image.format == "JPEG" and steps and "resize" in steps[0]:  # as in training, a large JPEG is decoded smaller
-            height, width = steps[0]["resize"]
-            room = min(image.height // height, image.width // width)
+            room = min(height // steps[0]["resize"][0], width // steps[0]["resize"][1])
             scale = next(scale for scale in (8, 4, 2, 1) if scale <= max(room, 1))
-            image.draft(None, (image.width // scale, image.height // scale))
+            image.draft(None, (width // scale, height // scale))
         flat = eight_bit(image).convert("L" if FACTS["color"] == "grey" else "RGB")
+        flat = flat.crop((0, 0, width // scale, height // scale))
     for step in steps:
         flat = take(flat, *next(iter(step.items())))
     pixels = numpy.array(flat)

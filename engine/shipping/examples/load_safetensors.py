@@ -4,7 +4,7 @@ They are those of the bare model, which has to be made by code of yours, such as
 
     model.load_state_dict(safetensors.torch.load_file("model.safetensors"))
 
-It takes floats: an image of preprocessing.json's steps, then x / divide_by - mean over std, as "inside_the_model" says.
+It takes floats: common.py's read(path), then (x / 255 - mean) / std with what preprocessing.json says "inside_the_model".
 """
 
 from pathlib import Path
