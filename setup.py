@@ -18,6 +18,8 @@ setup(
                 ".preflight",
                 ".retrieval",
                 ".search",
+                ".shipping",
+                ".shipping.examples",
             ],
             "layers": [""],
             "modeling": ["", ".losses", ".models"],

@@ -7,6 +7,7 @@ import re
 from collections.abc import Container, Sequence
 from typing import NamedTuple, NoReturn
 
+from config.defaults import get_defaults
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -50,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
     """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py`, `replay.py`,
-    `extract.py` or `sweep.py`.
+    `extract.py`, `sweep.py`, `predict.py` or `export.py`.
 
     The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win; that of a sweep also
     `search`, the words after --search.
@@ -65,10 +66,14 @@ def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namesp
         "replay": _replay_parser,
         "extract": _extract_parser,
         "sweep": _sweep_parser,
+        "predict": _predict_parser,
+        "export": _export_parser,
     }
     parser = parsers[tool]()
     search, argv = _take_search(argv) if tool == "sweep" else ([], argv)
-    flags, pairs, words = _separate(parser, list(argv))
+    # A camera's IMG_0001.JPG looks like a key: where files are named, only what begins like a known one is taken for it
+    sections = {key.partition(".")[0] for key in get_defaults().flat()} if tool == "predict" else None
+    flags, pairs, words = _separate(parser, list(argv), sections)
     empty = [flag for flag in flags if flag in ("--resume=", "--parent=", "--config-file=", "--config_file=")]
     if empty:  # a shell variable that is not set; taken as "none", it would start another run than was meant
         raise UserError(f"{empty[0][:-1]} is given without a value")
@@ -103,8 +108,14 @@ def _take_search(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return found, rest
 
 
-def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[Override], list[str]]:
-    """Flags with their values, KEY VALUE pairs, other words: argparse cannot tell `KEY -0.1` from a flag."""
+def _separate(
+    parser: argparse.ArgumentParser, argv: list[str], sections: Container[str] | None = None
+) -> tuple[list[str], list[Override], list[str]]:
+    """Flags with their values, KEY VALUE pairs, other words: argparse cannot tell `KEY -0.1` from a flag.
+
+    Args:
+        sections: what a key may begin with; None: anything.
+    """
     options = parser._option_string_actions
     flags: list[str] = []
     pairs: list[Override] = []
@@ -112,6 +123,7 @@ def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[st
     rest = iter(argv)
     for word in rest:
         head, equals, value = word.partition("=")
+        is_key = _KEY.fullmatch(head) and (sections is None or head.partition(".")[0] in sections)
         if word.startswith("--") or head in options:
             action = options.get(head)
             if action is None and word != "--":
@@ -120,9 +132,9 @@ def _separate(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[st
             if action is not None and action.nargs != 0 and not equals:
                 # Joined, so that a value may begin with a dash.
                 flags[-1] = f"{head}={_value(head, next(rest, None), options)}"
-        elif equals and _KEY.fullmatch(head):
+        elif equals and is_key:
             pairs.append(Override(head, value, "command line"))
-        elif _KEY.fullmatch(word):
+        elif is_key and not equals:
             pairs.append(Override(word, _value(word, next(rest, None), options), "command line"))
         else:
             words.append(word)
@@ -252,6 +264,42 @@ def _extract_parser() -> argparse.ArgumentParser:
     parser.set_defaults(config_file=None)
     add("--json", action="store_true", help="print what was done as JSON to stdout and nothing else")
     _add_keys(parser, ["--device", "--output-dir"])
+    return parser
+
+
+def _predict_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="predict.py",
+        description="What a run's best model says of image files: class and probability, a line each, as soon as it is known.",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as TEST.IMS_PER_BATCH 64.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
+    add("files", metavar="FILE", nargs="+", help="images, folders of them, or - for paths from stdin, one a line")
+    add("--json", action="store_true", help="print a JSON object a line to stdout and nothing else")
+    add("--csv", action="store_true", help="print CSV to stdout and nothing else")
+    add("--top", metavar="N", type=int, default=3, help="name the N most probable classes (default 3)")
+    add("--grid", metavar="FILE", default="", help="draw the first 48 images with what was said of them")
+    parser.set_defaults(config_file=None)
+    _add_keys(parser, ["--device", "--output-dir"])
+    return parser
+
+
+def _export_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="export.py",
+        description="A run's best model as files that need no Fieldbook, checked against it, with examples and a model card.",
+        epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
+    add("--to", metavar="FORMATS", default="onnx,torch-export,safetensors", help="by commas; default: %(default)s")
+    add("-o", "--out", metavar="DIR", default="", help="default: export/ in the run's folder")
+    add("--json", action="store_true", help="print what was done as JSON to stdout and nothing else")
+    parser.set_defaults(config_file=None)
+    _add_keys(parser, ["--output-dir"])
     return parser
 
 

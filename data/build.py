@@ -308,6 +308,11 @@ def _fill(mean: Sequence[float], channels: int) -> tuple[float, ...]:
     return tuple(mean) if len(mean) in (0, 1, channels) else (sum(mean) / len(mean),)
 
 
+def make_test_transforms(cfg: Config, train: Dataset) -> list[Any]:
+    """What an image of an evaluation goes through before it is normalised."""
+    return _transforms(cfg, train, training=False)
+
+
 def _transforms(cfg: Config, train: Dataset, training: bool) -> list[Any]:
     suffix = "TRAIN" if training else "TEST"
     size = _pair(cfg.INPUT.SIZE_TRAIN if training else cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,15 @@ def images_below(place: str | Path) -> list[str]:
         return [str(place)]
     if not Path(place).is_dir():
         raise UserError(f"{place}: no such folder or file; give a folder of images")
-    found = []
-    for where, folders, files in os.walk(place):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = (name for name in sorted(files) if not name.startswith(".") and name.lower().endswith(SUFFIXES))
-        found += [os.path.join(where, name) for name in images]
+    found = list(walk_images(place))
     if not found:
         raise UserError(f"{place}: no images below it ({', '.join(SUFFIXES)})")
     return found
+
+
+def walk_images(folder: str | Path) -> Iterator[str]:
+    """The same, one after another, so that a large folder is not waited for."""
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        images = (name for name in sorted(files) if not name.startswith(".") and name.lower().endswith(SUFFIXES))
+        yield from (os.path.join(where, name) for name in images)

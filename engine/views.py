@@ -69,16 +69,19 @@ class AveragedTask(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """As of `Task`; other entries of a dict of outputs are those of the image itself."""
-        image = batch["image"]
+        outputs = self.outputs(batch["image"])
+        if self.entry == "feature":  # of identities that the loss does not know
+            return outputs, {}
+        return outputs, self.task.loss(outputs, batch)
+
+    def outputs(self, image: Tensor) -> Outputs:
+        """The mean prediction over the views of normalised images, B x C x H x W."""
         images = [image, *(view for name in self.views for view in VIEWS[name](image))]
         all_outputs: list[Outputs] = [self.task.model(view) for view in images]
         first = all_outputs[0]
         pick = [outputs[self.entry] if isinstance(outputs, dict) else outputs for outputs in all_outputs]
         mean = self.average(torch.stack([values.float() for values in pick]))
-        outputs: Outputs = {**first, self.entry: mean} if isinstance(first, dict) else mean
-        if self.entry == "feature":  # of identities that the loss does not know
-            return outputs, {}
-        return outputs, self.task.loss(outputs, batch)
+        return {**first, self.entry: mean} if isinstance(first, dict) else mean
 
 
 def check_views(views: Sequence[str], evaluator: object, size: Sequence[int]) -> None:

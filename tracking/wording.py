@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -85,3 +86,14 @@ def changed(pairs: dict[str, list[Any]], limit: int = 100) -> str:
         plain = last in ("NAME", "TRAIN", "TEST", "VAL") or sum(k.rpartition(".")[2] == last for k in pairs) > 1
         words.append(f"{key if plain else last} {value(old)}→{value(new)}")
     return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
+
+
+def plain(text: Any) -> str:
+    """Text on one line that Markdown takes for nothing else: people and file names write what stands in records."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", clean(text))
+
+
+def code(text: Any) -> str:
+    """The same as Markdown's code, for a cell of a table; "" of nothing."""
+    flat = clean(text).replace("`", "'").replace("|", "\\|")
+    return f"`{flat}`" if flat else ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from config import Config
 from data import Splits
+from data.build import image_size
 from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.evaluators.build import build_evaluator, make_scorer, primary_metric
@@ -48,10 +49,11 @@ def build_hooks(cfg: Config, trainer: Trainer, splits: Splits, run: Any) -> list
             lower_is_better=evaluator.lower_is_better,
         )
     main = distributed.is_main()
+    test_image = (splits.train.channels, *image_size(cfg, splits, training=False))
     checkpoints = CheckpointHook(
         make_writer(trainer, run),
         run,
-        lambda: export(trainer, splits),
+        lambda: export(trainer, splits, test_image),
         evaluation=evaluation,
         period=solver.CHECKPOINT_PERIOD,
         seconds=solver.CHECKPOINT_SECONDS,
@@ -112,12 +114,17 @@ def make_plateau(cfg: Config, trainer: Trainer, evaluation: EvaluationHook) -> P
     return hook
 
 
-def export(trainer: Trainer, splits: Splits) -> dict[str, Any]:
-    """What best.pt holds: all that using the model needs, and nothing that only training needs."""
+def export(trainer: Trainer, splits: Splits, test_image: tuple[int, ...]) -> dict[str, Any]:
+    """What best.pt holds: all that using the model needs, and nothing that only training needs.
+
+    Args:
+        test_image: channels, height and width of an image as it comes out of the transforms of a test.
+    """
     prepare: Any = trainer.prepare
     return {
         "model": whole(trainer.task.model.state_dict()),
         "loss": whole(trainer.task.loss.state_dict()),
         "classes": splits.classes,
+        "test_image": list(test_image),
         "preprocessing": prepare.describe(),
     }
