@@ -220,10 +220,8 @@ def _elsewhere(place: str) -> Command:
 COMMANDS: dict[str, Command] = {f.__name__: f for f in (ls, show, tail, diff, groups, best, blame, export, reindex, completion)}
 CHANGING = ("note", "tag", "restore", "rerun", "rm", "prune", "undo", "adopt")
 COMMANDS |= {name: _elsewhere(f"changing:{name}") for name in CHANGING}
-COMMANDS |= {
-    "verdict": COMMANDS["note"],
-    "untag": COMMANDS["tag"],
-}
+COMMANDS |= {"verdict": COMMANDS["note"], "untag": COMMANDS["tag"]}
+COMMANDS |= {name: _elsewhere(f"page:{name}") for name in ("report", "serve")}
 
 if __name__ == "__main__":
     _root.run_tool(main)
