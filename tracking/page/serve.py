@@ -97,8 +97,10 @@ class Handler(BaseHTTPRequestHandler):
     def _is_meant(self) -> bool:
         """A name of somebody else's that was made to point here (DNS rebinding) is not ours; nor is another page's request."""
         port = self.server.server_address[1]
-        site = self.headers.get("Sec-Fetch-Site", "none")
-        return self.headers.get("Host") in (f"{HOST}:{port}", f"localhost:{port}") and site in ("none", "same-origin")
+        end = "" if port == 80 else f":{port}"
+        own = self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+        followed = self.headers.get("Sec-Fetch-Mode") == "navigate"  # a link that somebody followed
+        return self.headers.get("Host") in (f"{HOST}{end}", f"localhost{end}") and (own or followed)
 
     def _send_news(self, content: dict[str, Any]) -> None:
         """The overview, or 304 where it is what the page has."""

@@ -24,7 +24,7 @@ page.charts = (() => {
       if (line.low) {
         tables.push([line.xs, line.high], [line.xs, line.low]);
         for (let edge = 0; edge < 2; edge++) { series.push({stroke: "transparent", width: 0, points: {show: false}}); meaning.push(null); }
-        bands.push({series: [series.length - 2, series.length - 1], fill: `${line.colour}33`});
+        bands.push({series: [series.length - 2, series.length - 1], fill: line.colour.replace("rgb(", "rgba(").replace(")", ", 0.18)")});
       }
     }
     const frame = make("figure", {class: "chart", "data-metric": title}, make("figcaption", {}, title));

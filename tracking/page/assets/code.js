@@ -14,7 +14,8 @@ page.code = (() => {
     const body = make("div");
     const names = runs.map((run, i) => [String(i), `${run.name} ${page.say.clock(run)}`]);
     const select = (which, label) => page.dom.menu(label, names, String(pair[which]), (value) => { pair[which] = Number(value); fill(body, runs, details); });
-    holder.replaceChildren(make("h2", {}, "Code"), runs.length > 2 && make("div", {class: "tools"}, select(0, "left"), select(1, "right")), body);
+    const tools = make("div", {class: "tools"}, runs.length > 2 && [select(0, "left"), select(1, "right")]);
+    holder.replaceChildren(make("h2", {}, "Code"), tools, body);
     fill(body, runs, details);
   }
 
@@ -28,7 +29,7 @@ page.code = (() => {
     const files = names.map((name, i) => file(name, manifests.map((files) => files[name]), i < OPEN));
     const surroundings = pair.map((i) => details[i] && details[i].environment || "");
     if (surroundings[0] !== surroundings[1]) files.push(fold("environment", () => surroundings, false));
-    body.replaceChildren(make("p", {class: "dim"}, names.length ? `${names.length} file${names.length === 1 ? "" : "s"} differ` : "both ran the same code"), ...files);
+    body.replaceChildren(make("p", {class: "dim"}, names.length ? `${names.length} file${names.length === 1 ? " differs" : "s differ"}` : "both ran the same code"), ...files);
   }
 
   // A file that one of the two lacks counts as empty there.
@@ -52,7 +53,7 @@ page.code = (() => {
     const parts = Diff.diffLines(texts[0], texts[1]);
     const sum = (kind) => parts.filter((part) => part[kind]).reduce((all, part) => all + part.count, 0);
     counts.replaceChildren(make("span", {class: "added"}, `+${sum("added")}`), " ", make("span", {class: "removed"}, `−${sum("removed")}`));
-    body.replaceChildren(make("table", {}, make("tbody", {}, rows(parts).slice(0, MOST).map(row))));
+    body.replaceChildren(make("table", {}, make("colgroup", {}, ["at", "", "at", ""].map((name) => make("col", {class: name}))), make("tbody", {}, rows(parts).slice(0, MOST).map(row))));
   }
 
   const linesOf = (part) => part.value.replace(/\n$/, "").split("\n");

@@ -74,7 +74,7 @@ page.compare = (() => {
       const values = runs.map((run) => data.score(run, name));
       const known = values.filter((value) => value !== undefined);
       const best = data.lower.has(name) ? Math.min(...known) : Math.max(...known);
-      return line(name, values.map((value, i) => make("td", {class: value === best && known.length > 1 ? "number best" : "number"}, say.number(value),
+      return line(name, values.map((value, i) => make("td", {class: value === best && new Set(known).size > 1 ? "number best" : "number"}, say.number(value),
         i > 0 && value !== undefined && values[0] !== undefined && make("span", {class: "dim small"}, ` ${say.signed(value - values[0])}`))));
     });
   }

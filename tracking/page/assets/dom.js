@@ -43,8 +43,12 @@ page.dom = (() => {
 
   const isNarrow = () => matchMedia("(max-width: 720px)").matches;
 
+  // One of base.css as rgb(...), for what is drawn on a canvas: light or dark, as the page is now.
   function colour(name) {
-    return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    const probe = document.body.appendChild(make("i", {class: "hidden", style: {color: `var(--${name})`}}));
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
   }
 
   // One of several choices: a group of buttons of which one is pressed.

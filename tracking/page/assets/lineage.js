@@ -58,7 +58,7 @@ page.lineage = (() => {
       .map((which) => svg("path", {class: `lane l${which % 8}`, d: `M${x(which)} 0V${ROW}`}));
     if (from >= 0 && from !== lane) {
       strokes.push(svg("path", {class: `lane l${from % 8}`, d: `M${x(from)} 0V${ROW}`}));
-      strokes.push(svg("path", {class: `lane l${lane % 8}`, d: `M${x(from)} 0C${x(from)} ${middle},${x(lane)} 0,${x(lane)} ${middle}`}));
+      strokes.push(svg("path", {class: `lane l${lane % 8}`, d: `M${x(from)} 0C${x(from)} ${middle * 0.6},${x(lane)} ${middle * 0.4},${x(lane)} ${middle}`}));
     } else if (from >= 0) strokes.push(svg("path", {class: `lane l${lane % 8}`, d: `M${x(lane)} 0V${middle}`}));
     if (more) strokes.push(svg("path", {class: `lane l${lane % 8}`, d: `M${x(lane)} ${middle}V${ROW}`}));
     const widest = Math.max(lane, ...lines, next ? next.lane : 0);

@@ -39,7 +39,7 @@ page.main = (() => {
   }
 
   function start() {
-    byId("folder").textContent = data.overview.folder;
+    byId("folder").textContent = data.overview.folder.split("/").slice(-2).join("/");
     document.title = `Fieldbook: ${data.overview.folder}`;
     const kept = remembered();
     theme(Object.hasOwn(THEMES, kept) ? kept : "");

@@ -75,7 +75,7 @@ page.parallel = (() => {
       page.dom.menu("add a key", [["", "…"], ...add.map((key) => [key, key])], "", (key) => key && page.state.set({keys: [...names, key]})),
       make("div", {class: "toggles"}, names.map((name) => make("button", {title: `without ${name}`, "aria-pressed": "true",
         onclick: () => page.state.set({keys: names.filter((one) => one !== name)})}, name, " ×"))),
-      make("button", {class: "quiet", id: "choose-brushed", onclick: () => page.state.set({runs: inside().slice(-page.pick.MOST).map(({run}) => run.id).reverse()})}, "choose these runs"));
+      make("button", {class: "action", id: "choose-brushed", onclick: () => page.state.set({runs: inside().slice(-page.pick.MOST).map(({run}) => run.id).reverse()})}, "choose these runs"));
   }
 
   function layOut(holder) {
@@ -127,7 +127,7 @@ page.parallel = (() => {
       const on = kept.has(line), mark = picked.has(line.run.id);
       pen.strokeStyle = on ? shades[Math.min(4, Math.floor(line.good * 5))] || none : none;
       pen.globalAlpha = mark ? 1 : on ? thin : 0.15;
-      pen.lineWidth = mark ? 2.5 : 1.2;
+      pen.lineWidth = mark ? 2.5 : 1.5;
       pen.beginPath();
       let before = false;
       line.at.forEach((part, i) => {

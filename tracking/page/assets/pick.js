@@ -34,7 +34,7 @@ page.pick = (() => {
       make("a", {href: page.columns.link(run), title: run.id}, run.name, make("span", {class: "dim"}, ` ${page.say.clock(run).slice(-8)}`)),
       make("button", {class: "quiet", "aria-label": `leave out ${run.id}`, onclick: () => toggle(run.id, false)}, "×"))),
     found.length > 24 && make("span", {class: "dim"}, `and ${found.length - 24} more`) || "",
-    make("button", {class: "quiet", onclick: () => page.state.set({runs: []})}, "clear"));
+    make("button", {class: "action", onclick: () => page.state.set({runs: []})}, "clear"));
   }
 
   return {chosen, orFirst, colour, dash, toggle, draw, MOST};

@@ -59,7 +59,7 @@ page.run = (() => {
     return make("div", {}, make("h3", {}, "Changed from its parent"),
       make("table", {class: "plain"}, make("tbody", {}, pairs.map(([key, [old, now]]) => make("tr", {}, make("th", {scope: "row"}, key),
         make("td", {class: "value dim"}, say.value(old)), make("td", {}, "→"), make("td", {class: "value"}, say.value(now)))))),
-      make("p", {}, run.code_changed && "The code differs too. ", data.byId.has(run.parent) && make("button", {class: "quiet", onclick: compare}, "side by side")));
+      make("p", {}, run.code_changed && "The code differs too. ", data.byId.has(run.parent) && make("button", {class: "action", onclick: compare}, "side by side")));
   }
 
   function scores(run) {

@@ -12,7 +12,7 @@ page.say = (() => {
 
   function signed(value) {
     if (value === null || value === undefined) return "";
-    return (value < 0 ? "−" : "+") + number(Math.abs(value));
+    return value === 0 ? "±0" : (value < 0 ? "−" : "+") + number(Math.abs(value));
   }
 
   function duration(seconds) {

@@ -39,7 +39,7 @@ page.table = (() => {
     byId("table-tools").replaceChildren(
       page.dom.menu("group by", groups, group, (value) => { closed.clear(); page.state.set({group: value}); }),
       page.dom.menu("add a column", more.map((key) => [key, key || "…"]), "", (key) => key && page.state.set({cols: [...cols, key]})),
-      make("button", {class: "quiet", onclick: () => page.state.set({runs: page.filter.rows().slice(0, page.pick.MOST).map((run) => run.id)})}, "choose all shown"));
+      make("button", {class: "action", onclick: () => page.state.set({runs: page.filter.rows().slice(0, page.pick.MOST).map((run) => run.id)})}, "choose all shown"));
   }
 
   function drawHead(sort, down) {
@@ -79,7 +79,7 @@ page.table = (() => {
   function drop() {
     for (const node of drawn.values()) node.remove();
     drawn.clear();
-    height = isNarrow() ? 104 : 52;
+    height = isNarrow() ? 96 : 52;
     space.style.height = `${Math.max(items.length, 1) * height}px`;
     body.setAttribute("aria-rowcount", items.length);
     if (!items.length) {
@@ -116,8 +116,8 @@ page.table = (() => {
     const values = members.map((run) => data.value(run, "value")).filter((value) => value !== undefined);
     const same = new Set(members.map((run) => run.primary_metric).filter(Boolean)).size === 1;
     const {mean, std} = page.series.spread(values);
-    const newest = members.reduce((a, b) => a.number > b.number ? a : b);
-    const title = group === "experiment" ? `${newest.name}  ${page.say.changes(newest)}` : key;
+    const oldest = members.reduce((a, b) => a.number < b.number ? a : b), {SEED: _, ...pairs} = oldest.changes || {};
+    const title = group === "experiment" ? `${oldest.name}  ${page.say.changes({...oldest, changes: pairs})}` : key;
     const fold = () => { closed.has(key) ? closed.delete(key) : closed.add(key); draw(); };
     return make("div", {class: "row group", role: "row"},
       make("button", {class: "quiet", "aria-expanded": String(!closed.has(key)), onclick: fold}, closed.has(key) ? "▸" : "▾"),
