@@ -73,7 +73,9 @@ def test_report_writes_a_page_that_needs_nothing_else_and_writes_again_only_what
     assert exp("report")[0] == 0
     again = {path.name for path, time in files.items() if path.stat().st_mtime_ns != time}
     assert again == {f"{name_of(changed.name)}.js"}
-    assert [row["id"] for row in json.loads(exp("ls", "--json")[1])] == [path.name for path in sorted(folder.glob("[bo]*"))][::-1]
+    assert [row["id"] for row in json.loads(exp("ls", "--json")[1])] == [path.name for path in sorted(folder.glob("[bo]*"))][
+        ::-1
+    ]
 
 
 def test_report_of_some_runs_holds_those(exp: Exp, folder: Path, tmp_path: Path) -> None:
@@ -89,7 +91,9 @@ def test_no_runs_and_half_written_ones_make_a_page(exp: Exp, folder: Path) -> No
     (broken / "run.json").write_text('{"name": "ba')
     (broken / "config.yml").write_text("a: [")
     edit(folder / "base_2026-11-01_02-00-00" / "run.json", why="x" * 5000, environment={"packages": 7}, data={"train": 3})
-    (folder / "other_2026-11-01_04-00-00" / "metrics.jsonl").write_bytes(b'{"step": 1, "a": NaN}\n[1]\n{"step": null}\n\xff{"st')
+    (folder / "other_2026-11-01_04-00-00" / "metrics.jsonl").write_bytes(
+        b'{"step": 1, "a": NaN}\n[1]\n{"step": null}\n\xff{"st'
+    )
     assert exp("report")[0] == 0
     assert len(embedded(folder / ".report" / "index.html")["runs"]) == 4
     assert exp("report", "--where", "name=nobody")[0] == 0
@@ -159,7 +163,9 @@ def test_every_part_of_the_page_is_read_in_one_sitting_and_has_its_licence() -> 
     from tracking.page.document import HERE
 
     parts = {*STYLES, *LIBRARIES, *(f"assets/{name}.js" for name in SCRIPTS), "assets/index.html"}
-    there = {str(path.relative_to(HERE)) for room in ("assets", "vendor") for path in (HERE / room).rglob("*.*s*") if path.is_file()}
+    there = {
+        str(path.relative_to(HERE)) for room in ("assets", "vendor") for path in (HERE / room).rglob("*.*s*") if path.is_file()
+    }
     assert {name for name in there if name.endswith((".js", ".css"))} == parts - {"assets/index.html"}
     for name in parts:
         text = (HERE / name).read_text(encoding="utf-8")
