@@ -142,7 +142,7 @@ def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
     store = CodeStore(runs)
     for row in runs.rows:
         store.add(row)
-    assert len(store.keys()) == 2
+    assert len(store.copies()) == 2
     texts = {store.text(digest) for digest in store.differing()}
     assert texts == {"WIDTH = 8\n", "WIDTH = 9\n"}
     assert "modeling/net.py" in store.files(code_key(runs.rows[0]))

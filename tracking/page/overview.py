@@ -26,8 +26,8 @@ def overview(runs: Runs, rows: Sequence[Row]) -> dict[str, Any]:
     Returns:
         `metrics` (names) and `lower` (those of which less is better); `common` {KEY: the value most runs have}; `runs`,
         oldest first, each with `scores` {number of the metric: [last, best, best step]}, `config` {KEY: value} where it
-        differs from `common`, `without` (keys of `common` that it lacks; `bare`: all of them), `changes` {KEY: [parent's, own]}, `group` (equal
-        numbers are repeats of one experiment) and `file` (where its curves are).
+        differs from `common`, `without` (keys of `common` that it lacks; `bare`: all of them), `changes` {KEY: [parent's,
+        own]}, `group` (equal numbers are repeats of one experiment) and `file` (the name under which its curves lie).
     """
     runs.parse()
     runs.load_configs(row["id"] for row in runs.rows)

@@ -93,8 +93,8 @@ class CodeStore:
         for name, digest in code.files.items():
             self._places.setdefault(digest[:16], code.root / name)
 
-    def keys(self) -> list[str]:
-        """Of all copies."""
+    def copies(self) -> list[str]:
+        """Their keys."""
         return list(self._codes)
 
     def files(self, key: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`exp.py serve`: the same page from 127.0.0.1, made anew from the records whenever it is asked for. It reads and never writes."""
+"""`exp.py serve`: the same page from 127.0.0.1, made of the records whenever it is asked for. It only reads."""
 
 from __future__ import annotations
 

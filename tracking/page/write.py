@@ -74,7 +74,7 @@ def _write_data(runs: Runs, rows: Sequence[Row], folder: Path) -> None:
         sign = f"{runs.signs.get(row['id'], '')}{signature(runs.path(row))}"
         beside.put("run", name_of(row["id"]), sign, lambda row=row: run_data(runs, row))  # type: ignore[misc]
         store.add(row)
-    for key in store.keys():
+    for key in store.copies():
         beside.put("code", key, "", lambda key=key: store.files(key))  # type: ignore[misc]
     for digest in store.differing():
         beside.put("blob", digest, "", lambda digest=digest: store.text(digest))  # type: ignore[misc]
