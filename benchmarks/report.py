@@ -89,7 +89,9 @@ def curves(file: Path) -> None:
     rows: list[dict[str, Any]] = []
     for step in range(1, 201):
         head = {"step": 10 * step, "epoch": step // 7, "time": step * 0.9}
-        rows.append({**head, "train/loss": 2 / step + 0.01 * math.sin(step), "lr": 0.1 * (1 - step / 201), "grad_norm": 1 / step})
+        rows.append(
+            {**head, "train/loss": 2 / step + 0.01 * math.sin(step), "lr": 0.1 * (1 - step / 201), "grad_norm": 1 / step}
+        )
         if step % 7 == 0 and step < 211:
             rows.append({**head, "val/loss": 1 / step, "val/top1": 1 - 1 / step, "val/top5": 1 - 0.1 / step})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

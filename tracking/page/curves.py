@@ -23,26 +23,35 @@ def read_curves(path: Path) -> dict[str, Any]:
         `curves` {metric: [which of `steps`, [value or None, ...]]} (None, a gap, where the value is no finite number),
         `steps` [[step, ...], ...], which metrics logged together share, and `time` [[step, ...], [seconds, ...]].
     """
-    columns: dict[str, list[Point]] = {}
+    columns: dict[str, tuple[list[Any], list[Any]]] = {}
     clock: list[Point] = []
     for row in _rows(path / "metrics.jsonl"):
-        step = _finite(row.get("step"))
-        if step is None:
+        step = row.get("step")
+        if not _is_finite(step):
             continue
-        clock.append((step, _finite(row.get("time"))))
+        clock.append((step, row.get("time")))
         for name, value in row.items():
-            if name not in _AXES and not isinstance(value, str | list | dict | bool):
-                columns.setdefault(name, []).append((step, _finite(value)))
+            if name in columns:
+                at, values = columns[name]
+                at.append(step)
+                values.append(value)
+            elif name not in _AXES:
+                columns[name] = ([step], [value])
     steps: list[list[float]] = []
     where: dict[tuple[float, ...], int] = {}
     curves: dict[str, list[Any]] = {}
-    for name, points in columns.items():
-        kept = downsample(points)
-        at = tuple(_short(step) for step, _ in kept)
-        if at not in where:
-            where[at] = len(steps)
-            steps.append(list(at))
-        curves[name] = [where[at], [None if value is None else _short(value) for _, value in kept]]
+    for name, (at, values) in columns.items():
+        found = _numbers(values)
+        if all(value is None for value in found) and any(value is not None for value in values):
+            continue  # texts and lists
+        if len(at) > POINTS:
+            kept = downsample(list(zip(at, found, strict=True)))
+            at, found = [step for step, _ in kept], [value for _, value in kept]
+        key = tuple(at)
+        if key not in where:
+            where[key] = len(steps)
+            steps.append(list(map(_short, at)))
+        curves[name] = [where[key], [None if value is None else _short(value) for value in found]]
     return {"curves": curves, "steps": steps, "time": _knots(clock)}
 
 
@@ -76,18 +85,28 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _knots(clock: list[Point]) -> list[list[float]]:
-    known = [(step, seconds) for step, seconds in clock if seconds is not None]
+    times = _numbers([seconds for _, seconds in clock])
+    known = [(step, seconds) for (step, _), seconds in zip(clock, times, strict=True) if seconds is not None]
     stride = max(1, math.ceil(len(known) / KNOTS))
     chosen = known[::stride] + known[-1:] if stride > 1 else known
     return [[_short(step) for step, _ in chosen], [_short(seconds) for _, seconds in chosen]]
 
 
-def _finite(value: Any) -> float | None:
-    """The number, or None for what is none, is infinite or is too large for a float."""
+def _numbers(values: list[Any]) -> list[float | None]:
+    """The values, None in place of each that is no number, is infinite or is too large for a float."""
     try:
-        return value if isinstance(value, int | float) and math.isfinite(value) else None
+        if all(map(math.isfinite, values)):
+            return values
+    except (TypeError, OverflowError):
+        pass
+    return [value if _is_finite(value) else None for value in values]
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:
-        return None
+        return False
 
 
 def _short(value: float) -> float:

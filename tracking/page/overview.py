@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -64,19 +62,15 @@ def overview(runs: Runs, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _common(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of each key the value that most runs have; values are told apart as text, since lists cannot be counted."""
-    counts: dict[str, Counter[str]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    firsts: dict[tuple[str, str], Any] = {}
     for config in configs:
         for key, value in config.items():
-            if key not in BOOKKEEPING:
-                counts.setdefault(key, Counter())[value if isinstance(value, str) else json.dumps(value, default=str)] += 1
-    usual = {key: count.most_common(1)[0][0] for key, count in counts.items()}
-    found: dict[str, Any] = {}
-    for config in configs:
-        for key, value in config.items():
-            if key in usual and key not in found:
-                text = value if isinstance(value, str) else json.dumps(value, default=str)
-                if text == usual[key]:
-                    found[key] = value
-        if len(found) == len(usual):
-            break
-    return dict(sorted(found.items()))
+            text = repr(value)
+            count = counts.setdefault(key, {})
+            if text not in count:
+                count[text] = 0
+                firsts[key, text] = value
+            count[text] += 1
+    usual = {key: firsts[key, max(count, key=count.__getitem__)] for key, count in counts.items() if key not in BOOKKEEPING}
+    return dict(sorted(usual.items()))

@@ -132,19 +132,24 @@ def _axes(runs: Runs, row: Row, status: dict[str, Any]) -> dict[str, Any]:
 
 def _files(path: Path) -> dict[str, Any]:
     """[name, address, bytes] each: what there is to look at, pictures apart."""
-    files, figures = [], []
-    for name in _FILES:
-        if (path / name).is_file():
-            files.append([name, as_url(name), (path / name).stat().st_size])
+    top = _sizes(path)
+    files = [[name, top[name]] for name in _FILES if name in top]
+    figures: list[list[Any]] = []
     for folder in _FOLDERS:
-        try:
-            found = sorted(entry.name for entry in os.scandir(path / folder) if entry.is_file() and entry.name[:1] != ".")
-        except OSError:
-            continue
-        for name in found[:FILES_LIMIT]:
-            entry = [f"{folder}/{name}", as_url(f"{folder}/{name}"), (path / folder / name).stat().st_size]
-            (figures if folder == "figures" and name.lower().endswith(_PICTURES) else files).append(entry)
-    return {"files": [[_sayable(n), *rest] for n, *rest in files], "figures": [[_sayable(n), *rest] for n, *rest in figures]}
+        for name, size in sorted(_sizes(path / folder).items())[:FILES_LIMIT]:
+            picture = folder == "figures" and name.lower().endswith(_PICTURES)
+            (figures if picture else files).append([f"{folder}/{name}", size])
+    sides = {"files": files, "figures": figures}
+    return {side: [[_sayable(name), as_url(name), size] for name, size in found] for side, found in sides.items()}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The plain files of a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file() and entry.name[0] != "."}
+    except OSError:
+        return {}
 
 
 def _sayable(name: str) -> str:
