@@ -2,7 +2,13 @@
 // Curves of the chosen runs: on any axis, smoothed, repeats as a mean with a band.
 page.curves = (() => {
   const {make, byId, choice} = page.dom, data = page.data;
-  let charts = [], turn = 0, shown = "";
+  const parts = {}; // what the view is made of; the slider must not be replaced while it is dragged
+  let charts = [], turn = 0, shown = "", controls = "";
+
+  function start() {
+    for (const name of ["tools", "toggles", "note", "charts", "legend"]) parts[name] = make("div", {class: name});
+    byId("curves").append(...Object.values(parts));
+  }
 
   function draw(force) {
     const state = page.state.get(), runs = page.pick.orFirst();
@@ -11,7 +17,7 @@ page.curves = (() => {
     shown = key;
     const own = ++turn;
     const all = Promise.allSettled(runs.map((run) => data.details(run)));
-    if (runs.some((run) => !data.seen(run)) && !byId("curves").firstChild) byId("curves").replaceChildren(make("p", {class: "empty"}, "reading curves …"));
+    if (runs.some((run) => !data.seen(run)) && !charts.length) parts.charts.replaceChildren(make("p", {class: "empty"}, "reading curves …"));
     all.then((found) => {
       if (own !== turn) return;
       const read = runs.map((run, position) => ({run, position, details: found[position].value})).filter((one) => one.details);
@@ -25,19 +31,29 @@ page.curves = (() => {
     const names = [...new Set(read.flatMap(({details}) => Object.keys(details.curves)))].sort();
     const metrics = state.metrics.filter((name) => names.includes(name));
     const drawn = metrics.length ? metrics : usual(names);
-    const grid = make("div", {class: "charts"}), notes = [];
+    const grid = parts.charts, notes = [];
     if (failed) notes.push(`${failed} of the runs could not be read`);
     if (!state.runs.length && read.length) notes.push("nothing is chosen: these are the first of the table");
-    byId("curves").replaceChildren(tools(state), toggles(names, drawn), make("p", {class: "dim note"}, notes.join("; ")), grid);
+    drawControls(state, names, drawn);
+    parts.note.textContent = notes.join("; ");
+    grid.replaceChildren();
     if (!read.length) grid.append(make("p", {class: "empty"}, "No run has curves yet."));
     for (const metric of drawn) {
       const {lines, lacking} = linesOf(state, read, metric);
       if (lines.length) charts.push(page.charts.draw(grid, metric, lines, {axis: state.axis, log: state.log === "1"}));
-      if (lacking) grid.lastChild?.append(make("p", {class: "dim note"}, `${lacking} of these runs: nothing on this axis`));
+      if (lines.length && lacking) grid.lastChild.append(make("p", {class: "note"}, `${lacking} of these runs: nothing on this axis`));
       if (!lines.length) grid.append(make("figure", {class: "chart"}, make("figcaption", {}, metric), make("p", {class: "dim"}, "no run has it on this axis")));
     }
-    const legend = read.length ? make("div", {class: "legend"}, legendOf(state, read)) : "";
-    byId("curves").append(legend);
+    parts.legend.replaceChildren(...legendOf(state, read));
+  }
+
+  function drawControls(state, names, drawn) {
+    parts.tools.querySelector("output")?.replaceChildren(Number(state.smooth).toFixed(2));
+    const key = JSON.stringify([state.axis, state.pool, state.log, names, drawn]);
+    if (key === controls) return;
+    controls = key;
+    page.dom.swap(parts.tools, tools(state));
+    page.dom.swap(parts.toggles, toggles(names, drawn));
   }
 
   // What is looked at first: the score, the losses, the rate.
@@ -50,17 +66,17 @@ page.curves = (() => {
     const slider = make("input", {type: "range", min: "0", max: "0.98", step: "0.02", "aria-label": "smoothing",
       oninput: page.dom.later((event) => page.state.set({smooth: event.target.value}), 60)});
     slider.value = state.smooth;
-    return make("div", {class: "tools"},
+    return [
       choice("over", [["step", "steps"], ["epoch", "epochs"], ["samples", "samples"], ["time", "time"]], state.axis, (axis) => page.state.set({axis})),
       make("label", {class: "choice"}, make("span", {class: "label"}, "smoothing"), slider, make("output", {}, Number(state.smooth).toFixed(2))),
       choice("repeats", [["", "each"], ["1", "mean ± std"]], state.pool, (pool) => page.state.set({pool})),
-      choice("scale", [["", "linear"], ["1", "log"]], state.log, (log) => page.state.set({log})));
+      choice("scale", [["", "linear"], ["1", "log"]], state.log, (log) => page.state.set({log})),
+    ];
   }
 
   function toggles(names, drawn) {
     const toggle = (name) => page.state.set({metrics: drawn.includes(name) ? drawn.filter((one) => one !== name) : [...drawn, name]});
-    return make("div", {class: "toggles", role: "group", "aria-label": "metrics"}, names.map((name) =>
-      make("button", {"aria-pressed": String(drawn.includes(name)), onclick: () => toggle(name)}, name)));
+    return names.map((name) => make("button", {"aria-pressed": String(drawn.includes(name)), onclick: () => toggle(name)}, name));
   }
 
   // A line a run, with its own values faint behind it where it is smoothed; or a line and a band a group of repeats.
@@ -105,5 +121,5 @@ page.curves = (() => {
   }
 
   addEventListener("resize", page.dom.later(() => page.state.get().tab === "curves" && draw(true), 150));
-  return {draw};
+  return {start, draw};
 })();

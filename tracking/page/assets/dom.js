@@ -51,6 +51,14 @@ page.dom = (() => {
     return found;
   }
 
+  // Other controls in place of these; the focus stays where it was among them.
+  function swap(holder, ...controls) {
+    const all = () => [...holder.querySelectorAll("button, select, input, a")];
+    const at = all().indexOf(document.activeElement);
+    holder.replaceChildren(...controls.flat().filter(Boolean));
+    if (at >= 0) all()[at]?.focus({preventScroll: true});
+  }
+
   // One of several choices: a group of buttons of which one is pressed.
   function choice(label, options, current, act) {
     return make("div", {class: "choice", role: "group", "aria-label": label},
@@ -66,5 +74,5 @@ page.dom = (() => {
     return make("label", {class: "choice"}, make("span", {class: "label"}, label), list);
   }
 
-  return {make, svg, byId, later, isNarrow, colour, choice, menu};
+  return {make, svg, byId, later, isNarrow, colour, swap, choice, menu};
 })();

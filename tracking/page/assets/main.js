@@ -58,6 +58,7 @@ page.main = (() => {
     });
     VIEWS.runs.start();
     VIEWS.lineage.start();
+    VIEWS.curves.start();
     page.state.listen(() => drawAll());
     drawAll();
     page.live.start();

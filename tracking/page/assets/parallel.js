@@ -18,7 +18,7 @@ page.parallel = (() => {
     const chosen = keys.filter((one) => data.keys.includes(one));
     const names = chosen.length ? chosen : telling(rows, metric);
     const holder = make("div", {class: "parallel"}), list = make("p", {class: "note dim", id: "brushed"});
-    byId("keys").replaceChildren(tools(metric, names), list, holder);
+    page.dom.swap(byId("keys"), tools(metric, names), list, holder);
     axes = [...names, metric].filter(Boolean).map((name) => axisOf(name, rows)).filter(Boolean);
     if (!rows.length || axes.length < 2) {
       holder.append(make("p", {class: "empty"}, rows.length ? "No config key differs between these runs." : "No run here has a score."));

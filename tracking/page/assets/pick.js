@@ -29,11 +29,11 @@ page.pick = (() => {
   function draw() {
     const bar = byId("chosen"), found = chosen();
     bar.hidden = !found.length;
-    bar.replaceChildren(...found.slice(0, 24).map((run, position) => make("span", {class: "chip"},
+    page.dom.swap(bar, found.slice(0, 24).map((run, position) => make("span", {class: "chip"},
       make("i", {class: "swatch", style: {background: colour(position)}}),
       make("a", {href: page.columns.link(run), title: run.id}, run.name, make("span", {class: "dim"}, ` ${page.say.clock(run).slice(-8)}`)),
       make("button", {class: "quiet", "aria-label": `leave out ${run.id}`, onclick: () => toggle(run.id, false)}, "×"))),
-    found.length > 24 && make("span", {class: "dim"}, `and ${found.length - 24} more`) || "",
+    found.length > 24 && make("span", {class: "dim"}, `and ${found.length - 24} more`),
     make("button", {class: "action", onclick: () => page.state.set({runs: []})}, "clear"));
   }
 

@@ -36,7 +36,7 @@ page.table = (() => {
     const more = ["", ...data.metrics, ...data.varying, ...data.keys.filter((key) => !data.varying.includes(key))].filter((key) => !cols.includes(key));
     const groups = [["", "nothing"], ["experiment", "experiment (all but the seed)"], ["name", "name"], ["status", "status"], ["tags", "tags"],
       ["data", "data"], ...data.varying.map((key) => [key, key])];
-    byId("table-tools").replaceChildren(
+    page.dom.swap(byId("table-tools"),
       page.dom.menu("group by", groups, group, (value) => { closed.clear(); page.state.set({group: value}); }),
       page.dom.menu("add a column", more.map((key) => [key, key || "…"]), "", (key) => key && page.state.set({cols: [...cols, key]})),
       make("button", {class: "action", onclick: () => page.state.set({runs: page.filter.rows().slice(0, page.pick.MOST).map((run) => run.id)})}, "choose all shown"));
@@ -44,7 +44,7 @@ page.table = (() => {
 
   function drawHead(sort, down) {
     const falls = (key) => down === "" ? page.columns.fallsFirst(key) : down === "1";
-    head.replaceChildren(make("div", {role: "columnheader"}), ...columns.map((column) => {
+    page.dom.swap(head, make("div", {role: "columnheader"}), columns.map((column) => {
       const on = (sort || "started") === column.key;
       const click = () => page.state.set(on ? {sort: column.key, down: falls(column.key) ? "0" : "1"} : {sort: column.key, down: ""});
       return make("div", {role: "columnheader", class: column.right ? "right" : "", "aria-sort": on ? (falls(column.key) ? "descending" : "ascending") : "none"},
