@@ -10,6 +10,7 @@ figures of the browser are left out.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -70,9 +71,11 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     page = folder / ".report"
 
     def report() -> None:
+        gc.disable()  # as exp.py does
         runs = index.load(folder)
         runs.parse()
         write(runs, runs.rows, page)
+        gc.enable()
 
     found: dict[str, Any] = {"runs": count, "plain_s": seconds(lambda: plain_loop(folder)), "write_s": seconds(report)}
     found["write_again_s"] = seconds(report)

@@ -208,30 +208,29 @@ def test_no_runs_are_a_page_too(open_page: Open, tmp_path: Path) -> None:
         open_page(f"#tab={tab}", runs=tmp_path / "exp").wait_for_selector(f"#{tab} .empty")
 
 
+def hostile_run(folder: Path, number: int, text: str) -> None:
+    """A run all of whose strings are `text`, its folder and its files as well."""
+    name = text.replace("/", "")
+    facts: dict[str, Any] = dict.fromkeys(("why", "expect", "host", "adopted"), text)
+    facts |= {"command": [text], "origins": {text: text}, "data": {text: {text: text}}, "git": {"commit": text, "branch": text}}
+    facts |= {"environment": {"device": text, text: text}, "tags": [text], "parent": text}
+    code = {"modeling/net.py": f"# {text}\n", f"modeling/{name}.py": text}
+    config = {text: text, "MODEL.NAME": text}
+    made = make_run(folder, f"run{number}", number, scores={f"val/{text}": 0.5}, config=config, code=code, **facts)
+    edit(made / "status.json", reason=text, primary_metric=f"val/{text}", status=text)
+    (made / "notes.md").write_text("".join(f"# {part}\n{text}\n" for part in ("Why", "Verdict", "Tags", "Notes")))
+    rows = [{"step": step, f"train/{text}": 0.1 * step} for step in (1, 2)]
+    (made / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (made / "figures").mkdir()
+    (made / "figures" / f"{name}.png").write_bytes(b"")
+    (made / "figures" / "x.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>parent.hit=1</script></svg>')
+    made.rename(folder / f"{name}_{made.name}")
+
+
 def test_no_string_of_a_record_runs(open_page: Open, tmp_path: Path) -> None:
     out = tmp_path / "exp"
     for number, text in enumerate(HOSTILE):
-        facts = {key: text for key in ("why", "expect", "host", "adopted")} | {
-            "command": [text],
-            "origins": {text: text, "K": text},
-        }
-        facts |= {
-            "data": {text: {text: text}},
-            "environment": {"device": text, text: text},
-            "git": {"commit": text, "branch": text},
-        }
-        made = make_run(out, f"run{number}", number, scores={f"val/{text}": 0.5}, config={text: text, "MODEL.NAME": text},
-                        code={"modeling/net.py": f"# {text}\n", f"modeling/{text.replace('/', '')}.py": text}, tags=[text], parent=text,
-                        **facts)  # fmt: skip
-        edit(made / "status.json", reason=text, primary_metric=f"val/{text}", status=text)
-        (made / "notes.md").write_text(f"# Why\n{text}\n# Verdict\n{text}\n# Tags\n{text}\n# Notes\n{text}\n")
-        (made / "metrics.jsonl").write_text(
-            json.dumps({"step": 1, f"train/{text}": 0.1}) + "\n" + json.dumps({"step": 2, f"train/{text}": 0.2})
-        )
-        (made / "figures").mkdir()
-        (made / "figures" / f"{text.replace('/', '')}.png").write_bytes(b"")
-        (made / "figures" / "x.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>parent.hit=1</script></svg>')
-        made.rename(out / f"{text.replace('/', '')}_{made.name}")
+        hostile_run(out, number, text)
     ids = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
     page = open_page(runs=out)
     for tab in ("runs", "curves", "keys", "lineage", "compare"):
@@ -259,7 +258,7 @@ def test_the_policy_forbids_what_would_run(browser: Any, open_page: Open, folder
         window.refused = [];
         document.addEventListener("securitypolicyviolation", event => window.refused.push(event.effectiveDirective));
         const frame = document.createElement("div");
-        frame.innerHTML = '<img src="x" onerror="window.hit=1"><a id="bad" href="javascript:window.hit=1">x</a><p style="color:red">';
+        frame.innerHTML = '<img src="x" onerror="window.hit=1"><a id="bad" href="javascript:hit=1"></a><p style="top:0">';
         document.body.append(frame);
         document.getElementById("bad").click();
     }""")

@@ -49,7 +49,7 @@ page.charts = (() => {
       scales: {x: {time: false}, y: log ? {distr: 3} : {}},
       axes: [{...common, size: 32, values: (_, ticks) => ticks.map((value) => tick(axis, value)), space: 60},
         {...common, size: 56, values: (_, ticks) => ticks.map((value) => value === null ? "" : `${+value.toPrecision(4)}`)}],
-      cursor: {sync: {key: "curves"}, points: {size: 5}, drag: {x: true, y: false}},
+      cursor: {sync: {key: "curves", scales: ["x", null]}, y: false, points: {size: 5}, drag: {x: true, y: false}},
       hooks: {setCursor: [(chart) => point(chart, tip, meaning, axis)]},
     };
   }

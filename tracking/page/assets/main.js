@@ -18,8 +18,13 @@ page.main = (() => {
 
   function count() {
     const rows = page.filter.rows(), problems = page.filter.problems();
-    byId("count").textContent = problems.length ? problems.join("; ") : rows.length === data.runs.length ? `${rows.length} run${rows.length === 1 ? "" : "s"}` : `${rows.length} of ${data.runs.length} runs`;
+    byId("count").textContent = problems.length ? problems.join("; ") : said(rows.length, data.runs.length);
     byId("count").classList.toggle("bad", problems.length > 0);
+  }
+
+  function said(some, all) {
+    const [part, whole] = [some, all].map((count) => count.toLocaleString("en"));
+    return some === all ? `${whole} run${all === 1 ? "" : "s"}` : `${part} of ${whole} runs`;
   }
 
   function theme(name) {

@@ -60,7 +60,8 @@ page.parallel = (() => {
         ticks: texts.length > 24 ? [] : texts.map((text, i) => [texts.length < 2 ? 0.5 : i / (texts.length - 1), text])};
     }
     const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
-    const log = low > 0 && high / low > 50;
+    const score = data.numbers.has(name) && !data.lower.has(name); // a fraction, mostly: its upper end is what matters
+    const log = !score && low > 0 && high / low > 50;
     const scale = log ? Math.log : (value) => value;
     const place = (value) => typeof value === "number" ? (scale(value) - scale(low)) / (scale(high) - scale(low)) : NaN;
     const distinct = [...new Set(values)].sort((a, b) => a - b);

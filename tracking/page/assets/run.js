@@ -75,7 +75,7 @@ page.run = (() => {
   }
 
   function more(run, details) {
-    const config = Object.entries(details.origins);
+    const config = Object.entries(details.origins).filter(([key]) => data.config(run, key) !== undefined);
     return [
       details.notes && make("div", {}, make("h3", {}, "Notes"), make("p", {class: "prose"}, details.notes)),
       details.figures.length > 0 && make("div", {}, make("h3", {}, "Figures"), make("div", {class: "figures"}, details.figures.map((one) => figure(run, one)))),
