@@ -16,6 +16,8 @@ _CLAIM = re.compile(
     r"(?:(?P<parent>parent)\s*(?:(?P<sign>[+-])\s*(?P<offset>[\d.eE-]+))?|(?P<number>[+-]?[\d.]+(?:[eE][+-]?\d+)?))\s*"
 )
 
+Pools = dict[str, dict[tuple[str, str], Group]]
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -39,8 +41,11 @@ def parse(text: str) -> Claim | None:
     return Claim(match["metric"], match["op"], -number if match["sign"] == "-" else number, bool(match["parent"]))
 
 
-def judge(runs: Runs, row: Row) -> dict[str, Any] | None:
+def judge(runs: Runs, row: Row, pools: Pools | None = None) -> dict[str, Any] | None:
     """What the records say of a run's claim; None where there is no claim that can be checked.
+
+    Args:
+        pools: metric -> groups, filled on the way: who judges many runs pools them once.
 
     Returns:
         claim, value and target (None where they are missing), held (None: cannot be told), interval of value - target
@@ -58,7 +63,7 @@ def judge(runs: Runs, row: Row) -> dict[str, Any] | None:
     if claim.relative and (parent is None or value_of(parent, claim.metric) is None):
         missing = f"{parent['id']} has no {claim.metric}" if parent else "there is no parent to compare with"
         return result | {"value": value, "proposal": f"cannot tell: {missing}"}
-    return result | _compare(runs, row, parent, claim)
+    return result | _compare(runs, row, parent, claim, {} if pools is None else pools)
 
 
 def baseline(runs: Runs, row: Row) -> Row | None:
@@ -74,8 +79,10 @@ def baseline(runs: Runs, row: Row) -> Row | None:
     return None
 
 
-def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim) -> dict[str, Any]:
-    pooled = pool(runs.rows, claim.metric)
+def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim, pools: Pools) -> dict[str, Any]:
+    if claim.metric not in pools:
+        pools[claim.metric] = pool(runs.rows, claim.metric)
+    pooled = pools[claim.metric]
     own = values_of(pooled, row, claim.metric)
     mine = spread(own)
     value, target = mine.mean, claim.number

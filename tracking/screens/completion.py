@@ -8,7 +8,7 @@ from typing import Any
 from utils.errors import UserError
 
 _FILES = {"notes", "file"}
-_FOLDERS = {"destination", "old", "output_dir"}
+_FOLDERS = {"destination", "old", "output_dir", "to"}
 _RUNS = {"run", "runs", "other", "against"}
 _PREAMBLE = {
     "bash": '_fieldbook_runs() { compgen -W "last $(command ls exp 2>/dev/null)" -- "$1"; }',

@@ -1,0 +1,232 @@
+"""exp.py report and serve: what is in the page is what is in the records, whatever they hold; the server gives nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_exp_records import Exp, edit, make_run, run_exp
+
+from tracking.page.curves import POINTS, downsample, read_curves
+from tracking.page.document import LIBRARIES, SCRIPTS, STYLES
+from tracking.page.overview import overview
+from tracking.page.run_data import CodeStore, code_key, name_of, run_data
+from tracking.page.serve import make_server
+from tracking.page.text import as_json, as_url
+from tracking.reading.index import load
+
+HOSTILE = "</script><script>alert(1)</script><!-- \u2028 ' \" & \ud800"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A base, two repeats of it, a child with other config and code, a failed one."""
+    out = tmp_path / "exp"
+    base = make_run(out, number=1, scores={"val/top1": 0.9, "val/loss": 0.5}, why="baseline")
+    make_run(out, number=2, scores={"val/top1": 0.91}, config={"SEED": 1}, parent=base.name)
+    edits = {"modeling/net.py": "WIDTH = 9\n"}
+    make_run(out, number=3, scores={"val/top1": 0.8}, config={"SOLVER.BASE_LR": 0.01}, code=edits, parent=base.name)
+    make_run(out, "other", 4, status="failed", expect="val/top1 > parent")
+    return out
+
+
+@pytest.fixture
+def exp(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Exp:
+    """The tool on these runs."""
+    return run_exp(capsys, monkeypatch, folder)
+
+
+def embedded(page: Path) -> Any:
+    """The overview that stands in a page."""
+    found = re.search(r'id="overview">(.*?)</script>', page.read_text(encoding="utf-8"))
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_overview_says_what_the_records_say(folder: Path) -> None:
+    runs = load(folder)
+    found = overview(runs, runs.rows)
+    first, repeat, child, failed = found["runs"]
+    assert found["common"]["SOLVER.BASE_LR"] == 0.1 and found["lower"] == ["val/loss"]
+    assert first["group"] == repeat["group"] != child["group"] and "group" not in failed
+    assert child["changes"] == {"SOLVER.BASE_LR": [0.1, 0.01]} and child["code_changed"] and "code_changed" not in repeat
+    assert child["config"]["SOLVER.BASE_LR"] == 0.01 and "SOLVER.BASE_LR" not in first.get("config", {})
+    assert first["scores"][found["metrics"].index("val/top1")] == [0.9, 0.9, 3]
+
+
+def test_report_writes_a_page_that_needs_nothing_else_and_writes_again_only_what_changed(exp: Exp, folder: Path) -> None:
+    assert exp("report")[0] == 0
+    page = folder / ".report" / "index.html"
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
+    assert len(embedded(page)["runs"]) == 4
+    files = {path: path.stat().st_mtime_ns for path in (folder / ".report" / "data").rglob("*.js")}
+    changed = folder / "base_2026-11-01_01-00-00"
+    (changed / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "time": 1.0, "train/loss": 2.0}\n')
+    assert exp("report")[0] == 0
+    again = {path.name for path, time in files.items() if path.stat().st_mtime_ns != time}
+    assert again == {f"{name_of(changed.name)}.js"}
+    assert [row["id"] for row in json.loads(exp("ls", "--json")[1])] == [path.name for path in sorted(folder.glob("[bo]*"))][
+        ::-1
+    ]
+
+
+def test_report_of_some_runs_holds_those(exp: Exp, folder: Path, tmp_path: Path) -> None:
+    code, out, _ = exp("report", "other", "--json", "-o", str(tmp_path / "page"))
+    assert code == 0 and json.loads(out)["runs"] == 1
+    assert [run["name"] for run in embedded(tmp_path / "page" / "index.html")["runs"]] == ["other"]
+    code, out, _ = exp("report", "--where", "SOLVER.BASE_LR<0.1", "--json")
+    assert code == 0 and json.loads(out)["runs"] == 1
+
+
+def test_no_runs_and_half_written_ones_make_a_page(exp: Exp, folder: Path) -> None:
+    broken = folder / "base_2026-11-01_01-00-00"
+    (broken / "run.json").write_text('{"name": "ba')
+    (broken / "config.yml").write_text("a: [")
+    edit(folder / "base_2026-11-01_02-00-00" / "run.json", why="x" * 5000, environment={"packages": 7}, data={"train": 3})
+    (folder / "other_2026-11-01_04-00-00" / "metrics.jsonl").write_bytes(
+        b'{"step": 1, "a": NaN}\n[1]\n{"step": null}\n\xff{"st'
+    )
+    assert exp("report")[0] == 0
+    assert len(embedded(folder / ".report" / "index.html")["runs"]) == 4
+    assert exp("report", "--where", "name=nobody")[0] == 0
+    assert embedded(folder / ".report" / "index.html")["runs"] == []
+
+
+def test_wrong_report_input_is_one_line(exp: Exp, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("my own page")
+    (tmp_path / "file").write_text("")
+    for words in (["-o", str(tmp_path / "site")], ["-o", str(tmp_path / "file")], ["nobody"], ["--where", "what<1"]):
+        code, out, err = exp("report", *words)
+        assert (code, out) == (2, "") and len(err.splitlines()) == 1, words
+    assert (tmp_path / "site" / "index.html").read_text() == "my own page"
+    with_server = make_server(folder, 0, lambda runs: runs.rows)
+    try:
+        for port in (str(with_server.server_address[1]), "99999", "abc"):
+            code, out, err = exp("serve", "--port", port)
+            assert (code, out) == (2, "") and len(err.splitlines()) == 1, port
+    finally:
+        with_server.server_close()
+
+
+def test_what_records_hold_stays_data() -> None:
+    text = as_json({"why": HOSTILE, "scale": math.inf, ("a",): {1, 2}} | {HOSTILE: [math.nan]})
+    assert not set("<>&") & set(text) and text.isascii()
+    assert json.loads(text)["why"] == HOSTILE and json.loads(text)["scale"] == "inf"
+    assert as_url("javascript:alert(1)//?#") == "javascript%3Aalert%281%29//%3F%23"
+
+
+def test_curves_keep_their_extremes_ends_and_gaps(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"step": s, "epoch": 0, "time": s / 2, "a": math.sin(s / 50), "b": s} for s in range(4000)]
+    rows[1234]["a"], rows[2000]["a"], rows[3000]["a"] = 9.0, None, "text"
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 9')
+    found = read_curves(tmp_path)
+    which, values = found["curves"]["a"]
+    steps = found["steps"][which]
+    assert len(values) == len(steps) <= POINTS and steps == sorted(steps) and steps[0] == 0 and steps[-1] == 3999
+    assert max(value for value in values if value is not None) == 9.0 and None in values
+    assert found["time"][0][-1] == 3999 and found["time"][1][-1] == 1999.5
+    assert downsample([(1, 2.0)]) == [(1, 2.0)]
+
+
+def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
+    runs = load(folder)
+    store = CodeStore(runs)
+    for row in runs.rows:
+        store.add(row)
+    assert len(store.copies()) == 2
+    texts = {store.text(digest) for digest in store.differing()}
+    assert texts == {"WIDTH = 8\n", "WIDTH = 9\n"}
+    assert "modeling/net.py" in store.files(code_key(runs.rows[0]))
+
+
+def test_a_run_says_what_lies_in_its_folder(folder: Path) -> None:
+    runs = load(folder)
+    path = runs.path(runs.rows[0])
+    (path / "figures").mkdir()
+    (path / "figures" / "a b#<1>.png").write_bytes(b"")
+    found = run_data(runs, runs.rows[0])
+    assert [name for name, _, _ in found["figures"]] == ["figures/a b#<1>.png"]
+    assert found["figures"][0][1] == "figures/a%20b%23%3C1%3E.png"
+    assert "log.txt" in [name for name, _, _ in found["files"]] and found["curves"]["train/loss"][1] == [1.0, 0.5, 0.333333]
+
+
+def test_every_part_of_the_page_is_read_in_one_sitting_and_has_its_licence() -> None:
+    from tracking.page.document import HERE
+
+    parts = {*STYLES, *LIBRARIES, *(f"assets/{name}.js" for name in SCRIPTS), "assets/index.html"}
+    there = {
+        str(path.relative_to(HERE)) for room in ("assets", "vendor") for path in (HERE / room).rglob("*.*s*") if path.is_file()
+    }
+    assert {name for name in there if name.endswith((".js", ".css"))} == parts - {"assets/index.html"}
+    for name in parts:
+        text = (HERE / name).read_text(encoding="utf-8")
+        assert name.startswith("vendor") or text.count("\n") <= 350, name
+        assert "innerHTML" not in text or name.startswith("vendor"), name
+    for library in (HERE / "vendor").iterdir():
+        assert not library.is_dir() or (library / "LICENSE").stat().st_size > 500
+
+
+@pytest.fixture
+def ask(folder: Path) -> Iterator[Any]:
+    """`ask(path, **headers)` of a server of these runs: (status, headers, body)."""
+    server = make_server(folder, 0, lambda runs: runs.rows)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+
+    def request(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        line.putrequest(method, path, skip_host=True)
+        for name, value in {"Host": f"127.0.0.1:{port}", **{k.replace("_", "-"): v for k, v in headers.items()}}.items():
+            line.putheader(name, value)
+        line.endheaders()
+        answer = line.getresponse()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+
+    yield request
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_server_gives_the_page_and_the_files_of_runs(ask: Any, folder: Path) -> None:
+    status, headers, body = ask("/")
+    assert status == 200 and b'"live":true' in body and headers["x-content-type-options"] == "nosniff"
+    status, headers, body = ask("/data/overview.json")
+    assert status == 200 and len(json.loads(body)["runs"]) == 4
+    assert ask("/data/overview.json", If_None_Match=headers["etag"])[0] == 304
+    first = json.loads(body)["runs"][0]
+    assert ask(f"/data/run/{first['file']}.js")[2].startswith(b'page.data.arrive("run"')
+    manifest = ask(f"/data/code/{first['code']}.js")[2]
+    digest = re.search(rb'modeling/net.py":"(\w+)"', manifest)
+    assert digest and b"WIDTH = 8" in ask(f"/data/blob/{digest[1].decode()}.js")[2]
+    status, headers, body = ask(f"/files/{first['id']}/log.txt")
+    assert (status, body) == (200, b"first line\nlast line\n") and headers["content-security-policy"] == "sandbox"
+    (folder / first["id"] / "figures").mkdir()
+    (folder / first["id"] / "figures" / "x.html").write_text("<script>alert(1)</script>")
+    assert ask(f"/files/{first['id']}/figures/x.html")[1]["content-disposition"] == "attachment"
+    assert ask("/", method="HEAD")[2] == b"" and ask("/", method="POST")[0] == 501
+
+
+def test_the_server_gives_nothing_outside_of_runs_and_answers_no_other_site(ask: Any, folder: Path) -> None:
+    (folder.parent / "secret.txt").write_text("secret")
+    run = folder / "base_2026-11-01_01-00-00"
+    (run / "way.txt").symlink_to(folder.parent / "secret.txt")
+    (run / ".hidden.txt").write_text("secret")
+    for path in (
+        "/files/../secret.txt", "/files/%2e%2e/secret.txt", f"/files/{run.name}/../../secret.txt", f"/files/{run.name}/way.txt",
+        f"/files/{run.name}/%2e%2e%2f%2e%2e%2fsecret.txt", f"/files/{run.name}/.hidden.txt", "/files/.index/index.sqlite",
+        f"/files/{run.name}", f"/files/{run.name}/", "/files//etc/passwd", "/files/x%00/y", "/data/run/0123456789abcdef.js",
+        "/data/blob/0123456789abcdef.js", "/data/code/0123456789abcdef.js", "/nothing", "//etc/passwd",
+    ):  # fmt: skip
+        status, _, body = ask(path)
+        assert status == 404 and b"secret" not in body, path
+    assert ask("/", Host="evil.example:80")[0] == 403
+    assert ask("/data/overview.json", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403

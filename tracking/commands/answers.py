@@ -1,0 +1,38 @@
+"""What the commands share: the runs they are about, and their answers as JSON or as a line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from tracking.reading import index, lookup
+
+
+def all_runs(args: argparse.Namespace) -> Any:
+    """Every run of the folder, parsed."""
+    runs = index.load(args.folder)
+    runs.parse()
+    return runs
+
+
+def one_run(args: argparse.Namespace, trust: bool = False) -> tuple[Any, Any]:
+    """Every run, and the row of the one that is meant.
+
+    Args:
+        trust: ended runs that the index knows are not looked at again.
+    """
+    runs = index.load(args.folder, trust=True) if trust and "best:" not in args.run else all_runs(args)
+    return runs, lookup.find_row(runs, args.run)
+
+
+def say(text: str) -> int:
+    """A line to stdout; the exit code 0."""
+    print(text)
+    return 0
+
+
+def as_json(content: Any) -> int:
+    """JSON to stdout; the exit code 0."""
+    print(json.dumps(content, ensure_ascii=False, default=str))
+    return 0

@@ -1,0 +1,60 @@
+"""`exp.py` report and serve: the records as a page."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shlex
+from pathlib import Path
+from typing import Any
+
+from tracking.commands import answers
+from tracking.reading import lookup, query
+from utils import files
+from utils.errors import UserError
+
+
+def report(args: argparse.Namespace) -> int:
+    """Writes the page into a folder."""
+    from tracking.page.write import write
+
+    runs = answers.all_runs(args)
+    rows = _chosen(runs, args)
+    folder = Path(args.to) if args.to else args.folder / ".report"
+    if not args.to and not args.folder.is_dir():
+        raise UserError(f"{args.folder}: no such folder; tools/train_net.py makes runs there")
+    page = write(runs, rows, folder)
+    size = page.stat().st_size
+    if args.json:
+        return answers.as_json({"page": str(page), "runs": len(rows), "bytes": size})
+    count = f"{len(rows)} run{'' if len(rows) == 1 else 's'}"
+    return answers.say(f"{count} on a page of {files.size(size)}; open it in a browser:\n{page.resolve().as_uri()}")
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Shows the page on this machine until it is stopped."""
+    from tracking.page.serve import make_server
+
+    _chosen(answers.all_runs(args), args)  # a wrong RUN is said now, not to the browser
+    server = make_server(args.folder, args.port, lambda runs: _chosen(runs, args))
+    gc.enable()  # switched off for commands that end soon
+    host, port = server.server_address[:2]
+    if args.json:
+        answers.as_json({"url": f"http://{host!s}:{port}/"})
+    else:
+        where = shlex.quote(str(args.folder))
+        print(f"the runs of {where} at http://{host!s}:{port}/  (on this machine only; Ctrl-C ends it)", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.server_close()
+    return 0
+
+
+def _chosen(runs: Any, args: argparse.Namespace) -> list[Any]:
+    """Those that are named, or all, oldest first, as far as they fulfil the conditions."""
+    named = {lookup.find_row(runs, text)["id"] for text in args.runs}
+    rows = [row for row in runs.rows if not named or row["id"] in named]
+    return query.select(runs, rows, args.where)

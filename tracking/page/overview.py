@@ -1,0 +1,76 @@
+"""What the page knows of every run before one is chosen: a small object each, of which the config is what is unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from tracking.judging import claim
+from tracking.judging.groups import key_of
+from tracking.page.run_data import code_key, name_of
+from tracking.reading.configs import BOOKKEEPING
+from tracking.reading.index import Runs
+from tracking.reading.listing import metric_names
+from tracking.reading.lookup import lower_is_better
+from tracking.reading.summary import Row
+
+_TEXTS = ("why", "expect", "verdict", "reason", "parent", "data", "primary_metric", "resumed_with", "other_code", "problems")
+
+
+def overview(runs: Runs, rows: Sequence[Row]) -> dict[str, Any]:
+    """All that the table, the lineage and the parallel coordinates need.
+
+    Returns:
+        `metrics` (names) and `lower` (those of which less is better); `common` {KEY: the value most runs have}; `runs`,
+        oldest first, each with `scores` {number of the metric: [last, best, best step]}, `config` {KEY: value} where it
+        differs from `common`, `without` (keys of `common` that it lacks; `bare`: all of them), `changes` {KEY: [parent's,
+        own]}, `group` (equal numbers are repeats of one experiment) and `file` (the name under which its curves lie).
+    """
+    runs.parse()
+    runs.load_configs(row["id"] for row in runs.rows)
+    names = metric_names(rows)
+    numbers = {name: number for number, name in enumerate(names)}
+    common = _common([runs.config(row["id"]) for row in rows])
+    groups: dict[Any, int] = {}
+    pools: dict[str, Any] = {}
+    made = []
+    for row in rows:
+        one = {key: row[key] for key in _TEXTS if row[key]}
+        one |= {key: row[key] for key in ("id", "name", "status", "started", "seconds", "seed") if row[key] is not None}
+        one |= {"tags": row["tags"]} if row["tags"] else {}
+        one["scores"] = {numbers[name]: [e["last"], e["best"], e["best_step"]] for name, e in row["metrics"].items()}
+        own = runs.config(row["id"])
+        one["config"] = {key: v for key, v in own.items() if key not in BOOKKEEPING and (key not in common or common[key] != v)}
+        one |= {"without": [key for key in common if key not in own]} if own else {"bare": True}
+        one["changes"] = runs.changes(row)
+        parent = runs.by_id.get(row["parent"])
+        if parent is not None and parent["code_digest"] != row["code_digest"]:
+            one["code_changed"] = True
+        one |= {"code": code_key(row), "file": name_of(row["id"])}
+        key = key_of(row)
+        if key is not None:
+            one["group"] = groups.setdefault(key, len(groups))
+        judged = claim.judge(runs, row, pools) if row["expect"] else None
+        if judged:
+            one |= {"proposal": judged["proposal"], "held": judged["held"]}
+        made.append({key: value for key, value in one.items() if value not in ("", [], {})})
+    lower = [name for name in names if lower_is_better(rows, name)]
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"made": now, "folder": str(runs.folder), "metrics": names, "lower": lower, "common": common, "runs": made}
+
+
+def _common(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each key the value that most runs have; values are told apart as text, since lists cannot be counted."""
+    counts: dict[str, dict[str, int]] = {}
+    firsts: dict[tuple[str, str], Any] = {}
+    for config in configs:
+        for key, value in config.items():
+            text = repr(value)
+            count = counts.setdefault(key, {})
+            if text not in count:
+                count[text] = 0
+                firsts[key, text] = value
+            count[text] += 1
+    usual = {key: firsts[key, max(count, key=count.__getitem__)] for key, count in counts.items() if key not in BOOKKEEPING}
+    return dict(sorted(usual.items()))
