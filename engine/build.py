@@ -150,7 +150,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     check_single_samples(cfg, task.to(device), loader, splits, device)
-    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
+    if cfg.DISTRIBUTED.STRATEGY == "fsdp":
         sharding.shard(task, device, solver.PRECISION)
     optimizer, freezing = freeze_and_optimize(cfg, task)
     wrap = partial(
