@@ -52,8 +52,9 @@ class Task(nn.Module):
     def end_step(self) -> None:
         """After an optimizer step: what a loss moves by a rule of its own (the centres of center) moves."""
         for part in self.loss.modules():
-            if hasattr(part, "end_step"):
-                part.end_step(distributed.all_reduce_sum)
+            end_step = getattr(part, "end_step", None)
+            if end_step is not None:
+                end_step(distributed.all_reduce_sum)
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""

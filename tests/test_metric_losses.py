@@ -171,7 +171,8 @@ def test_images_without_a_partner_count_0_in_the_mean(name: str) -> None:
 
 
 def test_centres_move_by_the_paper_s_rule_whatever_the_parts_of_a_step() -> None:
-    whole, parts, ranks = loss_of("center", alpha=0.3), loss_of("center", alpha=0.3), loss_of("center", alpha=0.3)
+    losses: list[Any] = [loss_of("center", alpha=0.3) for _ in range(4)]
+    whole, parts, ranks, other = losses
     wanted = list(WEIGHT.double())
     for features in (FEATURES, FEATURES.flip(1)):
         for j in range(CLASSES):
@@ -184,13 +185,13 @@ def test_centres_move_by_the_paper_s_rule_whatever_the_parts_of_a_step() -> None
         with torch.no_grad():
             value_of(parts.eval(), features, TARGET)  # a validation moves nothing
         parts.train()({"embedding": features}, {"target": TARGET, "index": TARGET[:0]})  # and neither does a stand-in
-        other = loss_of("center")
         other.load_state_dict(ranks.state_dict())
         value_of(other, features[5:], TARGET[5:])
         others = iter([other.sums, other.counts])
-        whole.end_step(lambda x: x), parts.end_step(lambda x: x), ranks.end_step(lambda x, o=others: x.add_(next(o)))  # type: ignore[operator]
-        for loss in (whole, parts, ranks):
-            assert torch.allclose(loss.centers.double(), torch.stack(wanted), atol=1e-6)  # type: ignore[operator, union-attr]
+        ranks.end_step(lambda part, others=others: part.add_(next(others)))
+        for loss in (whole, parts, other):
+            loss.end_step(lambda part: part)
+        assert all(torch.allclose(loss.centers.double(), torch.stack(wanted), atol=1e-6) for loss in (whole, parts, ranks))
     assert list(whole.state_dict()) == ["centers"] and not list(whole.parameters())
 
 

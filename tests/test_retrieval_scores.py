@@ -10,10 +10,11 @@ import retrieval_oracles as oracles
 import torch
 from torch import Tensor
 
+from engine import distributed
 from engine.analysis.ranked import choose_queries
 from engine.evaluators.retrieval import RetrievalEvaluator
 from engine.retrieval import cuhk03
-from engine.retrieval.distances import Distances, blocks, distances, make_unit
+from engine.retrieval.distances import Distances, Each, alone, blocks, distances, make_unit
 from engine.retrieval.images import Images
 from engine.retrieval.nearest import ranked
 from engine.retrieval.ranking import rank, summary
@@ -98,6 +99,40 @@ def test_blocks_of_any_size_give_the_same_scores(tied: bool) -> None:
         assert torch.equal(rank(*search, limit=limit).nearest, rank(*search).nearest)
     assert list(blocks(5, 10, 80)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
     assert all(4 * 15_913 * (part.stop - part.start) <= 32 * 2**20 for part in blocks(3_368, 15_913))
+
+
+def test_ranks_that_share_the_blocks_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, facts = problem(8)
+    search, rows = parts(features, facts, "euclidean"), halves(facts)
+
+    def all_of(each: Each) -> list[Tensor]:
+        block = reranked(features, *rows, "euclidean", limit=5000, each=each)
+        return [*rank(*search, limit=5000, each=each), cuhk03.single_shot(*search, 0, 3, 5000, each), block(slice(0, 9))]
+
+    wanted = all_of(alone)
+    sent: list[list[Any]] = [[], []]
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for number in (0, 1):  # what each of two ranks would send, without the other
+        monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+
+        def kept(blocks: Any, act: Any, number: int = number) -> Any:
+            blocks = list(blocks)
+            sent[number].append([act(part) for part in blocks[number::2]])
+            return [act(part) for part in blocks]
+
+        all_of(kept)
+        assert all(sent[number])
+    for number in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+        turn = iter(zip(*sent, strict=True))
+
+        def gathered(mine: Any, turn: Any = turn, number: int = number) -> Any:
+            everyone = next(turn)
+            assert repr(mine) == repr(everyone[number])
+            return everyone
+
+        monkeypatch.setattr(distributed, "gather", gathered)
+        assert all(torch.equal(one, other) for one, other in zip(all_of(distributed.share_out), wanted, strict=True))
 
 
 def test_features_that_are_all_equal_or_no_numbers_are_ties() -> None:

@@ -95,7 +95,7 @@ class RetrievalEvaluator:
             pairs = zip(self.searches(), self.rankings, strict=True)
             own = summary(joined(ranking for search, ranking in pairs if search.source == number))
             scores |= {f"{score}_{name}": own[score] for score in ("rank1", "mAP")}
-        return distributed.broadcast(scores)  # type: ignore[no-any-return]
+        return distributed.broadcast(scores)
 
     def searches(self) -> list[Search]:
         """After `compute`: one for each source that has queries and a gallery."""
@@ -122,8 +122,7 @@ class RetrievalEvaluator:
             features, best = self._whole[0], ranking.nearest
             place = search.gallery.place[best].where(best >= 0, -1)
             for part in blocks(len(best), features.shape[1]):
-                pair = (features[numbers[part]] for numbers in (search.rows, search.columns[best]))
-                similar = functional.cosine_similarity(*pair)
+                similar = functional.cosine_similarity(features[search.rows[part]], features[search.columns[best[part]]])
                 found += zip(search.query.place[part].tolist(), place[part].tolist(), similar.tolist(), strict=True)
         return sorted(found)
 
