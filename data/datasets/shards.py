@@ -46,7 +46,7 @@ class ShardImages(ImageFiles):
 
     def part(self, indices: Sequence[int] | numpy.ndarray) -> Dataset:
         """Some of its samples, as a data set of their own."""
-        chosen = numpy.asarray(indices, dtype=numpy.int64)
+        chosen = numpy.asarray(indices, dtype=numpy.uint32)
         return ShardImages(self.name, self.table, self.reader, chosen if self.rows is None else self.rows[chosen])
 
     def _read(self, index: int, choose: Choose | None = None, finish: Finish | None = None) -> Tensor:
