@@ -76,7 +76,7 @@ class Dataset:
         """Sample `index` after its first transform, `crop`. A data set of files reads only what that needs."""
         return crop(self[index], rng)
 
-    def part(self, indices: Sequence[int]) -> Dataset:
+    def part(self, indices: Sequence[int] | numpy.ndarray) -> Dataset:
         """Some of its samples, as a data set of their own."""
         return Part(self, indices)
 
@@ -139,7 +139,7 @@ class ArrayDataset(Dataset):
 class Part(Dataset):
     """Some samples of another data set, numbered anew from 0."""
 
-    def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
+    def __init__(self, whole: Dataset, indices: Sequence[int] | numpy.ndarray) -> None:
         self.whole, self.indices = whole, numpy.asarray(indices, dtype=numpy.int64).tolist()
         self.name, self.classes, self.channels = whole.name, whole.classes, whole.channels
         self.mean, self.std, self.in_threads, self.open_set = whole.mean, whole.std, whole.in_threads, whole.open_set

@@ -22,19 +22,19 @@ def stratified(targets: Sequence[Any], fraction: float, seed: int) -> tuple[list
 def stratified_rows(targets: Sequence[Any], fraction: float, seed: int) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The same as arrays, which take less memory."""
     count = round(len(targets) * fraction)
-    if fraction <= 0 or len(targets) < 2:
-        return numpy.arange(len(targets)), numpy.arange(0)
-    count = min(max(count, 1), len(targets) - 1)
+    left = numpy.ones(len(targets), dtype=bool)
+    if fraction > 0 and len(targets) >= 2:
+        left[_held_out(targets, min(max(count, 1), len(targets) - 1), seed)] = False
+    return numpy.flatnonzero(left), numpy.flatnonzero(~left)
+
+
+def _held_out(targets: Sequence[Any], count: int, seed: int) -> Sequence[int] | numpy.ndarray:
     if isinstance(targets[0], tuple):
-        kept, held_out = stratified_labels(targets, count, seed)
-        return numpy.array(kept), numpy.array(held_out)
+        return stratified_labels(targets, count, seed)[1]
     sizes = Counter(targets)
     possible = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(targets) - count)
     rng = numpy.random.RandomState(seed)
-    held_out = _of_each_class(targets, count, rng) if possible else rng.permutation(len(targets))[:count]
-    left = numpy.ones(len(targets), dtype=bool)
-    left[held_out] = False
-    return numpy.flatnonzero(left), numpy.sort(held_out)
+    return _of_each_class(targets, count, rng) if possible else rng.permutation(len(targets))[:count]
 
 
 def fold(targets: Sequence[Any], folds: int, number: int, seed: int) -> tuple[list[int], list[int]]:

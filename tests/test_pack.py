@@ -77,6 +77,7 @@ def test_files_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path, caps
     assert pack(*words) == 1 and "left out: 3 files" in capsys.readouterr().out  # also where the rest was there already
 
 
+@pytest.mark.slow
 def test_a_killed_packing_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, 300)
     words = [str(folder), "--samples", "10", "--jobs", "1"]

@@ -44,9 +44,9 @@ class ShardImages(ImageFiles):
         shards = numpy.repeat(numpy.arange(len(starts) - 1, dtype=numpy.int32), numpy.diff(starts))
         return shards if self.rows is None else shards[self.rows]
 
-    def part(self, indices: Sequence[int]) -> Dataset:
+    def part(self, indices: Sequence[int] | numpy.ndarray) -> Dataset:
         """Some of its samples, as a data set of their own."""
-        chosen = numpy.asarray(indices, dtype=numpy.int64)
+        chosen = numpy.asarray(indices, dtype=numpy.uint32)
         return ShardImages(self.name, self.table, self.reader, chosen if self.rows is None else self.rows[chosen])
 
     def _read(self, index: int, choose: Choose | None = None, finish: Finish | None = None) -> Tensor:

@@ -109,7 +109,7 @@ def make(samples: Sequence[Found], checksums: Sequence[int], classes: Sequence[s
             raise ValueError(f"{unknown!r} is no class")
         flat = [numbers[str(one)] for one in flat]
     if kind == "labels":
-        targets = [-1 if label is None else len(label) for label in labels]
+        targets: list[Any] = [-1 if label is None else len(label) for label in labels]
     else:
         given = iter(flat)
         targets = [_UNLABELLED[kind] if label is None else next(given) for label in labels]

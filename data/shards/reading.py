@@ -9,6 +9,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 from data import jpeg
@@ -75,15 +76,10 @@ class Reader:
             if file is not None:
                 self._files.move_to_end(shard)
                 return file
-        place = self.places[shard]
-        if place.remote:
-            copy = self.copies.find(place) if self.copies is not None else None
-            if copy is None:
-                self._copy_behind(shard)
-                copy = self.copies.fetch(place, self.sha256[shard]) if self.copies is not None and self._whole_only else None
-            if copy is None:
-                return None
-        file = open(copy if place.remote else place.url, "rb", buffering=0)  # noqa: SIM115  kept open, closed by its last user
+        path = self._copy_of(shard) if self.places[shard].remote else self.places[shard].url
+        if path is None:
+            return None
+        file = open(path, "rb", buffering=0)  # noqa: SIM115  kept open, closed by its last user
         with self._lock:
             gone = [number for number, held in self._files.items() if os.fstat(held.fileno()).st_nlink == 0]
             for number in gone:  # copies that had to make room, which they do only when nobody holds them
@@ -93,9 +89,20 @@ class Reader:
                 self._files.popitem(last=False)
         return file
 
+    def _copy_of(self, shard: int) -> Path | None:
+        if self.copies is None:
+            return None
+        copy = self.copies.find(self.places[shard])
+        if copy is None and self._whole_only:
+            try:
+                return self.copies.fetch(self.places[shard], self.sha256[shard])
+            except CopyFailed as error:
+                raise OSError(str(error)) from error
+        if copy is None:
+            self._copy_behind(shard)
+        return copy
+
     def _copy_behind(self, shard: int) -> None:
-        if self.copies is None or self._whole_only:
-            return
         with self._lock:
             if shard in self._copying or len(self._copying) >= BEHIND or time.monotonic() < self._later.get(shard, 0):
                 return

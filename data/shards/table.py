@@ -148,5 +148,10 @@ def _bits(index: Index, classes: int) -> numpy.ndarray:
 def kept_for_now() -> Path:
     """A folder that ends with this process, for tables where the cache cannot be written."""
     folder, maker = Path(tempfile.mkdtemp(prefix="fieldbook-shards-")), os.getpid()
-    atexit.register(lambda: os.getpid() == maker and shutil.rmtree(folder, ignore_errors=True))
+
+    def remove() -> None:
+        if os.getpid() == maker:  # not a process that was forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
     return folder

@@ -65,7 +65,7 @@ def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
         member = archive.next()
     except tarfile.TarError as error:
         raise Torn(f"cut short or damaged ({error})") from error
-    archive.members = []  # it would keep them all
+    archive.members = []  # type: ignore[attr-defined]  # it would keep them all
     return member
 
 
