@@ -190,7 +190,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
-def check_single_samples(cfg: Config, task: Task, loader: Loader, splits: Splits, device: torch.device) -> None:
+def check_single_samples(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
     """Raises UserError where a micro-batch of one sample will come that batch normalisation cannot train on."""
     reaches_the_tail = cfg.SOLVER.MAX_STEPS == 0 or -(-len(loader) // cfg.SOLVER.ACCUMULATE) <= cfg.SOLVER.MAX_STEPS
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)

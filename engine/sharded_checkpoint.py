@@ -58,7 +58,7 @@ class ShardedWriter(CheckpointWriter):
         # Rank 0's process names the temporary folder, which has to be the same on every rank.
         aside = Path(distributed.broadcast(str(temporary_beside(self.folder / name))))
         try:
-            _together(lambda: _on_main(lambda: (shutil.rmtree(aside, ignore_errors=True), aside.mkdir())))
+            _together(lambda: _on_main(lambda: _make_anew(aside)))
             _save_shards(shards, aside)
             _together(lambda: _on_main(lambda: save_file(aside / STATE, HostCopy().take(rest))))
             digests = self._digests(aside)
@@ -153,7 +153,7 @@ def _save_shards(shards: dict[str, Any], folder: Path) -> None:
         causes = [cause for cause, _ in error.failures.values()]
         if not all(isinstance(cause, OSError) for cause in causes):
             raise causes[0] from error
-        raise _same_error(f"{causes[0].strerror or causes[0]}") from error
+        raise _same_error(str(getattr(causes[0], "strerror", "") or causes[0])) from error
 
 
 def _load_shards(places: dict[str, torch.Tensor], folder: Path) -> None:
@@ -163,6 +163,11 @@ def _load_shards(places: dict[str, torch.Tensor], folder: Path) -> None:
         dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
     except (dcp.CheckpointException, Exception) as error:
         raise NoUsableCheckpoint(f"{folder.name}: its shards cannot be read ({' '.join(str(error).split())[:120]})") from error
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
 
 
 def _alone() -> bool:

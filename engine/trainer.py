@@ -219,9 +219,9 @@ class Trainer:
         batches = iter(self.loader)
         for _ in range(first, self.steps_per_epoch):
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
-            batches = [batch for batch in window if len(batch["index"])]
-            missing = self._fewest(len(batches)) - len(batches)
-            yield batches + missing * self._stand_in(epoch) if missing > 0 else batches
+            kept = [batch for batch in window if len(batch["index"])]
+            missing = self._fewest(len(kept)) - len(kept)
+            yield kept + missing * self._stand_in(epoch) if missing > 0 else kept
 
     def _fewest(self, own: int) -> int:
         """Batches that a rank's window must have: with several ranks one, and sharded, where each forward is a matter of all
