@@ -149,9 +149,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     check_single_samples(cfg, task.to(device), loader, splits, device)
-    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
-        sharding.shard(task, device, solver.PRECISION)
-    optimizer, freezing = freeze_and_optimize(cfg, task)
+    optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
     wrap = partial(
         prepare_model,
         task,
@@ -188,6 +186,13 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     if isinstance(ema, ModelSWA):
         trainer.add_hooks([SWAHook(ema, solver.SWA_EPOCHS)])
     return trainer
+
+
+def shard_task(cfg: Config, task: Task, device: torch.device) -> Task:
+    """`task`, sharded where DISTRIBUTED.STRATEGY says so and there are ranks: before the optimizer, which takes the parts."""
+    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
+        sharding.shard(task, device, cfg.SOLVER.PRECISION)
+    return task
 
 
 def check_single_samples(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
