@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -160,7 +161,9 @@ def _load_shards(places: dict[str, torch.Tensor], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     try:
-        dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that one rank alone loads them is as it should be
+            dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
     except (dcp.CheckpointException, Exception) as error:
         raise NoUsableCheckpoint(f"{folder.name}: its shards cannot be read ({' '.join(str(error).split())[:120]})") from error
 
