@@ -17,7 +17,7 @@ from data.loaders.loader import Loader
 from data.prepare import Prepare
 from engine import distributed, sharding
 from engine.distillation.build import add_teacher
-from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, tell_sources, with_views
+from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, with_views
 from engine.hooks import HOOKS
 from engine.hooks.swa import SWAHook
 from engine.hooks.thaw import ThawHook
@@ -117,7 +117,6 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
-    tell_sources(evaluator, splits, "val")
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
     for said in check_ranking(splits, ["val", "test"]):
@@ -150,9 +149,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
     check_single_samples(cfg, task.to(device), loader, splits, device)
-    if cfg.DISTRIBUTED.STRATEGY == "fsdp":
-        sharding.shard(task, device, solver.PRECISION)
-    optimizer, freezing = freeze_and_optimize(cfg, task)
+    optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
     wrap = partial(
         prepare_model,
         task,
@@ -191,7 +188,14 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
-def check_single_samples(cfg: Config, task: Task, loader: Loader, splits: Splits, device: torch.device) -> None:
+def shard_task(cfg: Config, task: Task, device: torch.device) -> Task:
+    """`task`, sharded where DISTRIBUTED.STRATEGY says so and there are ranks: before the optimizer, which takes the parts."""
+    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
+        sharding.shard(task, device, cfg.SOLVER.PRECISION)
+    return task
+
+
+def check_single_samples(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
     """Raises UserError where a micro-batch of one sample will come that batch normalisation cannot train on."""
     reaches_the_tail = cfg.SOLVER.MAX_STEPS == 0 or -(-len(loader) // cfg.SOLVER.ACCUMULATE) <= cfg.SOLVER.MAX_STEPS
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)

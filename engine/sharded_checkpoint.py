@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -58,7 +59,7 @@ class ShardedWriter(CheckpointWriter):
         # Rank 0's process names the temporary folder, which has to be the same on every rank.
         aside = Path(distributed.broadcast(str(temporary_beside(self.folder / name))))
         try:
-            _together(lambda: _on_main(lambda: (shutil.rmtree(aside, ignore_errors=True), aside.mkdir())))
+            _together(lambda: _on_main(lambda: _make_anew(aside)))
             _save_shards(shards, aside)
             _together(lambda: _on_main(lambda: save_file(aside / STATE, HostCopy().take(rest))))
             digests = self._digests(aside)
@@ -153,16 +154,23 @@ def _save_shards(shards: dict[str, Any], folder: Path) -> None:
         causes = [cause for cause, _ in error.failures.values()]
         if not all(isinstance(cause, OSError) for cause in causes):
             raise causes[0] from error
-        raise _same_error(f"{causes[0].strerror or causes[0]}") from error
+        raise _same_error(str(getattr(causes[0], "strerror", "") or causes[0])) from error
 
 
 def _load_shards(places: dict[str, torch.Tensor], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     try:
-        dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that one rank alone loads them is as it should be
+            dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
     except (dcp.CheckpointException, Exception) as error:
         raise NoUsableCheckpoint(f"{folder.name}: its shards cannot be read ({' '.join(str(error).split())[:120]})") from error
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
 
 
 def _alone() -> bool:

@@ -122,7 +122,7 @@ def keep_gradients(wrapped: Any, more: bool) -> AbstractContextManager[Any]:
     if is_sharded(wrapped):
         wrapped.set_requires_gradient_sync(not more)
     elif more and distributed.world_size() > 1:
-        return wrapped.no_sync()  # type: ignore[no-any-return]
+        return wrapped.no_sync()
     return nullcontext()
 
 

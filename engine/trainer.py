@@ -207,7 +207,6 @@ class Trainer:
                 self._scaler.scale(self.guard.weigh(loss, count * self.world_size / total)).backward()
             seen.append({**losses, "loss": loss.detach()})
         if self._update([losses["loss"] for losses in seen]):
-            self.task.end_step()
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
         self.samples += samples
@@ -220,9 +219,9 @@ class Trainer:
         batches = iter(self.loader)
         for _ in range(first, self.steps_per_epoch):
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
-            window = [batch for batch in window if len(batch["index"])]
-            missing = self._fewest(len(window)) - len(window)
-            yield window + missing * self._stand_in(epoch) if missing > 0 else window
+            kept = [batch for batch in window if len(batch["index"])]
+            missing = self._fewest(len(kept)) - len(kept)
+            yield kept + missing * self._stand_in(epoch) if missing > 0 else kept
 
     def _fewest(self, own: int) -> int:
         """Batches that a rank's window must have: with several ranks one, and sharded, where each forward is a matter of all

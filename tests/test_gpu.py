@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, command, newest, read_json
+from conftest import ROOT, TINY, command, newest, read_json
 from test_resume_equals_uninterrupted import assert_equal
 
 pytestmark = [
@@ -63,10 +63,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_on_the_device(train: Train, t
     cublas = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     runs = []
     for name, more in (("whole", []), ("stopped", ["SOLVER.MAX_STEPS", "6"])):
-        done = command("tools/train_net.py", *words, *more, "--output-dir", str(tmp_path / name), **cublas)
+        done = command("tools/train_net.py", *words, *more, "--output-dir", str(tmp_path / name), cwd=ROOT, **cublas)
         assert done.returncode == 0, done.stderr
         runs.append(newest(tmp_path / name))
-    done = command("tools/train_net.py", "--resume", str(runs[1]), "SOLVER.MAX_STEPS", "0", **cublas)
+    done = command("tools/train_net.py", "--resume", str(runs[1]), "SOLVER.MAX_STEPS", "0", cwd=ROOT, **cublas)
     assert done.returncode == 0, done.stderr
     assert_equal(last(runs[0]), last(runs[1]))
 

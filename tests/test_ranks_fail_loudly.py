@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY, command, newest, read_json
+
+from config.defaults import get_defaults
+from engine.launch import check_ranks_agree
+from utils.errors import UserError
 
 HOOK = """
 import os, signal, time
@@ -70,6 +75,28 @@ def test_a_rank_in_trouble_ends_the_job_with_the_first_cause(kind: str, cause: s
     assert cause in done.stderr
     traceback = done.stderr.partition("Traceback (most recent call last)")[2]
     assert not traceback or kind == "raise" or "torch.distributed.elastic" in traceback, done.stderr
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        done = command("tools/train_net.py", *TINY, "--output-dir", str(tmp_path / "exp"), cwd=ROOT, **place)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert f"cannot meet at 127.0.0.1:{port}" in done.stderr and "--standalone" in done.stderr
+    assert not (tmp_path / "exp").exists()
+
+
+def test_ranks_of_different_configs_are_told_which_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = get_defaults()
+    other = {**one.flat(), "SOLVER.BASE_LR": 0.2}
+    monkeypatch.setattr("engine.distributed.gather", lambda value: [value, value, other])
+    with pytest.raises(UserError, match=r"rank 2 was started with SOLVER.BASE_LR 0.2 \(rank 0: 0.01\); start all ranks"):
+        check_ranks_agree(one)
+    monkeypatch.undo()
+    check_ranks_agree(one)
 
 
 TOOL = """

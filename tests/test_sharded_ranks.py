@@ -19,9 +19,9 @@ from engine.sharded_checkpoint import join
 Train = Callable[..., tuple[int, str, str]]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 FSDP = ["DISTRIBUTED.STRATEGY", "fsdp"]
-# Uneven batches and weights, batch normalisation, dropout of whole blocks, an average, clipping, something frozen.
+# Uneven batches and weights, batch normalisation, an average, clipping, something frozen.
 WORDS = [
-    "MODEL.NAME", "resnet20", "MODEL.DROP_PATH", "0.3", "SOLVER.IMS_PER_BATCH", "17", "SOLVER.ACCUMULATE", "2",
+    "MODEL.NAME", "resnet20", "SOLVER.IMS_PER_BATCH", "17", "SOLVER.ACCUMULATE", "2",
     "SOLVER.EMA_DECAY", "0.9", "SOLVER.CLIP_NORM", "1.0", "MODEL.FREEZE", "[stem.*]", "TEST.IMS_PER_BATCH", "5",
     "SOLVER.MAX_EPOCHS", "2", "DATASETS.TRAIN", "synthetic:60x1x8x8x4",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from tracking.reading.summary import Row
 from utils.errors import UserError
 from utils.files import write_atomic
 
-KEPT_WEIGHTS = ("best.pt", "last.pt")
+KEPT_WEIGHTS = {"best.pt", "last.pt", "last"}  # the last is a folder, of sharded training
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def plan_pruning(runs: Runs, rows: Sequence[Row]) -> list[Item]:
             continue
         weights = runs.path(row) / "weights"
         for file in sorted(weights.rglob("*")) if weights.is_dir() else []:
-            needed = file.name in KEPT_WEIGHTS or file.suffix in (".json", ".yml", ".txt") or not file.is_file()
-            if not needed:
+            kept = {file.name, file.parent.name} & KEPT_WEIGHTS or file.suffix in (".json", ".yml", ".txt")
+            if not kept and file.is_file():
                 items.append(Item(row["id"], file.relative_to(runs.folder).as_posix(), bytes_of(file)))
     return items
 
