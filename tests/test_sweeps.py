@@ -220,3 +220,17 @@ def test_a_storage_that_is_locked_is_one_line(tmp_path: Path) -> None:
         done = command("tools/sweep.py", *words, *TINY)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "database is locked" in done.stderr
     assert not (tmp_path / "exp").exists()
+
+
+def test_what_became_of_a_trial_without_a_record_is_told_by_its_process(tmp_path: Path) -> None:
+    from engine.search.outcome import TrialRun
+
+    for code, said, outcome, reason in (
+        (-9, "", "out of memory", "killed by SIGKILL: the system may have run out of memory"),
+        (2, "starting\nerror: no such thing\n", "refused", "no such thing"),
+        (1, "ERROR it broke\n", "failed", "it broke"),
+        (75, "", "failed", "stopped from outside"),
+    ):
+        run = TrialRun(0, 0)
+        run.end(tmp_path, code, said)
+        assert (run.outcome, run.reason, run.score) == (outcome, reason, None)

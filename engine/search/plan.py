@@ -89,7 +89,8 @@ class Sweep:
 
     def repeat(self, params: dict[str, Any], seed: int, fold: int) -> list[str]:
         """The words of `tools/train_net.py` that make this run again as one of its own, tested at its end."""
-        return [*self.words, f"--output-dir={self.folder}", *self.values(params, seed, fold)]
+        where = [f"--output-dir={self.folder}"] if self.settings["OUTPUT_DIR"] else []
+        return [*self.words, *where, *self.values(params, seed, fold)]
 
     def tag(self, number: int) -> str:
         """What all runs of a point bear."""
