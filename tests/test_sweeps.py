@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT, TINY, command, newest, read_json
 
 LR = "SOLVER.BASE_LR"
-SHORT = ["--epochs", "2", *TINY[:-6]]
+SHORT = ["--epochs", "2", *TINY[:8]]
 
 
 @pytest.fixture
@@ -159,13 +159,14 @@ def test_a_pruned_trial_can_be_gone_on_with(train: Callable[..., Any], tmp_path:
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "exp"
-    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "150", "--tag", "mine"]
-    words += [f"--output-dir={folder}", *TINY[:-6], "SOLVER.CHECKPOINT_PERIOD", "1", "NAME", "lr"]
+    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "40", "--tag", "mine"]
+    words += [f"--output-dir={folder}", *TINY[:8], "NAME", "lr"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
     until = time.monotonic() + 120
     while len(runs_in(folder)) < 2 and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(0.02)
+    os.kill(read_json(runs_in(folder)[-1] / "run.json")["pid"], signal.SIGSTOP)  # so that it is not over before the sweep is
     resume = ["tools/sweep.py", "--resume", "lr", "--output-dir", str(folder)]
     busy = command(*resume)
     assert busy.returncode == 2 and busy.stderr.count("\n") == 1 and "lr is still running" in busy.stderr
@@ -219,3 +220,17 @@ def test_a_storage_that_is_locked_is_one_line(tmp_path: Path) -> None:
         done = command("tools/sweep.py", *words, *TINY)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "database is locked" in done.stderr
     assert not (tmp_path / "exp").exists()
+
+
+def test_what_became_of_a_trial_without_a_record_is_told_by_its_process(tmp_path: Path) -> None:
+    from engine.search.outcome import TrialRun
+
+    for code, said, outcome, reason in (
+        (-9, "", "out of memory", "killed by SIGKILL: the system may have run out of memory"),
+        (2, "starting\nerror: no such thing\n", "refused", "no such thing"),
+        (1, "ERROR it broke\n", "failed", "it broke"),
+        (75, "", "failed", "stopped from outside"),
+    ):
+        run = TrialRun(0, 0)
+        run.end(tmp_path, code, said)
+        assert (run.outcome, run.reason, run.score) == (outcome, reason, None)

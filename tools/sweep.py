@@ -100,7 +100,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         cwd=os.getcwd(),
         search={dimension.key: dimension.text for dimension in dimensions},
         words=plan.trial_words(args),
-        settings=plan.shared_settings(cfg),
+        settings=settings_of(cfg),
         why=args.why,
         tags=args.tags,
         sampler=sampler,
@@ -132,7 +132,7 @@ def resume(args: argparse.Namespace, folder: Path) -> Sweep:
     given = [(name, getattr(args, name)) for name in ("seeds", "folds", "sampler", "pruner")]
     settings: dict[str, Any] = {}
     if args.config_file:
-        settings = plan.shared_settings(config.load(args))
+        settings = settings_of(config.load(args))
     elif any(entry.key not in ("OUTPUT_DIR", "NAME") for entry in args.overrides):
         keys = ", ".join(entry.key for entry in args.overrides if entry.key not in ("OUTPUT_DIR", "NAME"))
         raise UserError(f"--resume {sweep.name}: {keys} cannot be changed in a sweep that goes on; begin another one")
@@ -151,6 +151,11 @@ def resume(args: argparse.Namespace, folder: Path) -> Sweep:
         raise UserError(f"--resume {sweep.name}: a grid is run through once; --trials cannot be changed")
     sweep.trials = args.trials or sweep.trials
     return sweep
+
+
+def settings_of(cfg: config.Config) -> dict[str, Any]:
+    """The resolved config by dotted key, as JSON has it."""
+    return dict(json.loads(json.dumps(cfg.flat())))
 
 
 def run(args: argparse.Namespace, sweep: Sweep) -> int:
@@ -220,7 +225,8 @@ def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, 
         queue_grid(study, sweep, dimensions)
     if sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)) >= limit:
         return 0, []
-    plan.save(sweep) if not sweep.storage else None
+    if not sweep.storage:  # a URL may hold a password
+        plan.save(sweep)
     import train_net
 
     from engine.search.loop import Loop

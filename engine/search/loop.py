@@ -163,7 +163,7 @@ class Loop:
         still for a while."""
         worker = frozen.user_attrs.get("worker", {})
         if worker.get("host") == host():
-            return worker.get("boot_id") != boot_id() or not os.path.exists(f"/proc/{worker.get('pid')}")
+            return worker.get("boot_id") != boot_id() or not _exists(int(worker.get("pid", 0)))
         began = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
         return time.time() - began > STALE and not any(is_living(self.folder, run) for run in runs)
 
@@ -264,3 +264,13 @@ class Loop:
         self.study.tell(point.trial, state=state)
         if bad.outcome == "refused" and not self.began:
             self.refused += 1
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True

@@ -13,8 +13,6 @@ from engine.hooks.trial import PRUNED
 from tracking.reading.summary import summarize
 from tracking.record import read_record, state_of
 
-DONE = ("finished", "pruned", "diverged", "out of memory", "refused", "failed")
-
 
 @dataclass
 class TrialRun:
@@ -22,7 +20,7 @@ class TrialRun:
 
     Attributes:
         run: the id of its record; "" where there is none.
-        outcome: one of DONE; "" where it has none yet.
+        outcome: finished, pruned, diverged, out of memory, refused or failed; "" where it has none yet.
         value: its best score, as the record has it.
         score: the same, so that more is better.
     """

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import config
 from engine.search.spec import as_text, described
 from tracking import snapshot
 from tracking.environment import git_facts
@@ -29,7 +28,7 @@ class Sweep:
         folder: of runs, as it was given; relative to `cwd`.
         search: key -> SPEC as it was given.
         words: of the command line of every trial.
-        metric: free of the sweep's own keys: the resolved config that all trials share, by dotted key.
+        settings: the resolved config that all trials share, by dotted key.
         trials: points; 0: the whole grid.
         threads: OMP_NUM_THREADS of a trial; "": as it is.
     """
@@ -90,7 +89,8 @@ class Sweep:
 
     def repeat(self, params: dict[str, Any], seed: int, fold: int) -> list[str]:
         """The words of `tools/train_net.py` that make this run again as one of its own, tested at its end."""
-        return [*self.words, f"--output-dir={self.folder}", *self.values(params, seed, fold)]
+        where = [f"--output-dir={self.folder}"] if self.settings["OUTPUT_DIR"] else []
+        return [*self.words, *where, *self.values(params, seed, fold)]
 
     def tag(self, number: int) -> str:
         """What all runs of a point bear."""
@@ -170,11 +170,6 @@ def load(folder: Path, name: str) -> Sweep:
         raise UserError(f"no sweep {name!r} in {folder}: {hint}") from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file}: cannot be read as a sweep ({' '.join(str(error).split())[:100]})") from error
-
-
-def shared_settings(cfg: config.Config) -> dict[str, Any]:
-    """The resolved config by dotted key, as JSON has it."""
-    return dict(json.loads(json.dumps(cfg.flat())))
 
 
 def check_same(sweep: Sweep, search: dict[str, str], settings: dict[str, Any], given: Sequence[tuple[str, Any]]) -> None:

@@ -101,7 +101,7 @@ def show(sweep: Sweep, result: Result, pictures: Sequence[Path], limit: int = 30
     if result.importances:
         shares = ", ".join(f"{key} {share:.0%}" for key, share in result.importances.items())
         lines.append(("mattered", f"{shares}  (share of how much the score varies)"))
-    lines += [("pictures", " ".join(str(path) for path in pictures))] if pictures else []
+    lines += [("pictures", f"{', '.join(path.name for path in pictures)} in {sweep.path}")] if pictures else []
     lines += [("repeat", result.repeat), ("test", result.test)] if result.repeat else []
     screen.print()
     for label, text in lines:
