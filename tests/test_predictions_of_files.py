@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import predict as predict_tool
@@ -51,7 +52,8 @@ def write_image(path: Path, number: int) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **({"exif": turned} if kind == "turned" else {}))
+    more: dict[str, Any] = {"exif": turned} if kind == "turned" else {}
+    image.save(path, **more)
 
 
 @pytest.fixture
