@@ -118,6 +118,7 @@ def test_three_lines_of_python_predict(run: Path, pictures: Path) -> None:
     assert found[1] == Prediction("gone.jpg", error="gone.jpg: no such file") and predictor([]) == []
 
 
+@pytest.mark.slow
 def test_paths_from_a_pipe_are_answered_as_they_come(run: Path, pictures: Path) -> None:
     words = [sys.executable, str(ROOT / "tools" / "predict.py"), str(run), "-", "--json"]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
