@@ -129,6 +129,23 @@ def scaling(result: dict[str, Any]) -> list[Row]:
     ]
 
 
+def predict(result: dict[str, Any]) -> list[Row]:
+    """Beside the loop by hand and beside torchvision's classes."""
+    return [
+        ("images/s over a loop by hand", result["ratio"], result.get("spread"), ""),
+        ("images/s over ImageFolder and a DataLoader", result["ratio_to_dataset"], result.get("spread_to_dataset"), ""),
+    ]
+
+
+def export(result: dict[str, Any]) -> list[Row]:
+    """The time of each file for each batch, beside the model in PyTorch, and how far it is from it."""
+    rows: list[Row] = [("greatest difference of an output, over what is allowed", result["worst_over_allowed"], None, "<= 1")]
+    for row in result["formats"]:
+        if row["format"] != "pytorch":
+            rows += [(f"{row['format']}, {row['model']}, batch {n}", over, None, "") for n, over in row["over_pytorch"].items()]
+    return rows
+
+
 WORKLOADS = {
     "overhead": Workload(
         "A training step",
@@ -194,6 +211,8 @@ WORKLOADS = {
     "retrieval": Workload(
         "Scores of a retrieval", "3,368 queries, 15,913 gallery images, 512 features, over a NumPy loop of queries", retrieval
     ),
+    "predict": Workload("Prediction of files", "JPEGs of 500 x 375 resized to 96 pixels, an mlp, two cores", predict),
+    "export": Workload("Exported models", "time over the model in PyTorch, one thread", export),
 }
 
 

@@ -39,6 +39,10 @@ CANNED: dict[str, dict[str, Any]] = {
     "retrieval": {"ratio": 0.4, "seconds": 1.3, "more_mb": 160.0},
     "scaling": {"ratio": 1.01, "cpu_ratio": 1.0, "small_steps_ratio": 1.1, "efficiency": 0.95},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
+    "predict": {"ratio": 2.0, "ratio_to_dataset": 3.0},
+    "export": {"ratio": 0.5, "worst_over_allowed": 0.1, "formats": [
+        {"format": name, "model": "m", "over_pytorch": {"1": 0.5}} for name in ("pytorch", "onnx")
+    ]},
 }  # fmt: skip
 
 

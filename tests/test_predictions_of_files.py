@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import predict as predict_tool
@@ -51,7 +52,8 @@ def write_image(path: Path, number: int) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **({"exif": turned} if kind == "turned" else {}))
+    more: dict[str, Any] = {"exif": turned} if kind == "turned" else {}
+    image.save(path, **more)
 
 
 @pytest.fixture
@@ -116,6 +118,7 @@ def test_three_lines_of_python_predict(run: Path, pictures: Path) -> None:
     assert found[1] == Prediction("gone.jpg", error="gone.jpg: no such file") and predictor([]) == []
 
 
+@pytest.mark.slow
 def test_paths_from_a_pipe_are_answered_as_they_come(run: Path, pictures: Path) -> None:
     words = [sys.executable, str(ROOT / "tools" / "predict.py"), str(run), "-", "--json"]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.launch import find_trained
     from engine.shipping.build import load_trained
     from engine.shipping.grid import MOST, draw_grid
-    from engine.shipping.predictor import Predictor
+    from engine.shipping.predictor import Prediction, Predictor
     from engine.shipping.screen import make_writer
 
     own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
     predictor = Predictor(load_trained(cfg, weights), top=args.top)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 0
     writer = make_writer(args.form, predictor.kind, predictor.classes, args.top, width)
-    shown, count, bad, began = [], 0, 0, time.perf_counter()
+    shown: list[Prediction] = []
+    count, bad, began = 0, 0, time.perf_counter()
     for one in predictor.stream(files(args.files)):
         writer.write(one)
         sys.stdout.flush()

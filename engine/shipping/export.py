@@ -83,7 +83,8 @@ def _reference(trained: Trained) -> Ask:
 
 def _one(name: str, form: Format, model: Exported, reference: Ask, images: Tensor, folder: Path) -> Row:
     """A file written, read again, compared and timed; deleted where it is not what it should be."""
-    path, row = folder / form.file, {"format": name, "file": form.file}
+    path = folder / form.file
+    row: Row = {"format": name, "file": form.file}
     try:
         form.write(model, images[:2] if len(images) > 1 else images.repeat(2, 1, 1, 1), path)
         ask = form.load(path, model)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 AHEAD = 2  # batches that are read before they are asked for
 PATIENCE = 0.3  # seconds without a further item after which a batch goes on as it is
 
 
 def read_ahead(
     items: Iterable[Item], read: Callable[[int, Item], Result], *, size: int, threads: int
-) -> Iterator[list[tuple[Item, Result]]]:
+) -> Generator[list[tuple[Item, Result]], None, None]:
     """Batches of `size` items with what `read(number, item)` gives of each, in order; the last one, and one after which no
     further item comes for a while, have fewer.
 
