@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -96,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_meant(self) -> bool:
         """A name of somebody else's that was made to point here (DNS rebinding) is not ours; nor is another page's request."""
-        port = self.server.server_address[1]
+        port = int(self.server.server_address[1])  # type: ignore[index]
         end = "" if port == 80 else f":{port}"
         own = self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
         followed = self.headers.get("Sec-Fetch-Mode") == "navigate"  # a link that somebody followed
@@ -128,8 +127,9 @@ class Handler(BaseHTTPRequestHandler):
         with open(path, "rb") as file:
             size = path.stat().st_size
             self._head(kind or "application/octet-stream", size, **{"Content-Security-Policy": "sandbox"}, **rest)
-            if self.command == "GET":
-                shutil.copyfileobj(_Part(file, size), self.wfile)
+            while self.command == "GET" and size > 0 and (block := file.read(min(size, 1 << 16))):  # it may be growing
+                self.wfile.write(block)
+                size -= len(block)
 
     def _send(self, kind: str, body: bytes, **headers: str) -> None:
         self._head(kind, len(body), **headers)
@@ -149,19 +149,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a line for each request helps nobody."""
-
-
-class _Part:
-    """At most `size` bytes of a file that may be growing."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self.file, self.left = file, size
-
-    def read(self, count: int) -> bytes:
-        """The next bytes."""
-        block: bytes = self.file.read(min(count, self.left))
-        self.left -= len(block)
-        return block
 
 
 def make_server(folder: Path, port: int, choose: Choose) -> ThreadingHTTPServer:
