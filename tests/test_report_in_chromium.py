@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from test_exp_records import edit, make_run
 
+from tracking import Facts, start_run
 from tracking.page.serve import make_server
 from tracking.page.write import write
 from tracking.reading.index import load
@@ -268,19 +269,30 @@ def test_the_policy_forbids_what_would_run(browser: Any, open_page: Open, folder
 
 
 def test_the_served_page_follows_a_run(open_page: Open, tmp_path: Path) -> None:
-    out = tmp_path / "exp"
+    out, root = tmp_path / "exp", tmp_path / "code"
     first = make_run(out, number=1, scores={"val/top1": 0.5})
+    (root / "tools").mkdir(parents=True)
+    (root / "tools" / "train_net.py").write_text("print()\n")
     server = make_server(out, 0, lambda runs: runs.rows)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        page = open_page(address=f"http://127.0.0.1:{server.server_address[1]}/")
+        page = open_page(address=f"http://127.0.0.1:{server.server_address[1]}/", hash="#tab=curves")
         assert page.text_content("#count") == "1 run"
-        make_run(out, number=2, scores={"val/top1": 0.6})
+        run = start_run(
+            out, Facts(root=root, name="going", config="SEED: 0\n", config_digest="d", origins={}, seed=0, command=[])
+        )
+        run.log(1, 0, {"train/loss": 2.0})
+        run.update(progress={"step": 1}, metrics={"val/top1": 0.25}, primary_metric="val/top1")
         until(page, "document.querySelector('#count').textContent === '2 runs'")
+        until(page, "document.querySelector('.legend').textContent.includes('going')")
+        run.log(2, 0, {"train/loss": 1.0})
+        run.update(progress={"step": 2}, metrics={"val/top1": 0.5}, step=2)
+        until(page, "page.data.seen(page.data.runs[1]).curves['train/loss'][1].length === 2")
+        run.finish("finished")
         (first / "notes.md").write_text("# Verdict\nit does\n")
-        page.wait_for_selector("text=→ it does", timeout=15000)
-        page.click("[data-tab=curves]")
-        page.wait_for_selector(".chart canvas")
+        page.click("[data-tab=runs]")
+        page.wait_for_selector("text=→ it does")
+        page.wait_for_selector(f'[data-run="{run.id}"] .status.finished')
     finally:
         server.shutdown()
         server.server_close()

@@ -26,7 +26,7 @@ def read_curves(path: Path) -> dict[str, Any]:
     columns: dict[str, tuple[list[Any], list[Any]]] = {}
     clock: list[Point] = []
     for row in _rows(path / "metrics.jsonl"):
-        step = row.get("step")
+        step: Any = row.get("step")
         if not _is_finite(step):
             continue
         clock.append((step, row.get("time")))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
+import os
 import re
-import shutil
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -23,11 +22,10 @@ from tracking.reading.index import Runs
 from tracking.reading.summary import Row
 from utils.errors import UserError
 
-LOG = logging.getLogger("fieldbook.exp")
 HOST = "127.0.0.1"
 _DATA = re.compile(r"/data/(run|code|blob)/([0-9a-f]{16})\.js")
-_PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
-_PICTURES[".svg"] = "image/svg+xml"
+_PICTURES = {f".{kind}": f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif")}
+_PICTURES |= {".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 _TEXTS = {".txt", ".yml", ".yaml", ".md", ".json", ".jsonl", ".csv", ".py", ".log", ".sha256"}
 Choose = Callable[[Runs], list[Row]]
 
@@ -38,6 +36,7 @@ class Source:
     def __init__(self, folder: Path, choose: Choose) -> None:
         self.folder, self.choose = folder, choose
         self._lock = threading.Lock()
+        self._news = (b"", "")
 
     def read(self) -> tuple[Runs, list[Row]]:
         """The runs as they are now."""
@@ -45,6 +44,15 @@ class Source:
             runs = index.load(self.folder, write=False)
             runs.parse()
             return runs, self.choose(runs)
+
+    def news(self) -> tuple[bytes, str]:
+        """The overview as JSON, made anew only where a record changed, and a tag of the state that it is of."""
+        runs, rows = self.read()
+        state = repr([(row["id"], row["status"], runs.signs.get(row["id"])) for row in rows])
+        tag = f'"{hashlib.sha256(os.fsencode(state)).hexdigest()[:16]}"'
+        if self._news[1] != tag:
+            self._news = (as_json(overview(runs, rows)).encode(), tag)
+        return self._news
 
     def data(self, kind: str, key: str) -> Any:
         """What a file of the report would hold; KeyError where there is no such thing."""
@@ -78,8 +86,7 @@ class Handler(BaseHTTPRequestHandler):
                 runs, rows = self.source.read()
                 self._send("text/html; charset=utf-8", document(overview(runs, rows), "files/", live=True).encode())
             elif path == "/data/overview.json":
-                runs, rows = self.source.read()
-                self._send_news(overview(runs, rows))
+                self._send_news(*self.source.news())
             elif match := _DATA.fullmatch(path):
                 text = data_file(match[1], match[2], self.source.data(match[1], match[2]))
                 self._send("text/javascript", text.encode())
@@ -87,30 +94,28 @@ class Handler(BaseHTTPRequestHandler):
                 self._send_file(unquote(path.removeprefix("/files/"), errors="surrogateescape"))
             else:
                 self._refuse(HTTPStatus.NOT_FOUND)
-        except (KeyError, StopIteration):
-            self._refuse(HTTPStatus.NOT_FOUND)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the browser went on to something else
+        except (KeyError, StopIteration, OSError, UserError):  # gone, or moved to the trash meanwhile
+            self._refuse(HTTPStatus.NOT_FOUND)
 
     do_HEAD = do_GET
 
     def _is_meant(self) -> bool:
         """A name of somebody else's that was made to point here (DNS rebinding) is not ours; nor is another page's request."""
-        port = self.server.server_address[1]
+        port = int(self.server.server_address[1])  # type: ignore[index]
         end = "" if port == 80 else f":{port}"
         own = self.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
         followed = self.headers.get("Sec-Fetch-Mode") == "navigate"  # a link that somebody followed
         return self.headers.get("Host") in (f"{HOST}{end}", f"localhost{end}") and (own or followed)
 
-    def _send_news(self, content: dict[str, Any]) -> None:
+    def _send_news(self, body: bytes, tag: str) -> None:
         """The overview, or 304 where it is what the page has."""
-        body = as_json({**content, "made": ""}).encode()
-        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         if self.headers.get("If-None-Match") == tag:
             self.send_response(HTTPStatus.NOT_MODIFIED)
             self.end_headers()
             return
-        self._send("application/json", as_json(content).encode(), ETag=tag)
+        self._send("application/json", body, ETag=tag)
 
     def _send_file(self, name: str) -> None:
         """A file of a run: what is no picture and no text is a download, and nothing in it may run."""
@@ -128,8 +133,9 @@ class Handler(BaseHTTPRequestHandler):
         with open(path, "rb") as file:
             size = path.stat().st_size
             self._head(kind or "application/octet-stream", size, **{"Content-Security-Policy": "sandbox"}, **rest)
-            if self.command == "GET":
-                shutil.copyfileobj(_Part(file, size), self.wfile)
+            while self.command == "GET" and size > 0 and (block := file.read(min(size, 1 << 16))):  # it may be growing
+                self.wfile.write(block)
+                size -= len(block)
 
     def _send(self, kind: str, body: bytes, **headers: str) -> None:
         self._head(kind, len(body), **headers)
@@ -149,19 +155,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a line for each request helps nobody."""
-
-
-class _Part:
-    """At most `size` bytes of a file that may be growing."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self.file, self.left = file, size
-
-    def read(self, count: int) -> bytes:
-        """The next bytes."""
-        block: bytes = self.file.read(min(count, self.left))
-        self.left -= len(block)
-        return block
 
 
 def make_server(folder: Path, port: int, choose: Choose) -> ThreadingHTTPServer:

@@ -25,7 +25,7 @@ page.columns = (() => {
 
   const FIXED = [
     {key: "started", label: "run", area: "title", width: "minmax(10rem, 1.1fr)", least: 160,
-      draw: (run) => two(make("a", {href: link(run), class: "name", title: run.id}, run.name), say.clock(run))},
+      draw: (run) => two(make("a", {...opens(run), class: "name", title: run.id}, run.name), say.clock(run))},
     {key: "status", label: "status", area: "status", width: "7rem", least: 112, draw: (run) => say.status(run)},
     {key: "seconds", label: "time", area: "time", width: "5rem", least: 80, right: true, draw: (run) => say.duration(run.seconds)},
     {key: "value", label: "", area: "score", width: "7rem", least: 112, right: true, draw: score},
@@ -42,6 +42,16 @@ page.columns = (() => {
     words.set("run", run.id);
     return `#${words}`;
   }
+
+  // Of a link that opens a run: its address is for copying and for new windows; a click goes by the state of that moment.
+  const opens = (run) => ({href: link(run), "data-open": run.id});
+
+  document.addEventListener("click", (event) => {
+    const found = event.target.closest("a[data-open]");
+    if (!found || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    page.state.set({run: found.dataset.open});
+  });
 
   function extra(key) {
     const last = key.slice(key.lastIndexOf(".") + 1);
@@ -80,5 +90,5 @@ page.columns = (() => {
     return left < right ? -1 : left > right ? 1 : 0;
   }
 
-  return {all, order, fallsFirst, link, judged, outcome, tags};
+  return {all, order, fallsFirst, opens, tags};
 })();

@@ -22,11 +22,12 @@ page.compare = (() => {
       return;
     }
     const note = ids.length ? ids.length > MOST ? `the first ${MOST} of ${ids.length} chosen runs` : "" : "nothing is chosen: these are the first of the table";
-    const code = make("div", {class: "code"});
-    byId("compare").replaceChildren(make("p", {class: "dim note"}, note), sheet(runs, all === "1"), code);
+    const code = make("div", {class: "code"}), figures = make("div");
+    byId("compare").replaceChildren(make("p", {class: "dim note"}, note), sheet(runs, all === "1"), code, figures);
     Promise.allSettled(runs.map((run) => data.details(run))).then((found) => {
       if (key !== shown) return;
       byId("compare").querySelectorAll("td[data-origin]").forEach((cell) => addOrigin(cell, found[Number(cell.dataset.origin)].value));
+      figures.replaceChildren(...pictures(runs, found.map((one) => one.value)));
       page.code.draw(code, runs, found.map((one) => one.value));
     });
   }
@@ -42,12 +43,21 @@ page.compare = (() => {
     const head = make("thead", {}, make("tr", {}, make("th", {}), runs.map((run) => {
       const at = chosen.indexOf(run.id);
       return make("th", {scope: "col"}, at >= 0 && make("i", {class: "swatch", style: {background: page.pick.colour(at)}}),
-        make("a", {href: page.columns.link(run), title: run.id}, run.name), make("div", {class: "dim small"}, say.clock(run)));
+        make("a", {...page.columns.opens(run), title: run.id}, run.name), make("div", {class: "dim small"}, say.clock(run)));
     })));
     const body = make("tbody", {}, about(runs), section("Scores, each its best", runs), scores(runs),
       section(all ? "Config" : "Config: keys that differ", runs, choice("show", [["", "differing"], ["1", "all"]], all ? "1" : "", (value) => page.state.set({all: value}))),
       config(runs, all));
     return make("div", {class: "sheet"}, make("table", {}, head, body));
+  }
+
+  // Figures of one name beside each other.
+  function pictures(runs, details) {
+    const names = [...new Set(details.flatMap((one) => one ? one.figures.map(([name]) => name) : []))].sort();
+    if (!names.length) return [];
+    const cell = (run, one, name) => one && one.figures.filter(([own]) => own === name).map((found) => page.run.figure(run, found));
+    const rows = names.map((name) => line(name.replace(/^figures\//, ""), runs.map((run, i) => make("td", {}, cell(run, details[i], name)))));
+    return [make("h2", {}, "Figures"), make("div", {class: "sheet figures"}, make("table", {}, make("tbody", {}, rows)))];
   }
 
   const section = (title, runs, extra) => make("tr", {class: "section"}, make("th", {colspan: runs.length + 1}, make("div", {}, title, extra)));

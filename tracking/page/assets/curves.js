@@ -115,7 +115,7 @@ page.curves = (() => {
     return (state.pool === "1" ? groups(read) : read.map((one) => [one])).map((members) => {
       const {run, position} = members[0];
       return make("div", {class: "entry"}, make("i", {class: "swatch", style: {background: page.pick.colour(position)}}),
-        make("a", {href: page.columns.link(run)}, run.name), make("span", {class: "dim"},
+        make("a", {...page.columns.opens(run)}, run.name), make("span", {class: "dim"},
           members.length > 1 ? ` ${members.length} repeats` : ` ${page.say.clock(run)}`, "  ", page.say.changes(run)));
     });
   }

@@ -44,7 +44,7 @@ page.lineage = (() => {
     return make("div", {class: `link${run.parent && !parent ? " cut" : ""}`, "data-run": run.id},
       graph(entry, next),
       make("div", {class: "text"},
-        make("div", {class: "line"}, make("a", {href: page.columns.link(run), class: "name", title: run.id}, run.name), " ",
+        make("div", {class: "line"}, make("a", {...page.columns.opens(run), class: "name", title: run.id}, run.name), " ",
           run.parent ? make("span", {class: "what"}, say.changes(run)) : make("span", {class: "dim"}, "no parent")),
         make("div", {class: "line dim"}, run.why ? run.why.slice(0, 300) : say.clock(run))),
       make("div", {class: "gain"}, make("div", {}, own === undefined ? run.status : say.number(own)), make("div", {class: better}, say.signed(gap))));

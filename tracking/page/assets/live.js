@@ -12,14 +12,17 @@ page.live = (() => {
     setTimeout(ask, PAUSE);
   }
 
-  const say = (text) => { byId("live").textContent = text; };
+  function say(text, well = true) {
+    byId("live").textContent = text;
+    byId("live").classList.toggle("bad", !well);
+  }
 
   async function ask() {
     try {
       if (!document.hidden) await news();
       say("following");
     } catch {
-      say("the server does not answer");
+      say("the server does not answer", false);
     }
     setTimeout(ask, PAUSE);
   }

@@ -31,7 +31,7 @@ page.pick = (() => {
     bar.hidden = !found.length;
     page.dom.swap(bar, found.slice(0, 24).map((run, position) => make("span", {class: "chip"},
       make("i", {class: "swatch", style: {background: colour(position)}}),
-      make("a", {href: page.columns.link(run), title: run.id}, run.name, make("span", {class: "dim"}, ` ${page.say.clock(run).slice(-8)}`)),
+      make("a", {...page.columns.opens(run), title: run.id}, run.name, make("span", {class: "dim"}, ` ${page.say.clock(run).slice(-8)}`)),
       make("button", {class: "quiet", "aria-label": `leave out ${run.id}`, onclick: () => toggle(run.id, false)}, "×"))),
     found.length > 24 && make("span", {class: "dim"}, `and ${found.length - 24} more`),
     make("button", {class: "action", onclick: () => page.state.set({runs: []})}, "clear"));

@@ -35,7 +35,7 @@ page.run = (() => {
   }
 
   const row = (label, ...content) => [make("dt", {}, label), make("dd", {}, ...content)];
-  const link = (id) => data.byId.has(id) ? make("a", {href: page.columns.link(data.byId.get(id))}, id) : `${id} (not here)`;
+  const link = (id) => data.byId.has(id) ? make("a", {...page.columns.opens(data.byId.get(id))}, id) : `${id} (not here)`;
 
   function facts(run) {
     const children = data.children.get(run.id) || [];
@@ -100,5 +100,5 @@ page.run = (() => {
   }
 
   addEventListener("keydown", (event) => event.key === "Escape" && page.state.get().run && close());
-  return {draw};
+  return {draw, figure};
 })();
