@@ -22,6 +22,7 @@ from engine.figures.harmless import harmless
 from engine.figures.of_test import draw_test
 from engine.inference import Evaluator
 from engine.predictions import Predictions, Row, nearest_text, predictions_text
+from engine.sharding import is_sharded
 from engine.task import Batch, Task
 from utils.errors import UserError
 from utils.files import write_atomic
@@ -124,7 +125,9 @@ def draw_retrieval(tested: Tested, splits: Splits, split: str, folder: Path) -> 
 def draw_looks(
     cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, folder: Path, *, classifies: bool
 ) -> None:
-    """Where the network looks, if its model has maps of features at all."""
+    """Where the network looks, if its model has maps of features at all; not of sharded weights, which no rank has whole."""
+    if is_sharded(task):
+        return
     try:
         looked = look(cfg, task, splits, split, device, LOOKED_AT, classifies=classifies)
     except UserError:
