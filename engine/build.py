@@ -142,8 +142,8 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     Raises:
         UserError: whatever of data, solver and device does not fit.
     """
-    check_device(cfg, device)
     check_strategy(cfg, task)
+    check_device(cfg, device)
     check_hooks(cfg, task, splits, device)
     solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)

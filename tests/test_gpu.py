@@ -94,7 +94,8 @@ def test_batches_of_workers_are_the_same_through_pinned_memory(train: Train, tmp
 
 @pytest.mark.parametrize("policy", ["stop", "skip"])
 def test_a_step_that_is_not_finite_moves_no_weight_on_the_device(policy: str, train: Train, tmp_path: Path) -> None:
-    code, error, _ = train(*SMALL, "MODEL.NAME", "mlp", "SOLVER.BASE_LR", "1e30", "SOLVER.NONFINITE", policy)
+    words = ["MODEL.NAME", "mlp", "SOLVER.BASE_LR", "1e6", "SOLVER.WEIGHT_DECAY", "100", "SOLVER.NONFINITE", policy]
+    code, error, _ = train(*SMALL, *words)
     assert code == 1 and "not finite" in error, error
     assert "Traceback" not in error
 
