@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.blame import blame
 from engine.shipping.exported import Exported
 from utils.errors import UserError
 from utils.registry import nearest
 
+MOST = 300  # letters of a reason
 Ask = Callable[[Tensor], Tensor]  # uint8 images B x C x H x W -> float32
 
 
@@ -164,13 +166,12 @@ FORMATS = {
 
 
 def reason(error: BaseException) -> str:
-    """One line on why an exporter failed: of its many lines those that say it."""
-    first: BaseException = error
+    """One line on why an exporter failed: the line of the model, and of all that was said the beginning."""
+    first = error
     while first.__cause__ is not None:
         first = first.__cause__
-    lines: Sequence[str] = [line.strip() for line in str(first).splitlines() if line.strip()]
-    said = " ".join(lines[:2]) if lines else ""
-    return f"{type(first).__name__}: {said[:240]}" if said else type(first).__name__
+    said = blame(first)
+    return said if len(said) <= MOST else said[:MOST].rpartition(" ")[0] + " ..."
 
 
 def parity(ask: Ask, reference: Ask, images: Tensor, sizes: Sequence[int]) -> dict[str, Any]:
