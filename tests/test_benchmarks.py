@@ -38,6 +38,7 @@ CANNED: dict[str, dict[str, Any]] = {
     "accuracy": {"nothing": "that the page knows"},
     "retrieval": {"ratio": 0.4, "seconds": 1.3, "more_mb": 160.0},
     "scaling": {"ratio": 1.01, "cpu_ratio": 1.0, "small_steps_ratio": 1.1, "efficiency": 0.95},
+    "sweep": {"ratio": 0.2, "seconds_per_trial": 0.2, "seconds_with_start": 3.4, "seconds_of_a_process": 17.4},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},
     "predict": {"ratio": 2.0, "ratio_to_dataset": 3.0},
     "export": {"ratio": 0.5, "worst_over_allowed": 0.1, "formats": [
