@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import distributed
-
 Batch = dict[str, Any]
 Outputs = Tensor | dict[str, Tensor]
 
@@ -48,13 +46,6 @@ class Task(nn.Module):
         for name in self.still:
             self.model.get_submodule(name).eval()
         return self
-
-    def end_step(self) -> None:
-        """After an optimizer step: what a loss moves by a rule of its own (the centres of center) moves."""
-        for part in self.loss.modules():
-            end_step = getattr(part, "end_step", None)
-            if end_step is not None:
-                end_step(distributed.all_reduce_sum)
 
     def forward(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Outputs and named losses of a prepared batch (normalised floats, on the device)."""

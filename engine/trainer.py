@@ -121,6 +121,8 @@ class Trainer:
         sharded = is_sharded(task)
         late = not wait and not sharded and can_be_late(optimizer, device)
         self.guard = Guard(task, optimizer, device, late=late, scaled=precision == "fp16", sharded=sharded)
+        # What parts of a loss move by a rule of their own, after the optimizer (the centres of center).
+        self._own_moves: list[Any] = [part.end_step for part in task.loss.modules() if hasattr(part, "end_step")]
         self._registered: dict[str, Stateful] = {}
         self.register("model", task.model)
         self.register("loss", task.loss)
@@ -207,6 +209,8 @@ class Trainer:
                 self._scaler.scale(self.guard.weigh(loss, count * self.world_size / total)).backward()
             seen.append({**losses, "loss": loss.detach()})
         if self._update([losses["loss"] for losses in seen]):
+            for move in self._own_moves:
+                move(distributed.all_reduce_sum)
             for losses, count in zip(seen, counts, strict=True):
                 self.meter.add(losses, count)
         self.samples += samples
