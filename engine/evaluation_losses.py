@@ -13,7 +13,7 @@ from engine.meters import ExactMeans
 from engine.task import Batch, Outputs, Task, with_total
 from modeling.losses.outputs import entry
 
-AT_ONCE = 2**16  # values of outputs that are asked about together: 256 kB, which a cache holds
+AT_ONCE = 2**17  # values of outputs that are asked about together: 512 kB, which a cache holds
 
 
 class EvaluationLosses:

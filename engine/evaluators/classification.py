@@ -12,7 +12,7 @@ from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.task import Batch, Outputs
 
-AT_ONCE = 2**16  # logits that are counted together: 256 kB, which a cache holds
+AT_ONCE = 2**17  # logits that are counted together: 512 kB, which a cache holds
 
 
 def logits_of(outputs: Outputs) -> Tensor:
