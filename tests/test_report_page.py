@@ -205,7 +205,7 @@ def test_the_server_gives_the_page_and_the_files_of_runs(ask: Any, folder: Path)
     first = json.loads(body)["runs"][0]
     assert ask(f"/data/run/{first['file']}.js")[2].startswith(b'page.data.arrive("run"')
     manifest = ask(f"/data/code/{first['code']}.js")[2]
-    digest = re.search(rb'modeling/net.py":"(\w+)"', manifest)
+    digest = re.search(rb'modeling/net.py\\":\\"(\w+)', manifest)
     assert digest and b"WIDTH = 8" in ask(f"/data/blob/{digest[1].decode()}.js")[2]
     status, headers, body = ask(f"/files/{first['id']}/log.txt")
     assert (status, body) == (200, b"first line\nlast line\n") and headers["content-security-policy"] == "sandbox"
