@@ -6,12 +6,17 @@ import http.client
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from test_exp_records import Exp, edit, make_run, run_exp
 
 from tracking.page.curves import POINTS, downsample, read_curves
@@ -173,6 +178,20 @@ def test_every_part_of_the_page_is_read_in_one_sitting_and_has_its_licence() -> 
         assert "innerHTML" not in text or name.startswith("vendor"), name
     for library in (HERE / "vendor").iterdir():
         assert not library.is_dir() or (library / "LICENSE").stat().st_size > 500
+
+
+@pytest.mark.slow
+def test_serve_says_where_it_is_and_ends_in_order(folder: Path) -> None:
+    words = [sys.executable, "tools/exp.py", "serve", "--port", "0", "--json", "--output-dir", str(folder)]
+    started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert started.stdout
+        with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=20) as answer:
+            assert b"Fieldbook report" in answer.read()
+        started.send_signal(signal.SIGINT)
+        assert started.communicate(timeout=20) == ("", "") and started.returncode == 0
+    finally:
+        started.kill()
 
 
 @pytest.fixture
