@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SWITCHES = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 HOSTILE = (
     '<img src=x onerror="window.hit=1">', "</script><script>window.hit=1</script>", "<!--<script>", "javascript:window.hit=1",
-    "\"'><svg onload=window.hit=1>", "${window.hit=1}",
+    "\"'><svg onload=window.hit=1>", "${window.hit=1}", "__proto__", "constructor",
 )  # fmt: skip
 Open = Callable[..., Any]
 
@@ -220,7 +220,7 @@ def hostile_run(folder: Path, number: int, text: str) -> None:
     made = make_run(folder, f"run{number}", number, scores={f"val/{text}": 0.5}, config=config, code=code, **facts)
     edit(made / "status.json", reason=text, primary_metric=f"val/{text}", status=text)
     (made / "notes.md").write_text("".join(f"# {part}\n{text}\n" for part in ("Why", "Verdict", "Tags", "Notes")))
-    rows = [{"step": step, f"train/{text}": 0.1 * step} for step in (1, 2)]
+    rows = [{"step": step, f"train/{text}": 0.1 * step, text: 0.2} for step in (1, 2)]
     (made / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (made / "figures").mkdir()
     (made / "figures" / f"{name}.png").write_bytes(b"")

@@ -6,12 +6,17 @@ import http.client
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from test_exp_records import Exp, edit, make_run, run_exp
 
 from tracking.page.curves import POINTS, downsample, read_curves
@@ -175,6 +180,20 @@ def test_every_part_of_the_page_is_read_in_one_sitting_and_has_its_licence() -> 
         assert not library.is_dir() or (library / "LICENSE").stat().st_size > 500
 
 
+@pytest.mark.slow
+def test_serve_says_where_it_is_and_ends_in_order(folder: Path) -> None:
+    words = [sys.executable, "tools/exp.py", "serve", "--port", "0", "--json", "--output-dir", str(folder)]
+    started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert started.stdout
+        with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=20) as answer:
+            assert b"Fieldbook report" in answer.read()
+        started.send_signal(signal.SIGINT)
+        assert started.communicate(timeout=20) == ("", "") and started.returncode == 0
+    finally:
+        started.kill()
+
+
 @pytest.fixture
 def ask(folder: Path) -> Iterator[Any]:
     """`ask(path, **headers)` of a server of these runs: (status, headers, body)."""
@@ -205,7 +224,7 @@ def test_the_server_gives_the_page_and_the_files_of_runs(ask: Any, folder: Path)
     first = json.loads(body)["runs"][0]
     assert ask(f"/data/run/{first['file']}.js")[2].startswith(b'page.data.arrive("run"')
     manifest = ask(f"/data/code/{first['code']}.js")[2]
-    digest = re.search(rb'modeling/net.py":"(\w+)"', manifest)
+    digest = re.search(rb'modeling/net.py\\":\\"(\w+)', manifest)
     assert digest and b"WIDTH = 8" in ask(f"/data/blob/{digest[1].decode()}.js")[2]
     status, headers, body = ask(f"/files/{first['id']}/log.txt")
     assert (status, body) == (200, b"first line\nlast line\n") and headers["content-security-policy"] == "sandbox"

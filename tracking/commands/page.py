@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ def serve(args: argparse.Namespace) -> int:
     server = make_server(args.folder, args.port, lambda runs: _chosen(runs, args))
     gc.enable()  # switched off for commands that end soon
     host, port = server.server_address[:2]
+    url = f"http://{host!s}:{port}/"
     if args.json:
-        answers.as_json({"url": f"http://{host!s}:{port}/"})
+        answers.as_json({"url": url})
     else:
-        where = shlex.quote(str(args.folder))
-        print(f"the runs of {where} at http://{host!s}:{port}/  (on this machine only; Ctrl-C ends it)", flush=True)
+        answers.say(f"the runs of {shlex.quote(str(args.folder))} at {url}  (on this machine only; Ctrl-C ends it)")
+    sys.stdout.flush()
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ def document(content: dict[str, Any], files: str, live: bool) -> str:
         live: whether a server answers, so that the page asks it for news.
     """
     styles = [_read(name) for name in STYLES]
-    scripts = [_read(name) for name in (*LIBRARIES, *(f"assets/{name}.js" for name in SCRIPTS))]
+    scripts = [*map(_library, LIBRARIES), *(_read(f"assets/{name}.js") for name in SCRIPTS)]
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -60,8 +60,9 @@ def document(content: dict[str, Any], files: str, live: bool) -> str:
 
 
 def data_file(kind: str, key: str, content: Any) -> str:
-    """What lies in `data/<kind>/<key>.js`: a call that hands the content over."""
-    return f"page.data.arrive({as_json(kind)},{as_json(key)},{as_json(content)});\n"
+    """What lies in `data/<kind>/<key>.js`: a call that hands the content over. It is parsed as JSON, where a key such as
+    __proto__ is one like any other."""
+    return f"page.data.arrive({as_json(kind)},{as_json(key)},JSON.parse({as_json(as_json(content))}));\n"
 
 
 def _data(name: str, content: Any) -> str:
@@ -70,6 +71,12 @@ def _data(name: str, content: Any) -> str:
 
 def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
+
+
+def _library(name: str) -> str:
+    """A library below its licence, which goes wherever a page goes."""
+    licence = _read(f"{Path(name).parent}/LICENSE").replace("*/", "")
+    return f"/*\n{licence}*/\n{_read(name)}"
 
 
 def _digest(text: str) -> str:

@@ -5,8 +5,6 @@ page.charts = (() => {
   const NAMED = 10; // lines of the box beside the pointer
   const THIN = 1.6;
 
-  const units = {step: "", epoch: "epochs", samples: "samples", time: ""};
-
   function tick(axis, value) {
     if (axis === "time") return page.say.duration(value);
     const size = Math.abs(value);
@@ -71,5 +69,5 @@ page.charts = (() => {
     tip.style.right = right ? `${chart.over.clientWidth - left + 12}px` : "auto";
   }
 
-  return {draw, units};
+  return {draw};
 })();

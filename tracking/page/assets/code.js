@@ -1,7 +1,7 @@
 "use strict";
 // The code of two runs side by side, file by file, and their environments; lines are matched by jsdiff.
 page.code = (() => {
-  const {make} = page.dom, data = page.data;
+  const {make, own} = page.dom, data = page.data;
   const AROUND = 3; // equal lines beside a change
   const OPEN = 3; // files that are unfolded at once
   const MOST = 3000; // lines of one file
@@ -25,8 +25,8 @@ page.code = (() => {
     if (chosen.some((run) => !run.code)) return note("the code of one of the two is unknown");
     let manifests;
     try { manifests = await Promise.all(chosen.map((run) => data.load("code", run.code))); } catch { return note("the code cannot be read"); }
-    const names = [...new Set(manifests.flatMap(Object.keys))].sort().filter((name) => manifests[0][name] !== manifests[1][name]);
-    const files = names.map((name, i) => file(name, manifests.map((files) => files[name]), i < OPEN));
+    const names = [...new Set(manifests.flatMap(Object.keys))].sort().filter((name) => own(manifests[0], name) !== own(manifests[1], name));
+    const files = names.map((name, i) => file(name, manifests.map((files) => own(files, name)), i < OPEN));
     const surroundings = pair.map((i) => details[i] && details[i].environment || "");
     if (surroundings[0] !== surroundings[1]) files.push(fold("environment", () => surroundings, false));
     body.replaceChildren(make("p", {class: "dim"}, names.length ? `${names.length} file${names.length === 1 ? " differs" : "s differ"}` : "both ran the same code"), ...files);

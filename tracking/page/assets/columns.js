@@ -15,7 +15,7 @@ page.columns = (() => {
   function outcome(run) {
     if (run.verdict) return make("span", {class: "verdict", title: run.verdict}, `→ ${run.verdict}`);
     if (run.status !== "finished" && run.reason) return make("span", {class: "bad", title: run.reason}, `✕ ${run.reason}`);
-    if (run.proposal) return make("span", {class: "proposal", title: `${run.expect}\n${run.proposal}`}, `expected ${run.expect}: ${judged(run)}`);
+    if (run.proposal) return make("span", {title: `${run.expect}\n${run.proposal}`}, `expected ${run.expect}: ${judged(run)}`);
     return run.expect ? `expected ${run.expect}` : "";
   }
 

@@ -13,8 +13,8 @@ page.compare = (() => {
   }
 
   function draw(force) {
-    const {runs: ids, all, file} = page.state.get(), runs = subjects();
-    const key = JSON.stringify([ids, all, file, runs.map((run) => run.id)]);
+    const {runs: ids, all} = page.state.get(), runs = subjects();
+    const key = JSON.stringify([ids, all, runs.map((run) => run.id)]);
     if (key === shown && !force) return;
     shown = key;
     if (!runs.length) {
@@ -34,7 +34,7 @@ page.compare = (() => {
 
   // Where a value came from, where it is not the default.
   function addOrigin(cell, details) {
-    const origin = details && details.origins[cell.dataset.key];
+    const origin = page.dom.own(details?.origins, cell.dataset.key);
     if (origin) cell.append(make("div", {class: "dim small", title: origin}, origin.slice(origin.lastIndexOf("/") + 1)));
   }
 

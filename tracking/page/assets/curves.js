@@ -2,6 +2,7 @@
 // Curves of the chosen runs: on any axis, smoothed, repeats as a mean with a band.
 page.curves = (() => {
   const {make, byId, choice} = page.dom, data = page.data;
+  const MOST = 60; // runs: each has places of its own on the axis, and all lines share them
   const parts = {}; // what the view is made of; the slider must not be replaced while it is dragged
   let charts = [], turn = 0, shown = "", controls = "";
 
@@ -11,7 +12,7 @@ page.curves = (() => {
   }
 
   function draw(force) {
-    const state = page.state.get(), runs = page.pick.orFirst();
+    const state = page.state.get(), runs = page.pick.orFirst().slice(0, MOST);
     const key = JSON.stringify([state.axis, state.smooth, state.pool, state.log, state.metrics, runs.map((run) => run.id), state.runs]);
     if (key === shown && !force) return;
     shown = key;
@@ -33,6 +34,7 @@ page.curves = (() => {
     const drawn = metrics.length ? metrics : usual(names);
     const grid = parts.charts, notes = [];
     if (failed) notes.push(`${failed} of the runs could not be read`);
+    if (state.runs.length > MOST) notes.push(`the first ${MOST} of ${state.runs.length} chosen runs`);
     if (!state.runs.length && read.length) notes.push("nothing is chosen: these are the first of the table");
     drawControls(state, names, drawn);
     parts.note.textContent = notes.join("; ");

@@ -21,7 +21,7 @@ page.data = (() => {
         if (!made.children.has(run.parent)) made.children.set(run.parent, []);
         made.children.get(run.parent).push(run);
       }
-      for (const key in run.config || {}) varying.add(key);
+      for (const key of Object.keys(run.config || {})) varying.add(key);
     });
     made.varying = [...varying].sort();
     made.keys = [...new Set([...Object.keys(overview.common), ...varying])].sort();
@@ -32,7 +32,7 @@ page.data = (() => {
 
   function config(run, key) {
     if (run.config && Object.hasOwn(run.config, key)) return run.config[key];
-    return run.bare || run.missing.has(key) || !Object.hasOwn(made.overview.common, key) ? undefined : made.overview.common[key];
+    return run.bare || run.missing.has(key) ? undefined : page.dom.own(made.overview.common, key);
   }
 
   // Which of last (0), best (1) and best step (2).
@@ -86,5 +86,5 @@ page.data = (() => {
   const address = (run, below) => `${place.files}${encodeURIComponent(run.id)}/${below}`;
 
   take(JSON.parse(document.getElementById("overview").textContent));
-  return Object.assign(made, {take, config, score, value, known, load, arrive, details, seen, address, FIELDS});
+  return Object.assign(made, {take, config, score, value, known, load, arrive, details, seen, address});
 })();

@@ -33,6 +33,9 @@ page.dom = (() => {
     if (found.protocol === location.protocol && found.host === location.host) element.setAttribute(name, address);
   }
 
+  // A record may call anything "constructor" or "__proto__": only what an object has itself counts.
+  const own = (object, key) => object && Object.hasOwn(object, key) ? object[key] : undefined;
+
   const byId = (id) => document.getElementById(id);
 
   // Calls `act` once when nothing more happened for `pause` ms.
@@ -74,5 +77,5 @@ page.dom = (() => {
     return make("label", {class: "choice"}, make("span", {class: "label"}, label), list);
   }
 
-  return {make, svg, byId, later, isNarrow, colour, swap, choice, menu};
+  return {make, svg, own, byId, later, isNarrow, colour, swap, choice, menu};
 })();

@@ -55,5 +55,5 @@ page.filter = (() => {
     return cache.rows;
   }
 
-  return {compile, holds, rows, problems: () => (rows(), cache.problems)};
+  return {rows, problems: () => (rows(), cache.problems)};
 })();

@@ -41,7 +41,7 @@ page.lineage = (() => {
     const own = data.value(run, "value"), theirs = parent && data.score(parent, run.primary_metric);
     const gap = own !== undefined && theirs !== undefined ? own - theirs : undefined;
     const better = gap === undefined || gap === 0 ? "" : (gap < 0) === data.lower.has(run.primary_metric) ? "better" : "worse";
-    return make("div", {class: `link${run.parent && !parent ? " cut" : ""}`, "data-run": run.id},
+    return make("div", {class: "link", "data-run": run.id},
       graph(entry, next),
       make("div", {class: "text"},
         make("div", {class: "line"}, make("a", {...page.columns.opens(run), class: "name", title: run.id}, run.name), " ",

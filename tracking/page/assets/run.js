@@ -9,7 +9,6 @@ page.run = (() => {
   function draw(force) {
     const run = data.byId.get(page.state.get().run), panel = byId("run");
     panel.hidden = !run;
-    document.body.classList.toggle("with-run", Boolean(run));
     if (!run) { shown = null; return; }
     const picked = page.state.get().runs.includes(run.id);
     if (shown && shown.run === run && shown.picked === picked && !force) return;

@@ -74,10 +74,10 @@ page.say = (() => {
   }
 
   const status = (run) => page.dom.make("span", {class: `status ${run.status.replace(/[^a-z]/g, "")}`, title: run.reason},
-    page.dom.make("i", {"aria-hidden": "true"}, GLYPHS[run.status] || "·"), run.status);
+    page.dom.make("i", {"aria-hidden": "true"}, page.dom.own(GLYPHS, run.status) || "·"), run.status);
 
   // The end of a folder's name that tells runs of one name apart.
   const clock = (run) => run.id.startsWith(`${run.name}_`) ? run.id.slice(run.name.length + 1).replace("_", " ") : run.id;
 
-  return {number, signed, duration, size, moment, date, value, changed, changes, status, clock};
+  return {number, signed, duration, size, date, value, changes, status, clock};
 })();

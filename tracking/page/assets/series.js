@@ -11,7 +11,7 @@ page.series = (() => {
 
   // A run's curve of a metric on an axis: [xs, ys], or null where the run has no such curve or axis.
   function curve(details, metric, axis) {
-    const found = details && details.curves[metric];
+    const found = page.dom.own(details?.curves, metric);
     if (!found) return null;
     const steps = details.steps[found[0]];
     const xs = onAxis(details, steps, axis);

@@ -3,7 +3,7 @@
 page.state = (() => {
   const START = {
     tab: "runs", q: "", sort: "", down: "", group: "", runs: [], run: "", cols: [],
-    axis: "step", smooth: "0", pool: "", log: "", metrics: [], keys: [], target: "", file: "", all: "",
+    axis: "step", smooth: "0", pool: "", log: "", metrics: [], keys: [], target: "", all: "",
   };
   const LISTS = Object.keys(START).filter((key) => Array.isArray(START[key]));
   const listeners = [];
@@ -52,5 +52,5 @@ page.state = (() => {
 
   addEventListener("hashchange", onHash);
   addEventListener("popstate", onHash);
-  return {get: () => now, set, listen: (listener) => listeners.push(listener), refresh: () => tell(now)};
+  return {get: () => now, set, listen: (listener) => listeners.push(listener)};
 })();
