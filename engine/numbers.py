@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from engine import distributed
+from engine.sharding import is_sharded
 from utils.errors import RunFailed
 from utils.states import local
 
@@ -140,9 +141,11 @@ class Guard:
             torch._foreach_copy_(self._buffers, self._kept)
 
 
-def can_be_late(optimizer: torch.optim.Optimizer, device: torch.device) -> bool:
-    """Whether the optimizer itself can leave a step out on the device."""
-    return device.type == "cuda" and all(group.get("fused") for group in optimizer.param_groups)
+def make_guard(task: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, *, wait: bool, scaled: bool) -> Guard:
+    """A guard that asks late where the optimizer itself can leave a step out on the device, unless it has to `wait`."""
+    sharded = is_sharded(task)
+    fused = device.type == "cuda" and all(group.get("fused") for group in optimizer.param_groups)
+    return Guard(task, optimizer, device, late=fused and not (wait or sharded), scaled=scaled, sharded=sharded)
 
 
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:

@@ -16,9 +16,9 @@ from engine import distributed
 from engine.agreement import Agreement
 from engine.hooks.base import Hook
 from engine.meters import MeanMeter
-from engine.numbers import GoBack, Guard, NonFinite, Step, can_be_late
+from engine.numbers import GoBack, NonFinite, Step, make_guard
 from engine.randomness import GlobalGenerators
-from engine.sharding import is_sharded, keep_gradients, whole
+from engine.sharding import keep_gradients, whole
 from engine.state import load_parts
 from engine.task import Batch, Task, total_loss
 from solver import NamedOptimizer, set_lr
@@ -118,9 +118,7 @@ class Trainer:
         self.gradient_norm: Tensor | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        sharded = is_sharded(task)
-        late = not wait and not sharded and can_be_late(optimizer, device)
-        self.guard = Guard(task, optimizer, device, late=late, scaled=precision == "fp16", sharded=sharded)
+        self.guard = make_guard(task, optimizer, device, wait=wait, scaled=precision == "fp16")
         # What parts of a loss move by a rule of their own, after the optimizer (the centres of center).
         self._own_moves: list[Any] = [part.end_step for part in task.loss.modules() if hasattr(part, "end_step")]
         self._registered: dict[str, Stateful] = {}
