@@ -60,8 +60,8 @@ def check_training(train: Dataset) -> None:
         whole = _whole(train)
         aside = f" ({len(whole.classes) - len(sizes)} more are held out or left out)" if whole is not train else ""
         raise UserError(
-            f"{train.name}: {len(sizes)} identities for training{aside}, and it takes two to tell them apart; add some, or hold "
-            "out fewer for validation and test (DATASETS.LIMIT leaves some out as well, where it is set)"
+            f"{train.name}: {len(sizes)} identities for training{aside}, and it takes two to tell them apart; add some, or "
+            "hold out fewer for validation and test (DATASETS.LIMIT leaves some out as well, where it is set)"
         )
     single = numpy.flatnonzero(sizes == 1)
     if len(single):
