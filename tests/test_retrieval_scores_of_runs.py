@@ -91,9 +91,11 @@ def test_titles_say_how_a_ranking_was_made() -> None:
 def test_several_sources_have_scores_of_their_own(train: Train, tmp_path: Path, market: Path) -> None:
     other = draw(tmp_path / "other", 6)
     both = f"[identity_folder:{market},identity_folder:{other}]"
-    code, error, _ = train(*words(market, "DATASETS.TEST", both, "--expect", "test/rank1_other > 0"))
-    assert code == 0 and "of market 29, other 24; 10 identities to learn" in re.sub(r"[\s│]+", " ", error), error
+    more = ["DATASETS.TEST", both, "DATASETS.VAL", both, "TEST.PRIMARY_METRIC", "rank1_other"]
+    code, error, _ = train(*words(market, *more, "--expect", "test/rank1_other > 0"))
+    assert code == 0 and "of market 29, other 24; 12 identities to learn" in re.sub(r"[\s│]+", " ", error), error
     assert "this run gives no" not in error
+    assert read_json(newest(tmp_path / "exp") / "status.json")["primary_metric"] == "val/rank1_other"
     scores = read_json(newest(tmp_path / "exp") / "test.json")["metrics"]
     assert code == 0 and {"test/rank1_market", "test/mAP_market", "test/rank1_other", "test/mAP_other"} <= set(scores), error
 
