@@ -34,6 +34,30 @@ def sweep(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callabl
     return lambda *words: train(*words, main=tool.main)[:2]
 
 
+@pytest.fixture
+def go_on(tmp_path: Path) -> Callable[..., int]:
+    """`go_on()` goes on with the sweep that was made, in this process: the exit code."""
+    import config
+    import sweep as tool
+    from engine.search import plan
+
+    def run() -> int:
+        args = config.parse_arguments(["--resume", "tiny", "--output-dir", str(tmp_path / "exp")], "sweep")
+        return tool.run(args, plan.load(tmp_path / "exp", "tiny"))
+
+    return run
+
+
+def asked(study: Any, **worker: Any) -> Any:
+    """A point that a process, this one unless it says otherwise, has begun."""
+    from tracking.environment import boot_id, host
+
+    trial = study.ask()
+    facts = {"host": host(), "boot_id": boot_id(), "pid": os.getpid(), "since": time.time()}
+    trial.set_user_attr("worker", {**facts, **worker})
+    return trial
+
+
 def runs_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
 
@@ -92,6 +116,22 @@ def test_a_sweep_that_goes_on_is_the_same_sweep(sweep: Callable[..., Any], tmp_p
         code, errors = sweep(*words)
         assert code == 2 and errors.count("\n") == 1 and said in errors, errors
     assert sweep(*again) == (0, "") and sweep(*again, "--search", str(tmp_path / "s.yml")) == (0, "")
+
+
+def test_joining_leaves_a_sweep_whose_points_are_all_tried_elsewhere(
+    sweep: Callable[..., Any], go_on: Callable[..., int], tmp_path: Path
+) -> None:
+    from engine.search import plan
+    from engine.search.study import open_study
+
+    words = ["--search", f"{LR}=uniform(0.1,1)", "--trials", "2", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
+    assert sweep(*words, *TINY) == (0, "")
+    study = open_study(plan.load(tmp_path / "exp", "tiny"))
+    for _ in range(2):
+        asked(study)
+    assert go_on() == 0
+    result = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "result.json")
+    assert not result["finished"] and [point["state"] for point in result["points"]] == ["open", "open"]
 
 
 def test_each_sample_is_held_out_in_one_fold_and_the_test_set_stays() -> None:

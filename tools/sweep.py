@@ -189,8 +189,9 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
     with studies.storage_errors(sweep):
         stopped, overheads = search(sweep, study, dimensions)
         result = table.gather(sweep, study, dimensions)
-    if not stopped and not any(run["run"] for point in result.points for run in point["runs"]):
-        shutil.rmtree(sweep.path)  # so that its name is free
+    if not stopped and result.points and all(point["state"] == "refused" for point in result.points):
+        if not sweep.storage:  # then nobody else works at it
+            shutil.rmtree(sweep.path)  # so that its name is free
         raise UserError(f"no trial of {sweep.name} could begin: {result.points[0]['reason']}")
     content = table.as_object(sweep, result, bool(stopped))
     from engine.search.pictures import draw
@@ -208,7 +209,9 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
         at = "" if sweep.folder == "exp" else f" --output-dir {sweep.folder}"
         LOG.info("stopped; go on with tools/sweep.py --resume %s%s", sweep.name, at)
         return INTERRUPTED
-    if result.best is None:
+    if result.open:
+        LOG.info("%d points are still tried by other processes; call this again when they are gone", result.open)
+    elif result.best is None:
         raise RunFailed(
             f"no trial of {sweep.name} finished: {result.points[0]['reason'] if result.points else 'there is none'}"
         )
