@@ -37,8 +37,9 @@ def sweep(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callabl
 @pytest.fixture
 def go_on(tmp_path: Path) -> Callable[..., int]:
     """`go_on()` goes on with the sweep that was made, in this process: the exit code."""
-    import config
     import sweep as tool
+
+    import config
     from engine.search import plan
 
     def run() -> int:
@@ -116,6 +117,23 @@ def test_a_sweep_that_goes_on_is_the_same_sweep(sweep: Callable[..., Any], tmp_p
         code, errors = sweep(*words)
         assert code == 2 and errors.count("\n") == 1 and said in errors, errors
     assert sweep(*again) == (0, "") and sweep(*again, "--search", str(tmp_path / "s.yml")) == (0, "")
+
+
+def test_a_yaml_that_is_edited_meanwhile_changes_no_trial(sweep: Callable[..., Any], tmp_path: Path) -> None:
+    import config
+    from engine.search import plan
+
+    (tmp_path / "base.yml").write_text("SOLVER: {MOMENTUM: 0.5}\n")
+    (tmp_path / "x.yml").write_text("_BASE_: base.yml\nMODEL.HIDDEN: [8]\n")
+    assert sweep("--config-file", str(tmp_path / "x.yml"), "--seeds", "2", *TINY) == (0, "")
+    made = plan.load(tmp_path / "exp", "tiny")
+    words = [made.command(0, {}, seed, 0) for seed in (0, 1)] + [made.repeat({}, 0, 0)]
+    seen = []
+    for number, line in enumerate(words):
+        cfg = config.load(config.parse_arguments(line))
+        seen.append((cfg.SOLVER.MOMENTUM, cfg.MODEL.HIDDEN, cfg.SEED, cfg.NAME, cfg.origins["SOLVER.WEIGHT_DECAY"]))
+        (tmp_path / "base.yml").write_text(f"SOLVER: {{MOMENTUM: 0.{number}}}\nSOLVER.WEIGHT_DECAY: 0.1\n")
+    assert seen == [(0.5, (8,), 0, "tiny", "default"), (0.5, (8,), 1, "tiny", "default"), (0.5, (8,), 0, "x", "default")]
 
 
 def test_joining_leaves_a_sweep_whose_points_are_all_tried_elsewhere(

@@ -100,6 +100,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         cwd=os.getcwd(),
         search={dimension.key: dimension.text for dimension in dimensions},
         words=plan.trial_words(args),
+        recipe=plan.recipe(cfg, args.config_file) if args.config_file else "",
         settings=settings_of(cfg),
         why=args.why,
         tags=args.tags,
@@ -113,7 +114,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         threads=os.environ.get("OMP_NUM_THREADS", "") or (str(max(cpus() // jobs, 1)) if jobs > 1 else ""),
     )
     if plan.sweep_path(folder, name).is_dir():
-        raise plan.exists(sweep)
+        raise plan.name_is_taken(sweep)
     if args.parent:
         import tracking
 
