@@ -193,6 +193,23 @@ def test_folds_that_do_not_fit_are_said(pairs: list[tuple[str, Any]], said: str)
         build_splits(config.load_file(None, pairs))
 
 
+def test_a_sweep_requeues_its_job_and_its_trials_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.hooks.trial import be_trial
+    from engine.slurm import requeue
+
+    asked_for: list[list[str]] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setattr(
+        subprocess, "run", lambda words, **_: asked_for.append(words) or subprocess.CompletedProcess(words, 0, "", "")
+    )
+    be_trial(Pipe()[1])
+    try:
+        assert not requeue("signal SIGUSR1", 1)
+    finally:
+        be_trial(None)
+    assert not asked_for and requeue("signal SIGUSR1", 1) and asked_for == [["scontrol", "requeue", "41"]]
+
+
 def test_a_pruned_trial_can_be_gone_on_with(train: Callable[..., Any], tmp_path: Path) -> None:
     from engine.hooks.trial import be_trial
 
@@ -254,6 +271,37 @@ def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> 
         read_json(newest(folder) / "status.json")["metrics"]["val/loss"]
         == (read_json(folder / best["run"] / "status.json")["metrics"]["val/loss"])
     )
+
+
+@pytest.mark.slow
+def test_a_preempted_sweep_requeues_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    job = {"SLURM_JOB_ID": "41", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    words = [
+        "tools/sweep.py",
+        "--search",
+        f"{LR}=loguniform(0.01,1)",
+        "--sampler",
+        "random",
+        "--pruner",
+        "median",
+        "--trials",
+        "3",
+    ]
+    words += ["--jobs", "2", f"--output-dir={tmp_path / 'exp'}", "--epochs", "20", *TINY[:8]]
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env={**os.environ, **job}, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while len(runs_in(tmp_path / "exp")) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 75 and (tmp_path / "calls").read_text() == "requeue 41\n", said
+    done = command(*words, "--json", **job, SLURM_RESTART_COUNT="1")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["finished"] and len(runs_in(tmp_path / "exp")) == 3
+    assert {point["state"] for point in result["points"]} <= {"finished", "pruned"}
 
 
 @pytest.mark.slow

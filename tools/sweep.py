@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"--{name} {value}: expects at least {least}")
     folder, name = where(args)
     if not args.resume and job.restarts() and plan.sweep_path(folder, name).is_dir():
-        args.resume = name  # SLURM has started this job again
+        args.resume, args.config_file, args.search = name, None, []  # SLURM started this job again: all stands in the sweep
+        args.overrides = [entry for entry in args.overrides if entry.key in ("NAME", "OUTPUT_DIR")]
     sweep = resume(args, folder) if args.resume else start(args, folder, name)
     if (sweep.path / "scripts").resolve() != _root.ROOT:
         words = [f"--resume={sweep.name}", f"--output-dir={sweep.folder}", f"--jobs={sweep.jobs}"]
@@ -173,8 +175,7 @@ def run(args: argparse.Namespace, sweep: Sweep) -> int:
         try:
             return tried(args, sweep)
         except interrupts.Interrupted as stop:
-            LOG.info("stopped by %s; go on with tools/sweep.py --resume %s", stop, sweep.name)
-            return INTERRUPTED
+            return stopped_by(sweep, stop.number)
         finally:
             if lock is not None:
                 lock.release(sweep.path)
@@ -207,9 +208,7 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
         table.show(sweep, result, pictures)
     LOG.info("%s", table.summary_line(sweep, result))
     if stopped:
-        at = "" if sweep.folder == "exp" else f" --output-dir {sweep.folder}"
-        LOG.info("stopped; go on with tools/sweep.py --resume %s%s", sweep.name, at)
-        return INTERRUPTED
+        return stopped_by(sweep, stopped)
     if result.open:
         LOG.info("%d points are still tried by other processes; call this again when they are gone", result.open)
     elif result.best is None:
@@ -217,6 +216,17 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
             f"no trial of {sweep.name} finished: {result.points[0]['reason'] if result.points else 'there is none'}"
         )
     return 0
+
+
+def stopped_by(sweep: Sweep, number: int) -> int:
+    """The end at a signal, no trial running any more; under SLURM the job is queued again, once for all of them."""
+    from engine.slurm import requeue
+
+    reason = f"signal {signal.Signals(number).name}"
+    at = "" if sweep.folder == "exp" else f" --output-dir {sweep.folder}"
+    LOG.info("stopped by %s; go on with tools/sweep.py --resume %s%s", reason, sweep.name, at)
+    requeue(reason, sweep.settings["DISTRIBUTED.MAX_REQUEUES"])
+    return INTERRUPTED
 
 
 def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, list[float]]:

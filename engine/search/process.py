@@ -117,6 +117,8 @@ def _be_trial(
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     for handler in logging.getLogger("fieldbook").handlers[:]:  # those of the sweep
         logging.getLogger("fieldbook").removeHandler(handler)
+    for count in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"):  # its sweep knows which run it goes on with
+        os.environ.pop(count, None)
     sys.argv = ["tools/train_net.py", *words]
     known = set(sys.modules)
     link.send(("entered", time.monotonic()))
