@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -49,14 +51,30 @@ def go_on(tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-def asked(study: Any, **worker: Any) -> Any:
-    """A point that a process, this one unless it says otherwise, has begun."""
-    from tracking.environment import boot_id, host
+def loop_of(folder: Path, name: str = "tiny") -> Any:
+    """One more process at the sweep in folder/exp, as far as its loop goes: no trial is started."""
+    from engine.search import plan
+    from engine.search.loop import Loop
+    from engine.search.spec import parse_search
+    from engine.search.study import open_study
 
-    trial = study.ask()
-    facts = {"host": host(), "boot_id": boot_id(), "pid": os.getpid(), "since": time.time()}
-    trial.set_user_attr("worker", {**facts, **worker})
-    return trial
+    sweep = plan.load(folder / "exp", name)
+    dimensions = parse_search([f"{key}={text}" for key, text in sweep.search.items()])
+    return Loop(sweep, open_study(sweep), dimensions, lambda *_: pytest.fail("no trial was to begin"))
+
+
+def draw(loop: Any, limit: int, score: bool = False) -> float | None:
+    """The value of the next point, whose run is then going on, or has ended with a score; None where there is none left."""
+    found = loop._next(limit)
+    if found is None:
+        return None
+    point, run = found
+    if score:
+        run.outcome, run.score = "finished", -abs(math.log(point.params[LR]))
+        loop._conclude(point)
+    else:
+        loop.running[point.number] = (point, run, None)
+    return float(point.params[LR])
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -139,17 +157,89 @@ def test_a_yaml_that_is_edited_meanwhile_changes_no_trial(sweep: Callable[..., A
 def test_joining_leaves_a_sweep_whose_points_are_all_tried_elsewhere(
     sweep: Callable[..., Any], go_on: Callable[..., int], tmp_path: Path
 ) -> None:
-    from engine.search import plan
-    from engine.search.study import open_study
-
     words = ["--search", f"{LR}=uniform(0.1,1)", "--trials", "2", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
     assert sweep(*words, *TINY) == (0, "")
-    study = open_study(plan.load(tmp_path / "exp", "tiny"))
-    for _ in range(2):
-        asked(study)
+    elsewhere = loop_of(tmp_path)
+    assert draw(elsewhere, 2) and draw(elsewhere, 2) and not draw(elsewhere, 2)
     assert go_on() == 0
     result = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "result.json")
     assert not result["finished"] and [point["state"] for point in result["points"]] == ["open", "open"]
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_a_resumed_sweep_draws_the_same_points(name: str, sweep: Callable[..., Any], tmp_path: Path) -> None:
+    drawn = []
+    for made, stops in (("whole", []), ("stopped", [5, 12])):
+        words = ["--search", f"{LR}=loguniform(0.01,1)", "--sampler", name, "--trials", "15", *TINY[:-1], made]
+        assert sweep(*words) == (0, "")
+        loop, points = loop_of(tmp_path, made), []
+        for number in range(15):
+            if number in stops:
+                assert draw(loop, 15)  # is lost, and taken over
+                loop = loop_of(tmp_path, made)
+                assert loop._adopt() == 1
+            points.append(draw(loop, 15, score=True))
+        assert draw(loop, 15) is None
+        drawn.append(points)
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 15
+
+
+@pytest.mark.parametrize("spec", ["uniform(0.1,1)", "grid(0.1,0.2,0.3,0.4,0.5)"])
+def test_two_processes_draw_unlike_points(
+    spec: str, sweep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep("--search", f"{LR}={spec}", "--storage", f"sqlite:///{tmp_path / 'x.db'}", *TINY) == (0, "")
+    here, there = loop_of(tmp_path), loop_of(tmp_path)
+    stale = there.study.get_trials()
+    drawn = [draw(here, 5)]
+    with monkeypatch.context() as patch:
+        patch.setattr(there.study, "get_trials", lambda **_: stale)
+        drawn.append(draw(there, 5))
+    drawn += [draw(loop, 5) for loop in (here, there, here)]
+    assert len(set(drawn)) == 5 and not draw(here, 5) and not draw(there, 5)
+
+
+def test_a_point_whose_process_is_gone_is_taken_over_once(
+    sweep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.search import sharing
+
+    words = ["--search", f"{LR}=uniform(0.1,1)", "--trials", "1", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
+    assert sweep(*words, *TINY) == (0, "")
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing, "host", lambda: "elsewhere")
+        assert draw(loop_of(tmp_path), 1)
+    here, there = loop_of(tmp_path), loop_of(tmp_path)
+    assert here._adopt() == 0
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + sharing.STALE + 60)
+        assert [here._adopt(), there._adopt()] == [1, 0]
+        patch.setattr(sharing, "host", lambda: "a third")
+        assert there._adopt() == 0
+    assert here._next(1)[0].number == 0
+
+
+def test_a_run_of_an_earlier_sweep_of_the_name_is_not_taken(train: Callable[..., Any], tmp_path: Path) -> None:
+    from engine.search.outcome import find_runs
+
+    assert train(*TINY[:-2], "--tag", "tiny.0", "SOLVER.MAX_EPOCHS", "1")[0] == 0
+    run = newest(tmp_path / "exp")
+    began = datetime.fromisoformat(read_json(run / "run.json")["started"]).replace(tzinfo=None)
+    assert find_runs(tmp_path / "exp", "tiny.0", began + timedelta(microseconds=1)) == {(0, 0): run.name}
+    assert find_runs(tmp_path / "exp", "tiny.0", began + timedelta(seconds=1)) == {}
+
+
+def test_a_trial_that_is_gone_before_it_is_answered_ends_alone(sweep: Callable[..., Any], tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    assert sweep("--search", f"{LR}=uniform(0.1,1)", "--pruner", "median", *TINY) == (0, "")
+    loop = loop_of(tmp_path)
+    ours, theirs = Pipe()
+    loop.running[0] = (*loop._next(1), SimpleNamespace(link=ours))
+    theirs.send(("score", 1, 0.5))
+    theirs.close()
+    assert loop._take_message(0) and not loop._take_message(0)
 
 
 def test_each_sample_is_held_out_in_one_fold_and_the_test_set_stays() -> None:

@@ -231,12 +231,8 @@ def stopped_by(sweep: Sweep, number: int) -> int:
 
 def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, list[float]]:
     """Tries what is left; (the signal that ended it, or 0; of each run the seconds that were the sweep's own)."""
-    from engine.search.study import queue_grid
-
     points = len(grid(dimensions)) if sweep.sampler == "grid" else sweep.trials
     limit = min(points, sweep.trials or points)
-    if sweep.sampler == "grid":
-        queue_grid(study, sweep, dimensions)
     if sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)) >= limit:
         return 0, []
     if not sweep.storage:  # a URL may hold a password

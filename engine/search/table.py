@@ -47,8 +47,7 @@ class Result:
 
 def gather(sweep: Sweep, study: Any, dimensions: Sequence[Dimension]) -> Result:
     """Reads the study."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
-    result = Result(points=[_point(trial, dimensions) for trial in trials])
+    result = Result(points=[_point(trial, dimensions) for trial in study.get_trials(deepcopy=False)])
     scored = [run for point in result.points for run in point["runs"] if run["outcome"] == "finished"]
     if scored:
         result.metric, result.lower = scored[0]["metric"], scored[0]["lower"]
