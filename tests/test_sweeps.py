@@ -154,6 +154,18 @@ def test_a_yaml_that_is_edited_meanwhile_changes_no_trial(sweep: Callable[..., A
     assert seen == [(0.5, (8,), 0, "tiny", "default"), (0.5, (8,), 1, "tiny", "default"), (0.5, (8,), 0, "x", "default")]
 
 
+@pytest.mark.parametrize(("url", "kept"), [
+    ("postgresql://h/db?user=a&password=x1", "postgresql://h/db?user=a&password=***"),
+    ("mysql://h/db?PASSWD=x1&charset=utf8#x", "mysql://h/db?PASSWD=***&charset=utf8#x"),
+    ("postgresql://a:x1@h/db?sslpassword=x1", "postgresql://***@h/db?sslpassword=***"),
+    ("sqlite:///a.db?timeout=5", "sqlite:///a.db?timeout=5"),
+], ids=["query", "capitals", "both", "none"])  # fmt: skip
+def test_a_password_of_a_storage_is_kept_nowhere(url: str, kept: str) -> None:
+    from utils.redact import redact
+
+    assert redact(url) == kept == redact(kept)
+
+
 def test_joining_leaves_a_sweep_whose_points_are_all_tried_elsewhere(
     sweep: Callable[..., Any], go_on: Callable[..., int], tmp_path: Path
 ) -> None:
