@@ -407,6 +407,21 @@ def test_a_preempted_sweep_requeues_once_and_the_same_command_goes_on(tmp_path: 
 
 
 @pytest.mark.slow
+def test_two_processes_share_a_sweep(tmp_path: Path) -> None:
+    at = [f"--output-dir={tmp_path / 'exp'}", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
+    words = ["--search", f"{LR}=loguniform(0.01,1)", "--trials", "4", "--epochs", "10", *TINY[:8], "NAME", "tiny"]
+    first = subprocess.Popen([sys.executable, "tools/sweep.py", *at, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not (tmp_path / "exp" / ".sweeps" / "tiny" / "sweep.json").is_file() and time.monotonic() < until:
+        time.sleep(0.02)
+    second = command("tools/sweep.py", "--resume", "tiny", *at)
+    assert (first.wait(120), second.returncode) == (0, 0), second.stderr
+    points = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "result.json")["points"]
+    assert [point["state"] for point in points] == ["finished"] * 4 and len(runs_in(tmp_path / "exp")) == 4
+    assert len({point["params"][LR] for point in points}) == 4
+
+
+@pytest.mark.slow
 def test_a_trial_that_fails_is_an_outcome(tmp_path: Path) -> None:
     words = ["--search", f"{LR}=grid(1e6,0.1)", "LOSS.NAME=grid(nothing,cross_entropy)", "--folds", "2", "--jobs", "2"]
     done = command("tools/sweep.py", *words, "--json", f"--output-dir={tmp_path / 'exp'}", *SHORT)
