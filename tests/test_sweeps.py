@@ -300,10 +300,13 @@ def test_a_sweep_requeues_its_job_and_its_trials_do_not(tmp_path: Path, monkeypa
     from engine.slurm import requeue
 
     asked_for: list[list[str]] = []
+
+    def scontrol(words: list[str], **_: Any) -> Any:
+        asked_for.append(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
     monkeypatch.setenv("SLURM_JOB_ID", "41")
-    monkeypatch.setattr(
-        subprocess, "run", lambda words, **_: asked_for.append(words) or subprocess.CompletedProcess(words, 0, "", "")
-    )
+    monkeypatch.setattr(subprocess, "run", scontrol)
     be_trial(Pipe()[1])
     try:
         assert not requeue("signal SIGUSR1", 1)
@@ -336,7 +339,7 @@ def test_a_pruned_trial_can_be_gone_on_with(train: Callable[..., Any], tmp_path:
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "exp"
-    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "40", "--tag", "mine"]
+    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "20", "--tag", "mine"]
     words += [f"--output-dir={folder}", *TINY[:8], "NAME", "lr"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
@@ -376,30 +379,22 @@ def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_preempted_sweep_requeues_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_a_preempted_sweep_requeues_once_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
     (tmp_path / "scontrol").chmod(0o755)
-    job = {"SLURM_JOB_ID": "41", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    words = [
-        "tools/sweep.py",
-        "--search",
-        f"{LR}=loguniform(0.01,1)",
-        "--sampler",
-        "random",
-        "--pruner",
-        "median",
-        "--trials",
-        "3",
-    ]
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    words = ["tools/sweep.py", "--search", f"{LR}=loguniform(0.01,1)", "--trials", "3", "--pruner", "median"]
     words += ["--jobs", "2", f"--output-dir={tmp_path / 'exp'}", "--epochs", "20", *TINY[:8]]
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env={**os.environ, **job}, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE)
     until = time.monotonic() + 120
     while len(runs_in(tmp_path / "exp")) < 2 and time.monotonic() < until:
         time.sleep(0.02)
     process.send_signal(signal.SIGUSR1)
     said = process.communicate()[1].decode()
     assert process.returncode == 75 and (tmp_path / "calls").read_text() == "requeue 41\n", said
-    done = command(*words, "--json", **job, SLURM_RESTART_COUNT="1")
+    done = command(*words, "--json", SLURM_RESTART_COUNT="1")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["finished"] and len(runs_in(tmp_path / "exp")) == 3
@@ -409,16 +404,16 @@ def test_a_preempted_sweep_requeues_once_and_the_same_command_goes_on(tmp_path: 
 @pytest.mark.slow
 def test_two_processes_share_a_sweep(tmp_path: Path) -> None:
     at = [f"--output-dir={tmp_path / 'exp'}", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
-    words = ["--search", f"{LR}=loguniform(0.01,1)", "--trials", "4", "--epochs", "10", *TINY[:8], "NAME", "tiny"]
+    words = ["--search", f"{LR}=loguniform(0.01,1)", "--trials", "4", "--epochs", "4", *TINY[:8], "NAME", "tiny"]
     first = subprocess.Popen([sys.executable, "tools/sweep.py", *at, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not (tmp_path / "exp" / ".sweeps" / "tiny" / "sweep.json").is_file() and time.monotonic() < until:
         time.sleep(0.02)
     second = command("tools/sweep.py", "--resume", "tiny", *at)
     assert (first.wait(120), second.returncode) == (0, 0), second.stderr
-    points = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "result.json")["points"]
-    assert [point["state"] for point in points] == ["finished"] * 4 and len(runs_in(tmp_path / "exp")) == 4
-    assert len({point["params"][LR] for point in points}) == 4
+    points = loop_of(tmp_path).study.get_trials()
+    assert [point.state.name for point in points] == ["COMPLETE"] * 4 and len(runs_in(tmp_path / "exp")) == 4
+    assert len({point.params[LR] for point in points}) == 4
 
 
 @pytest.mark.slow
