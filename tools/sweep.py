@@ -102,7 +102,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         cwd=os.getcwd(),
         search={dimension.key: dimension.text for dimension in dimensions},
         words=plan.trial_words(args),
-        recipe=plan.recipe(cfg, args.config_file) if args.config_file else "",
+        recipe=recipe_of(cfg, args.config_file) if args.config_file else "",
         settings=settings_of(cfg),
         why=args.why,
         tags=args.tags,
@@ -159,6 +159,20 @@ def resume(args: argparse.Namespace, folder: Path) -> Sweep:
 def settings_of(cfg: config.Config) -> dict[str, Any]:
     """The resolved config by dotted key, as JSON has it."""
     return dict(json.loads(json.dumps(cfg.flat())))
+
+
+def recipe_of(cfg: config.Config, file: str) -> str:
+    """What a --config-file and its `_BASE_`s say, on lines of their own, so that nobody can edit it while trials begin. Keys
+    of the defaults are left out, so that a record still says what was set."""
+    lines = []
+    for key, value in cfg.flat().items():
+        origin = cfg.origins[key]
+        if key == "NAME" and not origin.startswith(file):  # the sweep's is none for a run that repeats the best
+            value, origin = Path(file).stem, "derived"
+        elif key == "OUTPUT_DIR" or origin in ("default", "derived"):
+            continue
+        lines.append(f"{key}: {json.dumps(value)}  # {origin}\n")
+    return "".join(lines)
 
 
 def run(args: argparse.Namespace, sweep: Sweep) -> int:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import config
 from engine.search.spec import as_text, described
 from tracking import snapshot
 from tracking.environment import git_facts
@@ -107,20 +106,6 @@ class Sweep:
 def sweep_path(folder: Path, name: str) -> Path:
     """Where the sweep of a name has its files."""
     return folder / ".sweeps" / name
-
-
-def recipe(cfg: config.Config, file: str) -> str:
-    """What a --config-file and its `_BASE_`s say, on lines of their own, so that nobody can edit it while trials begin. Keys
-    of the defaults are left out, so that a record still says what was set."""
-    lines = []
-    for key, value in cfg.flat().items():
-        origin = cfg.origins[key]
-        if key == "NAME" and not origin.startswith(file):  # the sweep's is none for a run that repeats the best
-            value, origin = Path(file).stem, "derived"
-        elif key == "OUTPUT_DIR" or origin in ("default", "derived"):
-            continue
-        lines.append(f"{key}: {json.dumps(value)}  # {origin}\n")
-    return "".join(lines)
 
 
 def trial_words(args: Any) -> list[str]:
