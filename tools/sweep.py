@@ -167,7 +167,9 @@ def recipe_of(cfg: config.Config, file: str) -> str:
     lines = []
     for key, value in cfg.flat().items():
         origin = cfg.origins[key]
-        if key == "NAME" and not origin.startswith(file):  # the sweep's is none for a run that repeats the best
+        if key == "NAME" and (
+            origin in ("derived", "command line") or origin.startswith("flag ")
+        ):  # the sweep's is none for a run that repeats the best
             value, origin = Path(file).stem, "derived"
         elif key == "OUTPUT_DIR" or origin in ("default", "derived"):
             continue
