@@ -163,7 +163,7 @@ def settings_of(cfg: config.Config) -> dict[str, Any]:
 
 def recipe_of(cfg: config.Config, file: str) -> str:
     """What a --config-file and its `_BASE_`s say, on lines of their own, so that nobody can edit it while trials begin. Keys
-    of the defaults are left out, so that a record still says what was set."""
+    of the defaults are left out, so that a record still says what was set; so is a name that was given for the sweep."""
     lines = []
     for key, value in cfg.flat().items():
         origin = cfg.origins[key]
