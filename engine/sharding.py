@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from engine import distributed
 from engine.task import Task
-from modeling.blocks import find_blocks
 from solver import NamedOptimizer, WeightAverage
 from utils.errors import UserError
 from utils.states import local
@@ -72,6 +71,8 @@ def shard(task: Task, device: torch.device, precision: str = "fp32") -> None:
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    from modeling.blocks import find_blocks  # a run that is resumed with its own code need not import that of today
 
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     exact = MixedPrecisionPolicy()

@@ -200,7 +200,7 @@ class Trainer:
         total = self._over_ranks(samples)
         seen: list[dict[str, Tensor]] = []
         for i, (batch, count) in enumerate(zip(window, counts, strict=True)):
-            with keep_gradients(self.wrapped, more=i + 1 < len(window)):
+            with keep_gradients(self.wrapped, more=i + 1 < len(window)) if self.world_size > 1 else nullcontext():
                 with self._autocast():
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)

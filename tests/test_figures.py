@@ -138,3 +138,28 @@ def test_show_draws_a_curve_in_a_line(train: Train, tmp_path: Path) -> None:
 def test_a_model_that_is_no_classifier_of_images_gets_no_activations(train: Train, tmp_path: Path) -> None:
     assert train(*TINY)[0] == 0  # a perceptron has no map of features
     assert not (newest(tmp_path / "exp") / "figures" / "activations_test.png").exists()
+
+
+def test_targets_of_any_kind_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from engine.hooks.figures import FiguresHook
+
+    class Loader:
+        def __init__(self, batch: dict[str, Any]) -> None:
+            self.batch = batch
+
+        def set_position(self, epoch: int, batch: int) -> None: ...
+
+        def __iter__(self) -> Any:
+            return iter([self.batch])
+
+    image = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    for number, more in enumerate(({"target": [{"boxes": 1}] * 3}, {}, {"target": torch.zeros(3, 8, 8)})):
+        folder = tmp_path / str(number)
+        run = SimpleNamespace(path=folder, figures_dir=folder)
+        splits: Any = SimpleNamespace(train=SimpleNamespace(name="boxes", target_kind="class"))
+        hook, trainer = FiguresHook(run, splits, None, None), SimpleNamespace(step=0, loader=Loader({"image": image, **more}))
+        hook.before_train(trainer)  # type: ignore[arg-type]
+        hook.draw()
+        assert (folder / "batch.png").exists()
