@@ -121,7 +121,8 @@ def shards(
     others are scanned once. Name others in DATASETS.TEST. Tables, scans and copies of remote shards go to `root`/.cache.
 
     Raises:
-        UserError: nothing matches; a shard is missing, torn or of other classes than the others; the cache is too small.
+        UserError: nothing matches; a shard is missing, torn or of other classes than the others, or cannot be asked for; the
+            cache is too small.
     """
     if not train:
         return None
@@ -160,7 +161,7 @@ def _whole_ones(dataset: ShardImages, places: Sequence[Place], skip_bad: bool, m
     Raises:
         UserError: a shard is not whole and that is an error, or too many samples are lost.
     """
-    table, complaints = dataset.table, []
+    table, complaints, uncounted = dataset.table, [], 0
     lost: list[numpy.ndarray] = []
     for number, (place, facts) in enumerate(zip(places, table.shards, strict=True)):
         here = slice(*table.starts[number : number + 2])
@@ -169,6 +170,7 @@ def _whole_ones(dataset: ShardImages, places: Sequence[Place], skip_bad: bool, m
             continue
         torn = f"{files.size(place.size)} where {files.size(facts['bytes'])} were packed" if short else facts["torn"]
         complaints.append(f"{place.url}: {'no such shard' if missing else torn}")
+        uncounted += not facts["bytes"]  # nothing says what it held
         if missing or short:
             ends = table.offsets[here] + table.sizes[here]
             lost.append(here.start + numpy.flatnonzero(ends > max(place.size, 0)))
@@ -183,5 +185,8 @@ def _whole_ones(dataset: ShardImages, places: Sequence[Place], skip_bad: bool, m
             f"{said}: {len(rows)} of {len(dataset)} samples are lost, more than DATALOADER.MAX_BAD {max_bad:g} allows; fetch or "
             "pack them again"
         )
-    LOG.warning("left out: %s (%d samples of %s)", said, len(rows), dataset.name)
+    unknown = ""
+    if uncounted:
+        unknown = f", and an unknown number in {uncounted} without an index, not held against DATALOADER.MAX_BAD"
+    LOG.warning("left out: %s (%d samples of %s%s)", said, len(rows), dataset.name, unknown)
     return dataset.part(numpy.delete(numpy.arange(len(dataset)), rows)) if len(rows) else dataset

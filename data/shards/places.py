@@ -63,7 +63,7 @@ def find(pattern: str) -> list[Place]:
     if twice is not None:
         raise UserError(f"{said}: {twice} is named twice")
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        places = list(pool.map(lambda url: _asked(said, lambda: look(url)), urls))
+        places = list(pool.map(lambda url: asked(said, lambda: look(url)), urls))
     if all(place.size == MISSING for place in places):
         hint = "write shards:PATTERN, such as shards:data/train-*.tar" if len(places) == 1 else "tools/pack.py makes them"
         folder = os.path.isdir(pattern)
@@ -120,16 +120,21 @@ def read(url: str) -> bytes | None:
     """The content of a small file; None where there is none.
 
     Raises:
-        OSError: the store cannot be asked.
+        UserError: the store cannot be asked.
     """
-    try:
-        if is_url(url):
-            system, path = open_store(url)
-            return bytes(system.cat_file(path))
-        with open(url, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+
+    def get() -> bytes | None:
+        try:
+            if is_url(url):
+                system, path = open_store(url)
+                return bytes(system.cat_file(path))
+            with open(url, "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    found: bytes | None = asked(url, get)
+    return found
 
 
 def is_url(text: str) -> bool:
@@ -161,16 +166,24 @@ def _matching(pattern: str, said: str) -> list[str]:
         found: Iterable[str] = [path for one in both for path in glob.glob(one)]
     else:
         system, path = open_store(pattern)
-        listed = _asked(said, lambda: [one for end in ("", SUFFIX) for one in system.glob(path + end)])
+        listed = asked(said, lambda: [one for end in ("", SUFFIX) for one in system.glob(path + end)])
         found = [system.unstrip_protocol(one) for one in listed]
     return sorted({path.removesuffix(SUFFIX) for path in found if path.removesuffix(SUFFIX).endswith(".tar")})
 
 
-def _asked(said: str, ask: Callable[[], Any]) -> Any:
+def asked(said: str, ask: Callable[[], Any]) -> Any:
+    """What `ask` gets of a store or disk.
+
+    Raises:
+        UserError: in place of whatever else it raises.
+    """
     try:
         return ask()
     except UserError:
         raise
     except Exception as error:  # each store has kinds of its own
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UserError(f"{said}: cannot be asked for ({type(error).__name__}: {reason})") from error
+        hint = ""
+        if isinstance(error, PermissionError) or getattr(error, "status", 0) == 403:
+            hint = "; stores that forbid listing say so of missing files, too"
+        raise UserError(f"{said}: cannot be asked for ({type(error).__name__}: {reason}){hint}") from error
