@@ -251,3 +251,21 @@ def test_a_store_that_refuses_is_not_taken_for_a_cache_that_cannot_be_written(
     with pytest.raises(UserError, match=rf"{name}: cannot be asked for \(.*403.*forbid listing"):
         opened(f"{served}/train-{{000000..000001}}.tar", tmp_path)
     assert "cannot be written" not in caplog.text
+
+
+def test_a_copy_that_fails_in_an_unknown_way_gives_its_turn_back(
+    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fieldbook"), "propagate", True)
+    dataset = opened(f"{served}/train-*.tar", tmp_path)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("size")
+
+    monkeypatch.setattr(Copies, "fetch", broken)
+    for row in range(0, SAMPLES, 10):  # a sample of each shard: more than may be copied at a time
+        assert dataset[row]["image"].shape == (3, 12, 16)
+    deadline = time.monotonic() + 10
+    while dataset.reader._copying and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not dataset.reader._copying and "KeyError" in caplog.text
