@@ -18,7 +18,7 @@ from data.dataset import class_order
 from data.shards import index as indices
 from data.shards.copies import Copies, CopyFailed
 from data.shards.index import Index
-from data.shards.places import AT_ONCE, MISSING, Place, asked, open_store, read
+from data.shards.places import AT_ONCE, Place, asked, open_store, read
 from data.shards.table import Table, open_table, write_table
 from data.shards.tar import Found, Torn, scan
 from utils.errors import UserError
@@ -98,7 +98,7 @@ class Gatherer:
         """What is in a shard without an index, up to where it is torn: what its bytes say, never what a connection does."""
         samples: list[Found] = []
         torn = "no such file"
-        if place.size != MISSING:
+        if not place.missing:
             torn = asked(place.url, lambda: self._walk(place, samples))
         try:
             return indices.make(samples, (), (), {"torn": torn})
