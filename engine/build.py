@@ -148,7 +148,9 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
-    check_single_samples(cfg, task.to(device), loader, splits, device)
+    # Of sharded training no GPU ever holds the whole model: units are moved there one by one, as they are cut.
+    place = torch.device("cpu") if is_to_be_sharded(cfg) else device
+    check_single_samples(cfg, task.to(place), loader, splits, place)
     optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
     wrap = partial(
         prepare_model,
@@ -179,6 +181,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         ema=ema,
         wait=solver.NONFINITE == "skip",
     )
+    trainer.leaves_out = cfg.DATALOADER.BAD_SAMPLES == "skip"
     trainer.register("bad_samples", LeftOut(loader.bad))
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
     if freezing is not None and cfg.MODEL.FREEZE_EPOCHS:
@@ -188,9 +191,14 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
+def is_to_be_sharded(cfg: Config) -> bool:
+    """Whether DISTRIBUTED.STRATEGY says so and there are ranks."""
+    return cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1
+
+
 def shard_task(cfg: Config, task: Task, device: torch.device) -> Task:
-    """`task`, sharded where DISTRIBUTED.STRATEGY says so and there are ranks: before the optimizer, which takes the parts."""
-    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
+    """`task`, sharded onto `device` where it is to be: before the optimizer, which takes the parts."""
+    if is_to_be_sharded(cfg):
         sharding.shard(task, device, cfg.SOLVER.PRECISION)
     return task
 

@@ -64,9 +64,10 @@ def check_shardable(task: Task, optimizer: str) -> None:
 
 
 def shard(task: Task, device: torch.device, precision: str = "fp32") -> None:
-    """Shards `task`, which is on `device`, in place. Its parameters are new objects then: the optimizer is made after this.
+    """Shards `task` in place. Its parameters are new objects then: the optimizer is made after this.
 
     Args:
+        device: of the parts; a task that is on the CPU yet is moved there unit by unit, and never whole.
         precision: bf16 gathers weights and computes in bfloat16, but for batch normalisation, whose statistics are float32;
             the weights that are kept, and the sums of gradients over ranks, are float32 in any case.
     """
