@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
@@ -331,3 +332,13 @@ def test_keys_of_shards_are_not_read_for_other_data() -> None:
     cfg = config.load_file(None, words)
     build_splits(cfg)
     assert {"DATASETS.SHARD_WINDOW", "DATASETS.CACHE_GB"} <= set(cfg.unread())
+
+
+def test_tables_that_a_killed_process_began_are_deleted_and_those_under_way_are_not(packed: Path, tmp_path: Path) -> None:
+    tables = tmp_path / ".cache" / "shards" / "tables"
+    for name in (".writing-0a.1", ".writing-0b.2"):
+        (tables / name).mkdir(parents=True)
+    with open(tables / "0b.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of a process that is making it
+        opened(f"{packed}/train-*.tar", tmp_path)
+    assert [path.name for path in tables.glob(".writing-*")] == [".writing-0b.2"]
