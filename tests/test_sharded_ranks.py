@@ -128,7 +128,12 @@ def test_ranks_are_asked_for_batches_only_where_they_may_differ(train: Train, mo
     """In an epoch's last window, or in each where bad samples are left out."""
     asked: list[int] = []
     monkeypatch.setattr("engine.numbers.is_sharded", lambda _: True)
-    monkeypatch.setattr("engine.distributed.greatest", lambda count, device: asked.append(count) or count)
+
+    def greatest(count: int, device: torch.device) -> int:
+        asked.append(count)
+        return count
+
+    monkeypatch.setattr("engine.distributed.greatest", greatest)
     words = [*TINY, "SOLVER.MAX_EPOCHS", "2", "TEST.AT_END", "false"]
     assert train(*words)[0] == 0 and len(asked) == 2
     assert train(*words, "DATALOADER.BAD_SAMPLES", "skip")[0] == 0 and len(asked) == 2 + 2 * 6
