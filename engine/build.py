@@ -148,9 +148,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
-    # Of sharded training no GPU ever holds the whole model: units are moved there one by one, as they are cut.
-    place = torch.device("cpu") if is_to_be_sharded(cfg) else device
-    check_single_samples(cfg, task.to(place), loader, splits, place)
+    place_and_check(cfg, task, loader, splits, device)
     optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
     wrap = partial(
         prepare_model,
@@ -203,8 +201,15 @@ def shard_task(cfg: Config, task: Task, device: torch.device) -> Task:
     return task
 
 
-def check_single_samples(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
-    """Raises UserError where a micro-batch of one sample will come that batch normalisation cannot train on."""
+def place_and_check(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
+    """Moves `task` to `device`; one that is to be sharded stays on the CPU: no GPU ever holds it whole, units are moved there
+    one by one, as they are cut.
+
+    Raises:
+        UserError: a micro-batch of one sample will come that batch normalisation cannot train on.
+    """
+    device = torch.device("cpu") if is_to_be_sharded(cfg) else device
+    task.to(device)
     reaches_the_tail = cfg.SOLVER.MAX_STEPS == 0 or -(-len(loader) // cfg.SOLVER.ACCUMULATE) <= cfg.SOLVER.MAX_STEPS
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)
     sizes = loader.plan.sizes(reaches_the_tail)
