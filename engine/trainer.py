@@ -81,6 +81,8 @@ class Trainer:
             out. A CPU always looks.
     """
 
+    leaves_out = True  # whether ranks may lack batches of any window (bad samples left out), not only of the last
+
     def __init__(
         self,
         task: Task,
@@ -111,7 +113,6 @@ class Trainer:
         self.epoch = self.step = self.step_in_epoch = self.samples = 0
         self.stop_reason = ""
         self.listeners: list[Callable[[int, dict[str, float]], None]] = []
-        self.leaves_out = True  # whether ranks may lack batches of any window (bad samples left out), not only of the last
         self.meter = MeanMeter(device)
         self.agreement = Agreement(device)
         self.data_seconds = 0.0
