@@ -23,7 +23,7 @@ class FreeMapping(dict[str, Any]):
         return FreeMapping(self)
 
     def __reduce__(self) -> tuple[type[FreeMapping], tuple[dict[str, Any]]]:
-        return FreeMapping, (dict(self),)  # pickle would fill an empty one, which refuses
+        return FreeMapping, (dict(self),)  # pickle, by which ranks compare their configs, would set item by item
 
 
 class Config(CfgNode):
