@@ -153,6 +153,41 @@ def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
     assert "modeling/net.py" in store.files(code_key(runs.rows[0]))
 
 
+def test_a_list_of_code_leads_nowhere_outside_of_its_copy(exp: Exp, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("SECRET")
+    (tmp_path / "keep.js").write_text("")
+    run = folder / "base_2026-11-01_01-00-00"
+    (run / "scripts" / "way.py").symlink_to(tmp_path / "secret.txt")
+    (run / "scripts" / "away").symlink_to(tmp_path)
+    names = (
+        "../../../secret.txt",
+        "/etc/passwd",
+        f"/{tmp_path}/secret.txt",
+        "a/../../../../secret.txt",
+        "way.py",
+        "away/secret.txt",
+    )
+    lines = [f"{number:064x}  scripts/{name}\n" for number, name in enumerate(names)]
+    lines += ["../../../../pwn  scripts/x.py\n", "\0  scripts/\0\n", "no line at all\n"]
+    with open(run / "scripts.sha256", "ab") as file:
+        file.write("".join(lines).encode() + b"1" * 64 + b"  scripts/\xff.py\n")
+    other = folder / "other_2026-11-01_04-00-00"
+    edit(run / "run.json", tree_digest="other")
+    (other / "scripts").rename(tmp_path / "elsewhere")
+    (other / "scripts").symlink_to(tmp_path / "elsewhere")
+    before = set(tmp_path.rglob("*"))
+    assert exp("report")[0] == 0
+    page = folder / ".report"
+    texts = "".join(path.read_text() for path in page.rglob("*.js"))
+    assert "SECRET" not in texts and "etc/passwd" not in texts and "pwn" not in texts and "modeling/net.py" in texts
+    made = {path for path in set(tmp_path.rglob("*")) - before if page not in (path, *path.parents)}
+    assert {path.relative_to(folder).parts[0] for path in made} <= {".index"}
+    known = json.loads((page / "data" / "made.json").read_text())
+    known["files"] |= {"../../../keep.js": "", "run/../../index.html": ""}
+    (page / "data" / "made.json").write_text(json.dumps(known))
+    assert exp("report")[0] == 0 and (tmp_path / "keep.js").exists() and (page / "index.html").exists()
+
+
 def test_a_run_says_what_lies_in_its_folder(folder: Path) -> None:
     runs = load(folder)
     path = runs.path(runs.rows[0])

@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -39,6 +40,8 @@ SECRETS = (
     "*credentials*",
 )
 _NOT_CODE = [".git/", ".venv/", "venv/", "__pycache__/", "/exp/", "/datasets/", "node_modules/", ".idea/", ".vscode/"]
+_LISTED = re.compile(r"([0-9a-f]{64})  [^/]+/([^\0\udc80-\udcff]+)")  # digest, the copy's name, path below it
+_ODD_PARTS = {"", ".", ".."}
 
 
 @dataclass
@@ -82,7 +85,7 @@ def list_code(root: Path, leave_out: Path | None = None) -> list[str]:
     """
     copied = root.parent / f"{root.name}.sha256"
     if copied.is_file():
-        names = [line.split("  ", 1)[1].partition("/")[2] for line in copied.read_text(encoding="utf-8").splitlines()]
+        names = list(read_checksums(copied))
     else:
         names = _git_files(root) or _walk(root)
     inside = os.path.relpath(leave_out, root) if leave_out else ".."
@@ -120,11 +123,16 @@ def checksum_lines(snapshot: Snapshot, folder: str) -> str:
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Path below the copied root -> sha256, as written by `checksum_lines`; empty where there is no such file."""
-    if not path.is_file():
+    """Path below the copied root -> sha256, as written by `checksum_lines`; empty where there is no such file.
+
+    A list may come with a record of somebody else's: lines whose path leads out of the copied root count as absent.
+    """
+    try:
+        lines = path.read_bytes().decode(errors="surrogateescape").split("\n")
+    except OSError:
         return {}
-    pairs = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines() if "  " in line)
-    return {name.partition("/")[2]: digest for digest, name in pairs}
+    found = (_LISTED.fullmatch(line) for line in lines)
+    return {match[2]: match[1] for match in found if match and not _ODD_PARTS & set(match[2].split("/"))}
 
 
 def edited(root: Path, files: dict[str, str]) -> dict[str, list[str]]:

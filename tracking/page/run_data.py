@@ -81,7 +81,7 @@ class CodeStore:
 
     runs: Runs
     _codes: dict[str, Code] = field(default_factory=dict)
-    _places: dict[str, Path] = field(default_factory=dict)
+    _places: dict[str, tuple[Path, str]] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         """Makes the code of a run known; costs nothing where an equal copy is."""
@@ -91,7 +91,7 @@ class CodeStore:
         code = code_of(self.runs.path(row))
         self._codes[key] = code
         for name, digest in code.files.items():
-            self._places.setdefault(digest[:16], code.root / name)
+            self._places.setdefault(digest[:16], (code.root, name))
 
     def copies(self) -> list[str]:
         """Their keys."""
@@ -108,13 +108,16 @@ class CodeStore:
         return {digest for one in every for _, digest in one - shared}
 
     def text(self, digest: str) -> str | None:
-        """A file's content; None where it is no text, is too large, or is gone."""
-        path = self._places.get(digest)
+        """A file's content; None where it is no text, is too large, is gone, or lies elsewhere by way of a link."""
+        if digest not in self._places:
+            return None
+        root, name = self._places[digest]
         try:
-            if path is None or path.is_symlink() or path.stat().st_size > TEXT_LIMIT:
+            path = (root / name).resolve()
+            if root.parent.resolve() / root.name not in path.parents or path.stat().st_size > TEXT_LIMIT:
                 return None
             return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError, RuntimeError):  # RuntimeError: links in a circle
             return None
 
 

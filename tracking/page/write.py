@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from utils.files import write_atomic
 
 LAYOUT = 1  # of the files beside the page; others are written anew
 _KINDS = ("run", "code", "blob")
+_OURS = re.compile(rf"({'|'.join(_KINDS)})/[0-9a-f]{{16}}\.js")
 
 
 @dataclass
@@ -40,7 +42,7 @@ class _Beside:
 
     def sweep(self) -> None:
         """Deletes what was written once and is no longer of any use."""
-        for name in set(self.known) - set(self.made):
+        for name in filter(_OURS.fullmatch, set(self.known) - set(self.made)):
             with suppress(OSError):
                 (self.folder / name).unlink()
 
