@@ -84,10 +84,7 @@ def list_code(root: Path, leave_out: Path | None = None) -> list[str]:
         leave_out: the folder of runs, wherever it lies.
     """
     copied = root.parent / f"{root.name}.sha256"
-    if copied.is_file():
-        names = list(read_checksums(copied))
-    else:
-        names = _git_files(root) or _walk(root)
+    names = list(read_checksums(copied)) if copied.is_file() else _git_files(root) or _walk(root)
     inside = os.path.relpath(leave_out, root) if leave_out else ".."
     apart = [*_runs(names), *([] if inside.startswith("..") else [f"{inside}/"])]
     return [n for n in names if not any(f"{n}/".startswith(folder) for folder in apart)]
