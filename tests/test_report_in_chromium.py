@@ -148,12 +148,17 @@ def test_curves_are_drawn_on_every_axis_with_gaps_and_bands(open_page: Open) -> 
     assert "2 repeats" in page.text_content(".legend")
     series = page.evaluate("page.series.smooth([1, null, 3], 0.5)")
     assert series[1] is None and series[2] == pytest.approx((0.25 * 1 + 0.5 * 3) / 0.75)
-    facts = "{curves: {m: [0, [5, null]]}, steps: [[10, 20]], time: [[0, 40], [0, 80]], steps_per_epoch: 5, batch: 8}"
+    facts = "{curves: {m: [0, [5, null]]}, steps: [[10, 20]], time: [[0, 40], [0, 80]], epoch: [[0, 20], [0, 4]], batch: 8}"
     axes = {"step": [10, 20], "epoch": [2, 4], "samples": [80, 160], "time": [20, 40]}
     for axis, places in axes.items():
         assert page.evaluate(f"page.series.curve({facts}, 'm', '{axis}')") == [places, [5, None]]
     pooled = page.evaluate("page.series.pool([[[0, 2], [1, 3]], [[0, 1, 2], [3, 4, 5]]])")
     assert pooled["xs"] == [0, 1, 2] and pooled["mean"] == [2, 3, 4]
+    long = "{curves: {m: [0, [9, -9], 4, 1, [1, 3, 5], [4, 4, 1]]}, steps: [[0, 8], [2, 6, 8]]}"
+    short = "{curves: {m: [0, [2, null, 4]]}, steps: [[1, 7, 9]]}"
+    pairs = f"[[{long}, 4], [{long}, 8], [{short}, 8], [{short}, 0]]"
+    means = f"{pairs}.map(([one, wide]) => page.series.means(one, 'm', 'step', wide))"
+    assert page.evaluate(means) == [[[2, 6, 8], [1, 3, 5]], [[4, 8], [2, 5]], [[4, 9], [2, 4]], [[1, 7, 9], [2, None, 4]]]
     open_page("#tab=curves&q=other").wait_for_selector("#curves .empty")
     chosen = open_page("#tab=curves&runs=other_2026-11-01_04-00-00")
     chosen.wait_for_selector('[data-metric="a"] canvas')

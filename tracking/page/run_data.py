@@ -57,9 +57,8 @@ def run_data(runs: Runs, row: Row) -> dict[str, Any]:
         "adopted": record.run.get("adopted", ""),
         "environment": text,
         "origins": {k: str(v) for k, v in record.run.get("origins", {}).items() if v != "default"},
-        **_axes(runs, row, record.status),
         **_files(path),
-        **read_curves(path),
+        **_axes(runs.config(row["id"]) | dict(record.overrides), record.status, read_curves(path)),
     }
 
 
@@ -121,16 +120,17 @@ class CodeStore:
             return None
 
 
-def _axes(runs: Runs, row: Row, status: dict[str, Any]) -> dict[str, Any]:
-    """What makes epochs and samples of steps; None where the record does not say."""
-    config = runs.config(row["id"])
+def _axes(config: dict[str, Any], status: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
+    """The curves, with what makes epochs and samples of steps; None where the record does not say."""
     total, epochs = (status.get("progress") or {}).get("total_steps"), config.get("SOLVER.MAX_EPOCHS")
-    known = all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in (total, epochs))
     batch = config.get("SOLVER.IMS_PER_BATCH")
-    return {
-        "steps_per_epoch": total / epochs if known and total and epochs else None,
-        "batch": batch if isinstance(batch, int) and not isinstance(batch, bool) else None,
-    }
+    if not curves["epoch"][0] and not config.get("SOLVER.MAX_STEPS") and _is_count(total) and _is_count(epochs):
+        curves["epoch"] = [[0, total], [0, epochs]]  # before an epoch ended; where steps are limited, the total tells nothing
+    return {**curves, "batch": batch if _is_count(batch) else None}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53
 
 
 def _files(path: Path) -> dict[str, Any]:

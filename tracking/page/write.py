@@ -20,7 +20,7 @@ from tracking.reading.summary import Row
 from utils.errors import UserError
 from utils.files import write_atomic
 
-LAYOUT = 1  # of the files beside the page; others are written anew
+LAYOUT = 2  # of the files beside the page; others are written anew
 _KINDS = ("run", "code", "blob")
 _OURS = re.compile(rf"({'|'.join(_KINDS)})/[0-9a-f]{{16}}\.js")
 

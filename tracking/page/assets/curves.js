@@ -81,25 +81,26 @@ page.curves = (() => {
     return names.map((name) => make("button", {"aria-pressed": String(drawn.includes(name)), onclick: () => toggle(name)}, name));
   }
 
-  // A line a run, with its own values faint behind it where it is smoothed; or a line and a band a group of repeats.
+  // A line a run, with its own values faint behind it where it is smoothed or one of means; or a line and a band a group of
+  // repeats, of which the means of equal stretches are pooled.
   function linesOf(state, read, metric) {
-    const weight = Number(state.smooth) || 0;
-    const found = read.map((one) => ({...one, curve: page.series.curve(one.details, metric, state.axis)}));
-    const have = found.filter(({curve}) => curve);
+    const weight = Number(state.smooth) || 0, {series} = page;
+    const have = read.filter(({details}) => series.curve(details, metric, state.axis));
     const lines = (state.pool === "1" ? groups(have) : have.map((one) => [one])).flatMap((members) => {
-      const {run, position} = members[0];
+      const {run, position, details} = members[0];
       const look = {colour: page.pick.colour(position), dash: page.pick.dash(position)};
+      const wide = Math.max(...members.map((one) => series.width(one.details, metric)));
       if (members.length > 1) {
-        const {xs, mean, low, high} = page.series.pool(members.map(({curve}) => curve));
-        return xs.length ? [{...look, label: `${run.name} ×${members.length}`, xs, ys: page.series.smooth(mean, weight),
-          low: page.series.smooth(low, weight), high: page.series.smooth(high, weight)}] : [];
+        const {xs, mean, low, high} = series.pool(members.map((one) => series.means(one.details, metric, state.axis, wide)));
+        return xs.length ? [{...look, label: `${run.name} ×${members.length}`, xs, ys: series.smooth(mean, weight),
+          low: series.smooth(low, weight), high: series.smooth(high, weight)}] : [];
       }
-      const [xs, ys] = members[0].curve;
+      const [xs, ys] = series.curve(details, metric, state.axis), [at, means] = series.means(details, metric, state.axis, wide);
       const label = `${run.name} ${page.say.clock(run).slice(-8)}`;
-      const faint = weight ? [{...look, label, xs, ys, faint: true}] : [];
-      return [...faint, {...look, label, xs, ys: page.series.smooth(ys, weight)}];
+      const faint = weight || wide ? [{...look, label, xs, ys, faint: true}] : [];
+      return [...faint, {...look, label, xs: at, ys: series.smooth(means, weight)}];
     });
-    return {lines, lacking: found.length - have.length};
+    return {lines, lacking: read.length - have.length};
   }
 
   // Repeats are runs of equal config, but for the seed, and equal code.
