@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -177,6 +179,72 @@ def test_epochs_are_where_the_rows_say_they_ended(folder: Path) -> None:
     assert found["epoch"] == [[0, 350], [0, 7]] and found["batch"] == 16
 
 
+ODDITIES = {
+    "deep-rows": ("metrics.jsonl", b"[" * 100_000 + b"\n"),
+    "deep-run": ("run.json", b'{"a":' * 100_000),
+    "nested-run": ("run.json", b'{"git": ' + b'{"a":' * 700 + b"1" + b"}" * 701),
+    "latin-code": ("scripts.sha256", b"\xff\xfe  scripts/\xff\n"),
+    "large": ("status.json", b'{"status": "finished", "seconds": 1%s, "metrics": {"a": {"last": 1%s}}}' % ((b"0" * 400,) * 2)),
+    "nan": ("status.json", b'{"status": "finished", "seconds": NaN}'),
+    "session": ("status.json", b'{"status": "finished", "sessions": [{"code_digest": ["x"]}]}'),
+    "surrogate": ("run.json", b'{"name": "\\ud800", "tree_digest": "\\udcff", "seed": {}}'),
+    "config": ("config.yml", b"a: " + b"[" * 500),
+    "day": ("config.yml", b"a: 2026-99-99\nb: &b [*b]\n"),
+    "huge": ("config.yml", b"SOLVER:\n  BASE_LR: 1" + b"0" * 400 + b"\n"),
+    "own": ("config.yml", b"b: &b [*b]\n"),
+}
+
+
+def test_one_odd_record_keeps_no_other_from_the_page(exp: Exp, folder: Path, ask: Any) -> None:
+    base = "base_2026-11-01_01-00-00"
+    for number, (name, (file, content)) in enumerate(ODDITIES.items()):
+        made = make_run(folder, name, 5 + number, parent=base)
+        (made / file).write_bytes(content)
+    (folder / "base_2026-11-01_02-00-00").rename(os.fsdecode(os.fsencode(folder) + b"/\xff_2026-11-01_02-00-00"))
+    assert exp("report") == (0, exp("report")[1], "")
+    found = {run["id"]: run for run in embedded(folder / ".report" / "index.html")["runs"]}
+    assert len(found) == 4 + len(ODDITIES) and found["\udcff_2026-11-01_02-00-00"]["address"] == "%FF_2026-11-01_02-00-00"
+    said = {name for name in ODDITIES for run in found.values() if run["id"].startswith(f"{name}_") and run.get("problems")}
+    assert said == {"deep-run", "nested-run", "large", "nan", "session"}
+    for run in json.loads(ask("/data/overview.json")[2])["runs"]:
+        assert ask(f"/data/run/{run['file']}.js")[0] == 200, run["id"]
+    assert ask("/files/%FF_2026-11-01_02-00-00/log.txt")[0] == 200
+    for words in (["ls", "--json"], ["groups", "--json"], ["ls", "--where", "SOLVER.BASE_LR<1"], ["export", "--json"]):
+        assert exp(*words)[0] == 0, words
+
+
+def test_what_cannot_be_read_is_a_problem_of_its_run(exp: Exp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = "base_2026-11-01_01-00-00"
+
+    def fail(path: Path) -> Any:
+        if path.name == bad:
+            raise TypeError("odd")
+        return read_curves(path)
+
+    monkeypatch.setattr("tracking.page.run_data.read_curves", fail)
+    assert exp("report")[0] == 0
+    runs = embedded(folder / ".report" / "index.html")["runs"]
+    assert [run["id"] for run in runs if run.get("problems")] == [bad] and "odd" in runs[0]["problems"][0]
+
+
+def test_the_code_of_the_newest_session_is_shown(exp: Exp, folder: Path) -> None:
+    run = folder / "base_2026-11-01_01-00-00"
+    keys = set()
+    for number in (1, 2):
+        (run / f"scripts.{number}" / "modeling").mkdir(parents=True)
+        text = f"WIDTH = {number}00\n"
+        (run / f"scripts.{number}" / "modeling" / "net.py").write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (run / f"scripts.{number}.sha256").write_text(f"{digest}  scripts.{number}/modeling/net.py\n")
+        sessions = [{"code_digest": f"other{n}"} for n in range(number)]
+        edit(run / "status.json", sessions=sessions)
+        assert exp("report")[0] == 0
+        key = embedded(folder / ".report" / "index.html")["runs"][0]["code"]
+        assert digest[:16] in (folder / ".report" / "data" / "code" / f"{key}.js").read_text()
+        keys.add(key)
+    assert len(keys) == 2
+
+
 def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
     runs = load(folder)
     store = CodeStore(runs)
@@ -185,7 +253,7 @@ def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
     assert len(store.copies()) == 2
     texts = {store.text(digest) for digest in store.differing()}
     assert texts == {"WIDTH = 8\n", "WIDTH = 9\n"}
-    assert "modeling/net.py" in store.files(code_key(runs.rows[0]))
+    assert "modeling/net.py" in store.files(code_key(runs, runs.rows[0]))
 
 
 def test_a_list_of_code_leads_nowhere_outside_of_its_copy(exp: Exp, folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ TEXT_LIMIT = 300_000  # bytes of a file that is shown
 FILES_LIMIT = 60  # of each folder
 _FOLDERS = ("figures", "weights", "export", "crash")
 _FILES = ("log.txt", "config.yml", "notes.md", "metrics.jsonl", "test.json", "predictions.csv", "env.txt", "MODEL_CARD.md")
+ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)  # what a record may cause
 _PICTURES = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
 
 
@@ -28,12 +29,12 @@ def name_of(run_id: str) -> str:
     return hashlib.sha256(os.fsencode(run_id)).hexdigest()[:16]
 
 
-def code_key(row: Row) -> str:
+def code_key(runs: Runs, row: Row) -> str:
     """Equal for runs whose copies of the code are equal; "" where the code is unknown."""
-    if not row["tree_digest"]:
-        return ""
-    resumed = row["other_code"].startswith("it was resumed")
-    return name_of(row["id"]) if resumed else hashlib.sha256(row["tree_digest"].encode()).hexdigest()[:16]
+    digest = row["tree_digest"]
+    if digest and row["other_code"].startswith("it was resumed"):
+        digest = repr(sorted(code_of(runs.path(row)).files.items()))
+    return hashlib.sha256(digest.encode(errors="backslashreplace")).hexdigest()[:16] if digest else ""
 
 
 def run_data(runs: Runs, row: Row) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class CodeStore:
 
     def add(self, row: Row) -> None:
         """Makes the code of a run known; costs nothing where an equal copy is."""
-        key = code_key(row)
+        key = code_key(self.runs, row)
         if not key or key in self._codes:
             return
         code = code_of(self.runs.path(row))

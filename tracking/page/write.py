@@ -13,7 +13,7 @@ from typing import Any
 
 from tracking.page.document import MARK, data_file, document
 from tracking.page.overview import overview
-from tracking.page.run_data import CodeStore, name_of, run_data, signature
+from tracking.page.run_data import ODD, CodeStore, name_of, run_data, signature
 from tracking.page.text import as_url
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row
@@ -74,8 +74,11 @@ def _write_data(runs: Runs, rows: Sequence[Row], folder: Path) -> None:
     store = CodeStore(runs)
     for row in rows:
         sign = f"{runs.signs.get(row['id'], '')}{signature(runs.path(row))}"
-        beside.put("run", name_of(row["id"]), sign, lambda row=row: run_data(runs, row))  # type: ignore[misc]
-        store.add(row)
+        try:
+            beside.put("run", name_of(row["id"]), sign, lambda row=row: run_data(runs, row))  # type: ignore[misc]
+            store.add(row)
+        except ODD as error:  # one odd record must not keep the others from being seen
+            row["problems"] = [*row["problems"], f"{runs.path(row)}: {type(error).__name__}: {str(error)[:200]}"]
     for key in store.copies():
         beside.put("code", key, "", lambda key=key: store.files(key))  # type: ignore[misc]
     for digest in store.differing():

@@ -83,7 +83,7 @@ page.data = (() => {
   const seen = (run) => arrived.get(`run/${run.file}`);
 
   // An address of something in a run's folder.
-  const address = (run, below) => `${place.files}${encodeURIComponent(run.id)}/${below}`;
+  const address = (run, below) => `${place.files}${run.address || encodeURIComponent(run.id)}/${below}`;
 
   take(JSON.parse(document.getElementById("overview").textContent));
   return Object.assign(made, {take, config, score, value, known, load, arrive, details, seen, address});
