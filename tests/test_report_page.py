@@ -68,6 +68,14 @@ def test_the_overview_says_what_the_records_say(folder: Path) -> None:
     assert first["scores"][found["metrics"].index("val/top1")] == [0.9, 0.9, 3]
 
 
+def test_what_repeats_a_seed_and_its_score_counts_once(folder: Path) -> None:
+    make_run(folder, number=5, scores={"val/top1": 0.91}, config={"SEED": 1})
+    make_run(folder, number=6, scores={"val/top1": 0.92}, config={"SEED": 1})
+    runs = load(folder)
+    found = [run.get("twin") for run in overview(runs, runs.rows)["runs"]]
+    assert found == [None, None, None, None, "base_2026-11-01_02-00-00", None]
+
+
 def test_report_writes_a_page_that_needs_nothing_else_and_writes_again_only_what_changed(exp: Exp, folder: Path) -> None:
     assert exp("report")[0] == 0
     page = folder / ".report" / "index.html"
@@ -326,6 +334,7 @@ def test_serve_says_where_it_is_and_ends_in_order(folder: Path) -> None:
         assert started.stdout
         with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=20) as answer:
             assert b"Fieldbook report" in answer.read()
+        assert [path.name for path in folder.iterdir() if path.name[0] == "."] == []  # it only reads
         started.send_signal(signal.SIGINT)
         assert started.communicate(timeout=20) == ("", "") and started.returncode == 0
     finally:

@@ -79,12 +79,19 @@ page.data = (() => {
   }
 
   const arrive = (kind, key, content) => arrived.set(`${kind}/${key}`, content);
-  const details = (run, again) => load("run", run.file, again);
+  const versions = new Map(); // the same -> how often it was read again
+  const version = (run) => versions.get(run.file) || 0;
+
+  function details(run, again) {
+    if (again) versions.set(run.file, version(run) + 1);
+    return load("run", run.file, again);
+  }
+
   const seen = (run) => arrived.get(`run/${run.file}`);
 
   // An address of something in a run's folder.
   const address = (run, below) => `${place.files}${run.address || encodeURIComponent(run.id)}/${below}`;
 
   take(JSON.parse(document.getElementById("overview").textContent));
-  return Object.assign(made, {take, config, score, value, known, load, arrive, details, seen, address});
+  return Object.assign(made, {take, config, score, value, known, load, arrive, details, version, seen, address});
 })();

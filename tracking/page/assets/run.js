@@ -11,13 +11,22 @@ page.run = (() => {
     panel.hidden = !run;
     if (!run) { shown = null; return; }
     const picked = page.state.get().runs.includes(run.id);
-    if (shown && shown.run === run && shown.picked === picked && !force) return;
-    const opened = !shown || shown.run.id !== run.id;
-    shown = {run, picked};
+    const key = JSON.stringify([run, picked, data.version(run), data.byId.get(run.parent)?.scores, (data.children.get(run.id) || []).map((child) => child.id)]);
+    if (shown && shown.key === key && !force) return;
+    const opened = !shown || shown.id !== run.id, {scrollTop} = panel;
+    const open = opened ? [] : [...panel.querySelectorAll("details[open] summary")].map((summary) => summary.textContent);
+    shown = {id: run.id, key};
     const rest = make("div", {}, make("p", {class: "dim"}, "reading …"));
-    panel.replaceChildren(head(run, picked), facts(run), changes(run), scores(run), rest);
-    if (opened) { panel.scrollTop = 0; panel.querySelector("button").focus({preventScroll: true}); }
-    data.details(run).then((details) => shown && shown.run === run && rest.replaceChildren(...more(run, details)),
+    const fill = (details) => {
+      rest.replaceChildren(...more(run, details));
+      for (const one of rest.querySelectorAll("details")) one.open = open.includes(one.querySelector("summary").textContent);
+    };
+    if (data.seen(run)) fill(data.seen(run));
+    page.dom.swap(panel, head(run, picked), facts(run), changes(run), scores(run), rest);
+    panel.scrollTop = opened ? 0 : scrollTop;
+    if (opened) panel.querySelector("button").focus({preventScroll: true});
+    if (data.seen(run)) return;
+    data.details(run).then((details) => shown && shown.key === key && fill(details),
       () => rest.replaceChildren(make("p", {class: "bad"}, "the files of this run cannot be read")));
   }
 

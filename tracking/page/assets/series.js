@@ -76,6 +76,12 @@ page.series = (() => {
     });
   }
 
+  // Without those that have another's seed and score again: as in exp.py groups, they count once.
+  function distinct(all, runOf = (run) => run) {
+    const met = new Set();
+    return all.filter((one) => { const {id, twin} = runOf(one), known = met.has(twin ?? id); met.add(twin ?? id); return !known; });
+  }
+
   // Several curves as one: at the places of the longest, as far as all reach, their mean and mean -+ standard deviation.
   function pool(curves) {
     const from = Math.max(...curves.map(([xs]) => xs[0])), to = Math.min(...curves.map(([xs]) => xs[xs.length - 1]));
@@ -92,5 +98,5 @@ page.series = (() => {
     return made;
   }
 
-  return {spread, curve, width, means, smooth, pool, interpolate};
+  return {spread, curve, width, means, smooth, distinct, pool, interpolate};
 })();
