@@ -16,6 +16,7 @@ from tracking import Facts, start_run
 from tracking.page.serve import make_server
 from tracking.page.write import write
 from tracking.reading.index import load
+from tracking.reading.query import FIELDS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -112,6 +113,11 @@ def test_the_table_sorts_filters_and_groups(open_page: Open) -> None:
     page.fill("#filter", "BASE_LR<0.1")
     until(page, "document.querySelectorAll('.row[data-run]').length === 1")
     assert names(page) == ["small"] and page.text_content("#count") == "1 of 6 runs"
+    wanted = {f"{key}!=x": "6 runs" for key in FIELDS} | {"git.branch=main": "5 of 6 runs", "host~else": "5 of 6 runs"}
+    for text, count in wanted.items():
+        page.fill("#filter", text)
+        until(page, f"page.state.get().q === {json.dumps(text)}")
+        assert page.text_content("#count") == count, text
     page.fill("#filter", "NO_SUCH_KEY<1")
     until(page, "document.querySelector('#count').textContent.includes('no run has')")
     page.fill("#filter", "")
@@ -317,11 +323,13 @@ def test_the_served_page_follows_a_run(open_page: Open, tmp_path: Path) -> None:
         page.evaluate("id => page.state.set({run: id})", run.id)
         page.click("text=How it was run")
         page.evaluate("window.kept = document.querySelector('[data-metric=\"train/loss\"] canvas')")
+        page.evaluate("uPlot.sync('curves').plots[0].setScale('x', {min: 1.25, max: 1.75})")
         run.log(3, 0, {"train/loss": 1.0})
         run.update(progress={"step": 3}, metrics={"val/top1": 0.5}, step=3)
         until(page, "page.data.seen(page.data.runs[1]).curves['train/loss'][1].length === 3")
         until(page, "document.querySelector('table.scores').textContent.includes('0.5000')")
         assert page.evaluate("window.kept.isConnected && document.querySelector('aside details[open]') !== null")
+        assert page.evaluate("uPlot.sync('curves').plots.map(one => [one.scales.x.min, one.data[0].length])[0]") == [1.25, 4]
         page.click("[data-tab=keys]")
         until(page, "document.querySelector('#brushed').textContent.startsWith('2 runs')")
         make_run(out, number=2, scores={"val/top1": 0.6}, config={"SOLVER.BASE_LR": 0.2})

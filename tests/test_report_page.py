@@ -22,7 +22,7 @@ from conftest import ROOT
 from test_exp_records import Exp, edit, make_run, run_exp
 
 from tracking.page.curves import POINTS, downsample, read_curves
-from tracking.page.document import LIBRARIES, SCRIPTS, STYLES
+from tracking.page.document import LIBRARIES, MARK, SCRIPTS, STYLES
 from tracking.page.overview import overview
 from tracking.page.run_data import CodeStore, code_key, name_of, run_data
 from tracking.page.serve import make_server
@@ -81,7 +81,7 @@ def test_report_writes_a_page_that_needs_nothing_else_and_writes_again_only_what
     page = folder / ".report" / "index.html"
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
-    assert len(embedded(page)["runs"]) == 4
+    assert len(embedded(page)["runs"]) == 4 and text.index(MARK) < 200  # seen again, however long the policy
     files = {path: path.stat().st_mtime_ns for path in (folder / ".report" / "data").rglob("*.js")}
     changed = folder / "base_2026-11-01_01-00-00"
     (changed / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "time": 1.0, "train/loss": 2.0}\n')
@@ -381,16 +381,27 @@ def test_the_server_gives_the_page_and_the_files_of_runs(ask: Any, folder: Path)
     assert ask("/", method="HEAD")[2] == b"" and ask("/", method="POST")[0] == 501
 
 
+def test_the_server_gives_the_files_of_a_run_that_is_a_link(ask: Any, folder: Path) -> None:
+    run = folder / "other_2026-11-01_04-00-00"
+    run.rename(folder.parent / "large_disk")
+    run.symlink_to(folder.parent / "large_disk")
+    assert ask(f"/files/{run.name}/log.txt")[2] == b"first line\nlast line\n"
+
+
 def test_the_server_gives_nothing_outside_of_runs_and_answers_no_other_site(ask: Any, folder: Path) -> None:
     (folder.parent / "secret.txt").write_text("secret")
     run = folder / "base_2026-11-01_01-00-00"
     (run / "way.txt").symlink_to(folder.parent / "secret.txt")
     (run / ".hidden.txt").write_text("secret")
+    (folder.parent / "secret").mkdir()
+    (folder.parent / "secret" / "secret.txt").write_text("secret")
+    (folder / "no_run").symlink_to(folder.parent / "secret")
     for path in (
         "/files/../secret.txt", "/files/%2e%2e/secret.txt", f"/files/{run.name}/../../secret.txt", f"/files/{run.name}/way.txt",
         f"/files/{run.name}/%2e%2e%2f%2e%2e%2fsecret.txt", f"/files/{run.name}/.hidden.txt", "/files/.index/index.sqlite",
         f"/files/{run.name}", f"/files/{run.name}/", "/files//etc/passwd", "/files/x%00/y", "/data/run/0123456789abcdef.js",
         "/data/blob/0123456789abcdef.js", "/data/code/0123456789abcdef.js", "/nothing", "//etc/passwd",
+        "/files/no_run/secret.txt",
     ):  # fmt: skip
         status, _, body = ask(path)
         assert status == 404 and b"secret" not in body, path

@@ -19,7 +19,7 @@ from tracking.record import read_record
 TEXT_LIMIT = 300_000  # bytes of a file that is shown
 FILES_LIMIT = 60  # of each folder
 _FOLDERS = ("figures", "weights", "export", "crash")
-_FILES = ("log.txt", "config.yml", "notes.md", "metrics.jsonl", "test.json", "predictions.csv", "env.txt", "MODEL_CARD.md")
+_FILES = ("log.txt", "config.yml", "notes.md", "metrics.jsonl", "test.json", "predictions.csv", "env.txt")
 ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)  # what a record may cause
 _PICTURES = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
 
@@ -45,14 +45,10 @@ def run_data(runs: Runs, row: Row) -> dict[str, Any]:
     text = environment.as_text({"packages": {}, **facts}) if isinstance(facts.get("packages", {}), dict) else ""
     return {
         "command": record.run.get("command", []),
-        "host": row["host"],
         "device": str(facts.get("device", "")),
-        "git": row["git"],
-        "ended": row["ended"],
         "sessions": row["sessions"],
         "notes": record.notes.get("Notes", ""),
         "data": record.run.get("data", {}),
-        "progress": record.status.get("progress", {}),
         "skipped": record.run.get("code_skipped", {}),
         "edited": record.status.get("code_edited", {}),
         "adopted": record.run.get("adopted", ""),

@@ -126,8 +126,9 @@ class Handler(BaseHTTPRequestHandler):
         if len(parts) < 2 or any(part in ("", ".", "..") or part[0] == "." or "\0" in part or "\\" in part for part in parts):
             self._refuse(HTTPStatus.NOT_FOUND)
             return
-        path = (top / name).resolve()  # a link that leads out of the run leads nowhere
-        if top / parts[0] not in path.parents or not path.is_file():
+        run, path = (top / parts[0]).resolve(), (top / name).resolve()  # a run may be a link; one that leads out of it is none
+        is_run = any((run / file).is_file() for file in ("status.json", "run.json"))
+        if not is_run or run not in path.parents or not path.is_file():
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         kind = _PICTURES.get(path.suffix.lower(), "text/plain; charset=utf-8" if path.suffix.lower() in _TEXTS else "")

@@ -93,8 +93,10 @@ page.run = (() => {
         make("tr", {}, make("th", {scope: "row"}, key), make("td", {class: "value"}, say.value(data.config(run, key))), make("td", {class: "dim"}, origin)))))),
       make("details", {}, make("summary", {}, "How it was run"), make("dl", {class: "facts"},
         row("command", make("code", {}, details.command.map(quoted).join(" "))), row("seed", String(run.seed ?? "unknown")),
-        row("machine", [details.host, details.device].filter(Boolean).join(", ") || "unknown"),
-        details.git.commit && row("git", `${String(details.git.commit).slice(0, 12)} on ${details.git.branch || "no branch"}${details.git.dirty ? ", with uncommitted changes" : ""}`),
+        row("machine", [run.host, details.device].filter(Boolean).join(", ") || "unknown"),
+        run.git?.commit && row("git", `${String(run.git.commit).slice(0, 12)} on ${run.git.branch || "no branch"}${run.git.dirty ? ", with uncommitted changes" : ""}`),
+        Object.entries(details.edited).map(([how, names]) => row(`code ${how}`, "while it ran: ", [names].flat().join(", "))),
+        Object.keys(details.skipped).length > 0 && row("not copied", Object.entries(details.skipped).map(([name, why]) => make("div", {}, `${name}: ${why}`))),
         details.sessions > 1 && row("sessions", String(details.sessions)), details.adopted && row("adopted from", String(details.adopted)),
         Object.entries(details.data).map(([split, facts]) => row(split, say.value(facts))))),
     ].filter(Boolean);
