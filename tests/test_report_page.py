@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import math
 import os
 import re
-import signal
-import subprocess
-import sys
-import threading
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from test_exp_records import Exp, edit, make_run, run_exp
 
-from tracking.page.curves import POINTS, downsample, read_curves
+from tracking.page.curves import read_curves
 from tracking.page.document import LIBRARIES, MARK, SCRIPTS, STYLES
 from tracking.page.overview import overview
 from tracking.page.run_data import CodeStore, code_key, name_of, run_data
-from tracking.page.serve import make_server
+from tracking.page.serve import Source, make_server
 from tracking.page.text import as_json, as_url
 from tracking.reading.index import load
 
 HOSTILE = "</script><script>alert(1)</script><!-- \u2028 ' \" & \ud800"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A base, two repeats of it, a child with other config and code, a failed one."""
-    out = tmp_path / "exp"
+def four_runs(out: Path) -> Path:
+    """A base, a repeat of it, a child with other config and code, a failed one."""
     base = make_run(out, number=1, scores={"val/top1": 0.9, "val/loss": 0.5}, why="baseline")
     make_run(out, number=2, scores={"val/top1": 0.91}, config={"SEED": 1}, parent=base.name)
     edits = {"modeling/net.py": "WIDTH = 9\n"}
     make_run(out, number=3, scores={"val/top1": 0.8}, config={"SOLVER.BASE_LR": 0.01}, code=edits, parent=base.name)
     make_run(out, "other", 4, status="failed", expect="val/top1 > parent")
     return out
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of four runs."""
+    return four_runs(tmp_path / "exp")
 
 
 @pytest.fixture
@@ -139,54 +135,6 @@ def test_what_records_hold_stays_data() -> None:
     assert as_url("javascript:alert(1)//?#") == "javascript%3Aalert%281%29//%3F%23"
 
 
-def test_curves_keep_their_extremes_ends_and_gaps(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"step": s, "epoch": 0, "time": s / 2, "a": math.sin(s / 50), "b": s} for s in range(4000)]
-    rows[1234]["a"], rows[2000]["a"], rows[3000]["a"] = 9.0, None, "text"
-    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 9')
-    found = read_curves(tmp_path)
-    which, values = found["curves"]["a"][:2]
-    steps = found["steps"][which]
-    assert len(values) == len(steps) <= POINTS and steps == sorted(steps) and steps[0] == 0 and steps[-1] == 3999
-    assert max(value for value in values if value is not None) == 9.0 and None in values
-    assert found["time"][0][-1] == 3999 and found["time"][1][-1] == 1999.5
-    assert downsample([(1, 2.0)]) == [(1, 2.0)]
-
-
-def test_long_curves_are_smoothed_and_pooled_by_their_means(tmp_path: Path) -> None:
-    for name, count in (("long", 4000), ("short", 1900)):  # mostly 0, now and then 100: extremes say nothing of the mean
-        rows = [
-            {"step": s, "a": 100.0 if s % 100 == 7 else 0.0, "b": None if s < 999 else 1e308 * (-1) ** s} for s in range(count)
-        ]
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    long, short = (read_curves(tmp_path / name) for name in ("long", "short"))
-    _, _, width, at, means, counts = long["curves"]["a"]
-    assert width == 16 and len(long["steps"][at]) == len(means) == 250 and long["steps"][at][:2] == [8, 24]
-    assert sum(counts) == 4000 and sum(m * n for m, n in zip(means, counts, strict=True)) / 4000 == pytest.approx(1.0)
-    assert long["curves"]["b"][4][0] is None and long["curves"]["b"][5][0] == 0
-    assert short["curves"]["a"][2] == 8 and short["curves"]["a"][4][0] == 12.5
-
-
-def test_epochs_are_where_the_rows_say_they_ended(folder: Path) -> None:
-    runs = load(folder)
-    row = runs.rows[0]
-    path = runs.path(row)
-    train = [{"step": s, "epoch": s // 100 if s % 100 else s // 100 - 1, "train/loss": 1.0} for s in range(10, 360, 10)]
-    ends = [{"step": 200, "epoch": 2, "val/top1": 0.5}, {"step": 300, "epoch": 3, "val/top1": 0.5}]
-    (path / "metrics.jsonl").write_text(
-        "".join(json.dumps(one) + "\n" for one in sorted(train + ends, key=lambda r: r["step"]))
-    )
-    edit(path / "status.json", progress={"total_steps": 350})
-    runs.config(row["id"]).update({"SOLVER.MAX_EPOCHS": 1000, "SOLVER.MAX_STEPS": 350, "SOLVER.IMS_PER_BATCH": 8})
-    assert run_data(runs, row)["epoch"] == [[0, 200, 300, 350], [0, 2, 3, 3.5]]
-    (path / "metrics.jsonl").write_text(json.dumps(train[0]) + "\n")
-    assert run_data(runs, row)["epoch"] == [[], []]
-    session = {"changes": {"SOLVER.MAX_STEPS": [350, 0], "SOLVER.MAX_EPOCHS": [1000, 7], "SOLVER.IMS_PER_BATCH": [8, 16]}}
-    edit(path / "status.json", sessions=[session])
-    found = run_data(runs, row)
-    assert found["epoch"] == [[0, 350], [0, 7]] and found["batch"] == 16
-
-
 ODDITIES = {
     "deep-rows": ("metrics.jsonl", b"[" * 100_000 + b"\n"),
     "deep-run": ("run.json", b'{"a":' * 100_000),
@@ -203,7 +151,7 @@ ODDITIES = {
 }
 
 
-def test_one_odd_record_keeps_no_other_from_the_page(exp: Exp, folder: Path, ask: Any) -> None:
+def test_one_odd_record_keeps_no_other_from_the_page(exp: Exp, folder: Path) -> None:
     base = "base_2026-11-01_01-00-00"
     for number, (name, (file, content)) in enumerate(ODDITIES.items()):
         made = make_run(folder, name, 5 + number, parent=base)
@@ -214,9 +162,9 @@ def test_one_odd_record_keeps_no_other_from_the_page(exp: Exp, folder: Path, ask
     assert len(found) == 4 + len(ODDITIES) and found["\udcff_2026-11-01_02-00-00"]["address"] == "%FF_2026-11-01_02-00-00"
     said = {name for name in ODDITIES for run in found.values() if run["id"].startswith(f"{name}_") and run.get("problems")}
     assert said == {"deep-run", "nested-run", "large", "nan", "session"}
-    for run in json.loads(ask("/data/overview.json")[2])["runs"]:
-        assert ask(f"/data/run/{run['file']}.js")[0] == 200, run["id"]
-    assert ask("/files/%FF_2026-11-01_02-00-00/log.txt")[0] == 200
+    served = Source(folder, lambda runs: runs.rows)
+    for run in json.loads(served.news()[0])["runs"]:
+        assert served.data("run", run["file"])["curves"] is not None, run["id"]
     for words in (["ls", "--json"], ["groups", "--json"], ["ls", "--where", "SOLVER.BASE_LR<1"], ["export", "--json"]):
         assert exp(*words)[0] == 0, words
 
@@ -324,86 +272,3 @@ def test_every_part_of_the_page_is_read_in_one_sitting_and_has_its_licence() -> 
         assert "innerHTML" not in text or name.startswith("vendor"), name
     for library in (HERE / "vendor").iterdir():
         assert not library.is_dir() or (library / "LICENSE").stat().st_size > 500
-
-
-@pytest.mark.slow
-def test_serve_says_where_it_is_and_ends_in_order(folder: Path) -> None:
-    words = [sys.executable, "tools/exp.py", "serve", "--port", "0", "--json", "--output-dir", str(folder)]
-    started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert started.stdout
-        with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=20) as answer:
-            assert b"Fieldbook report" in answer.read()
-        assert [path.name for path in folder.iterdir() if path.name[0] == "."] == []  # it only reads
-        started.send_signal(signal.SIGINT)
-        assert started.communicate(timeout=20) == ("", "") and started.returncode == 0
-    finally:
-        started.kill()
-
-
-@pytest.fixture
-def ask(folder: Path) -> Iterator[Any]:
-    """`ask(path, **headers)` of a server of these runs: (status, headers, body)."""
-    server = make_server(folder, 0, lambda runs: runs.rows)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = server.server_address[1]
-
-    def request(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        line.putrequest(method, path, skip_host=True)
-        for name, value in {"Host": f"127.0.0.1:{port}", **{k.replace("_", "-"): v for k, v in headers.items()}}.items():
-            line.putheader(name, value)
-        line.endheaders()
-        answer = line.getresponse()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-
-    yield request
-    server.shutdown()
-    server.server_close()
-
-
-def test_the_server_gives_the_page_and_the_files_of_runs(ask: Any, folder: Path) -> None:
-    status, headers, body = ask("/")
-    assert status == 200 and b'"live":true' in body and headers["x-content-type-options"] == "nosniff"
-    status, headers, body = ask("/data/overview.json")
-    assert status == 200 and len(json.loads(body)["runs"]) == 4
-    assert ask("/data/overview.json", If_None_Match=headers["etag"])[0] == 304
-    first = json.loads(body)["runs"][0]
-    assert ask(f"/data/run/{first['file']}.js")[2].startswith(b'page.data.arrive("run"')
-    manifest = ask(f"/data/code/{first['code']}.js")[2]
-    digest = re.search(rb'modeling/net.py\\":\\"(\w+)', manifest)
-    assert digest and b"WIDTH = 8" in ask(f"/data/blob/{digest[1].decode()}.js")[2]
-    status, headers, body = ask(f"/files/{first['id']}/log.txt")
-    assert (status, body) == (200, b"first line\nlast line\n") and headers["content-security-policy"] == "sandbox"
-    (folder / first["id"] / "figures").mkdir()
-    (folder / first["id"] / "figures" / "x.html").write_text("<script>alert(1)</script>")
-    assert ask(f"/files/{first['id']}/figures/x.html")[1]["content-disposition"] == "attachment"
-    assert ask("/", method="HEAD")[2] == b"" and ask("/", method="POST")[0] == 501
-
-
-def test_the_server_gives_the_files_of_a_run_that_is_a_link(ask: Any, folder: Path) -> None:
-    run = folder / "other_2026-11-01_04-00-00"
-    run.rename(folder.parent / "large_disk")
-    run.symlink_to(folder.parent / "large_disk")
-    assert ask(f"/files/{run.name}/log.txt")[2] == b"first line\nlast line\n"
-
-
-def test_the_server_gives_nothing_outside_of_runs_and_answers_no_other_site(ask: Any, folder: Path) -> None:
-    (folder.parent / "secret.txt").write_text("secret")
-    run = folder / "base_2026-11-01_01-00-00"
-    (run / "way.txt").symlink_to(folder.parent / "secret.txt")
-    (run / ".hidden.txt").write_text("secret")
-    (folder.parent / "secret").mkdir()
-    (folder.parent / "secret" / "secret.txt").write_text("secret")
-    (folder / "no_run").symlink_to(folder.parent / "secret")
-    for path in (
-        "/files/../secret.txt", "/files/%2e%2e/secret.txt", f"/files/{run.name}/../../secret.txt", f"/files/{run.name}/way.txt",
-        f"/files/{run.name}/%2e%2e%2f%2e%2e%2fsecret.txt", f"/files/{run.name}/.hidden.txt", "/files/.index/index.sqlite",
-        f"/files/{run.name}", f"/files/{run.name}/", "/files//etc/passwd", "/files/x%00/y", "/data/run/0123456789abcdef.js",
-        "/data/blob/0123456789abcdef.js", "/data/code/0123456789abcdef.js", "/nothing", "//etc/passwd",
-        "/files/no_run/secret.txt",
-    ):  # fmt: skip
-        status, _, body = ask(path)
-        assert status == 404 and b"secret" not in body, path
-    assert ask("/", Host="evil.example:80")[0] == 403
-    assert ask("/data/overview.json", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403

@@ -28,7 +28,7 @@ def read_curves(path: Path) -> dict[str, Any]:
     """
     columns: dict[str, tuple[list[Any], list[Any]]] = {}
     clock: list[Point] = []
-    ends: list[Point] = []
+    ends: list[tuple[float, Any]] = []
     for row in _rows(path / "metrics.jsonl"):
         step: Any = row.get("step")
         if not _is_finite(step):
@@ -127,13 +127,13 @@ def _knots(clock: list[Point]) -> list[list[float]]:
     return [[_short(step) for step, _ in chosen], [_short(seconds) for _, seconds in chosen]]
 
 
-def _rising(ends: list[Point], clock: list[Point]) -> list[Point]:
+def _rising(ends: list[tuple[float, Any]], clock: list[Point]) -> list[Point]:
     """(step, epochs trained by then): from the beginning, over each end of an epoch that a row tells, to the newest step.
 
     Rows of training hold the number of the epoch that goes on, at whichever of its steps; the others, written after an
     epoch's end, count that epoch.
     """
-    found: list[Point] = [(0, 0)]
+    found: list[tuple[float, float]] = [(0, 0)]
     for step, epoch in ends:
         if _is_finite(epoch) and step > found[-1][0] and epoch > found[-1][1]:
             found.append((step, epoch))
@@ -142,8 +142,8 @@ def _rising(ends: list[Point], clock: list[Point]) -> list[Point]:
     (before, start), (step, epoch) = found[-2:]
     newest = max(at for at, _ in clock)
     if newest > step:  # goes on as it went before
-        found.append((newest, min(epoch + 1, epoch + (newest - step) * (epoch - start) / (step - before))))  # type: ignore[operator]
-    return found
+        found.append((newest, min(epoch + 1, epoch + (newest - step) * (epoch - start) / (step - before))))
+    return [*found]
 
 
 def _numbers(values: list[Any]) -> list[float | None]:
