@@ -40,7 +40,8 @@ SECRETS = (
     "*credentials*",
 )
 _NOT_CODE = [".git/", ".venv/", "venv/", "__pycache__/", "/exp/", "/datasets/", "node_modules/", ".idea/", ".vscode/"]
-_LISTED = re.compile(r"([0-9a-f]{64})  [^/]+/([^\0\udc80-\udcff]+)")  # digest, the copy's name, path below it
+# Digest, the copy's name, path below it. A digest that somebody made longer is no file's, but does no harm: it differs.
+_LISTED = re.compile(r"([0-9a-f]{64,})  [^/]+/([^\0\udc80-\udcff]+)")
 _ODD_PARTS = {"", ".", ".."}
 
 
