@@ -176,9 +176,11 @@ def source_names(dataset: Dataset) -> list[str]:
 
 
 def split_identities(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(kept, held out): whole identities, drawn; at least one of each where there are two. Junk belongs to neither."""
+    """(kept, held out): whole identities, drawn. At least two of each where there are four, for one alone is found
+    by every model; else one where there are two. Junk belongs to neither."""
     count = len(dataset.classes)
-    held = min(max(round(count * fraction), 1), count - 1)
+    least = 2 if count >= 4 else 1
+    held = min(max(round(count * fraction), least), count - least)
     order = generator(seed, ORDER, 0).permutation(count)
     return (
         SomeIdentities(dataset, numpy.sort(order[held:]).tolist()),

@@ -57,9 +57,11 @@ def check_training(train: Dataset) -> None:
     targets = _columns(train)[0]
     sizes = numpy.bincount(targets[targets != JUNK], minlength=len(train.classes))
     if len(sizes) < 2:
+        whole = _whole(train)
+        aside = f" ({len(whole.classes) - len(sizes)} more are held out or left out)" if whole is not train else ""
         raise UserError(
-            f"{train.name}: {len(sizes)} identities for training, and it takes two to tell them apart; add some, or raise "
-            "DATASETS.LIMIT"
+            f"{train.name}: {len(sizes)} identities for training{aside}, and it takes two to tell them apart; add some, or "
+            "hold out fewer for validation and test (DATASETS.LIMIT leaves some out as well, where it is set)"
         )
     single = numpy.flatnonzero(sizes == 1)
     if len(single):
@@ -99,10 +101,15 @@ def _is_distractor(name: str) -> bool:
 
 def _full_names(dataset: Dataset) -> list[str]:
     """Identities with the data set they are of; where several are joined, their names say so already."""
-    whole = dataset
-    while isinstance(whole, Part):
-        whole = whole.whole
+    whole = _whole(dataset)
     return [name if isinstance(whole, JoinedIdentities) else f"{dataset.name}/{name}" for name in dataset.classes]
+
+
+def _whole(dataset: Dataset) -> Dataset:
+    """What it is a part of."""
+    while isinstance(dataset, Part):
+        dataset = dataset.whole
+    return dataset
 
 
 def _first(names: Sequence[str], count: int) -> str:

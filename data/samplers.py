@@ -79,7 +79,7 @@ def identities(
     if len(sizes) < wanted:
         raise UserError(
             f"DATALOADER.SAMPLER identities: a batch of {batch} takes {wanted} identities with {instances} images each, and "
-            f"there are {len(sizes)}; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.INSTANCES"
+            f"there are {len(sizes)} for training; lower SOLVER.IMS_PER_BATCH or raise DATALOADER.INSTANCES"
         )
     if sizes.max() < 2:
         raise UserError("DATALOADER.SAMPLER identities: no identity has two images, so that there are no pairs to learn from")

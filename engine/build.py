@@ -17,7 +17,7 @@ from data.loaders.loader import Loader
 from data.prepare import Prepare
 from engine import distributed, sharding
 from engine.distillation.build import add_teacher
-from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, with_views
+from engine.evaluators.build import build_evaluator, check_ranking, check_targets, primary_metric, tell_sources, with_views
 from engine.hooks import HOOKS
 from engine.hooks.swa import SWAHook
 from engine.hooks.thaw import ThawHook
@@ -27,6 +27,7 @@ from engine.task import Task
 from engine.trainer import AUTOCAST, Trainer
 from modeling import Freezing, build_loss, build_model, layer_depths
 from modeling.losses.outputs import check_needs
+from modeling.losses.pairs import too_few_pairs
 from solver import ModelSWA, effective_lr, make_average, make_lr_scheduler, make_optimizer
 from utils.errors import UserError
 
@@ -117,9 +118,12 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
+    tell_sources(evaluator, splits, "val")
     primary_metric(cfg, evaluator.compute())
     check_targets(cfg, splits, task.loss, evaluator)
-    for said in check_ranking(splits, ["val", "test"]):
+    part = cfg.SOLVER.IMS_PER_BATCH // (cfg.SOLVER.ACCUMULATE * distributed.world_size())
+    pairs = too_few_pairs(task.loss, cfg.DATALOADER.SAMPLER, part, splits.num_classes)
+    for said in [*check_ranking(splits, ["val", "test"]), *[pairs] * bool(pairs)]:
         LOG.warning("%s", said)
     with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ import torch
 import tracking
 from config import Config
 from data import Dataset, Splits, channels_seen
+from data.dataset import Joined
+from data.identities import source_names
 from data.identity_checks import describe_identities
 from engine import distributed, sharding
-from engine.evaluators.build import build_evaluator
+from engine.evaluators.build import build_evaluator, tell_sources
 from engine.trainer import Trainer
 from solver import describe_lr, effective_lr
 from tracking.judging.claim import parse as parse_claim
@@ -30,7 +33,7 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     """The rows of the run card that only the engine knows."""
     solver, ranks = cfg.SOLVER, distributed.world_size()
     parts = {name: part for name in ("train", "val", "test") if (part := splits.get(name)) is not None}
-    sizes = [f"{name} {_size(part, name == 'train')}" for name, part in parts.items()]
+    sizes = [f"{name} {_size(part, splits.train)}" for name, part in parts.items()]
     count = f"{sum(p.numel() for p in trainer.task.model.parameters()):,} parameters"
     frozen = sum(p.numel() for p in trainer.task.model.parameters() if not p.requires_grad)
     if frozen:
@@ -52,8 +55,17 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
     ]
 
 
-def _size(part: Dataset, training: bool) -> str:
-    return f"{len(part)} ({describe_identities(part, training)})" if part.open_set else str(len(part))
+def _size(part: Dataset, train: Dataset) -> str:
+    """How many samples, and of which data sets where they are not as the row's first word says, or are several."""
+    size = f"{len(part)} ({describe_identities(part, part is train)})" if part.open_set else str(len(part))
+    names, of = source_names(part), ""
+    if len(names) > 1:
+        counts = Counter(part.facts["source"])
+        of = ", ".join(f"{name} {counts[number]}" for number, name in enumerate(names))
+    elif part.name != train.name:
+        several = part.parts if isinstance(part, Joined) else []
+        of = ", ".join(f"{one.name} {len(one)}" for one in several) or part.name
+    return f"{size} of {of}" if of else size
 
 
 def batch_facts(batch: int, ranks: int, accumulate: int) -> list[tuple[str, str]]:
@@ -75,13 +87,21 @@ def batch_facts(batch: int, ranks: int, accumulate: int) -> list[tuple[str, str]
 
 def print_card(cfg: Config, splits: Splits, trainer: Trainer, run: Any, parent: tracking.Record | None) -> None:
     """The run card, to the screen and into log.txt; a warning where the claim is about a score that the run does not give."""
-    scores = [*build_evaluator(cfg, splits.num_classes, trainer.device).compute(), "loss"]  # over ranks, so on every rank
+    known = [f"{split}/{score}" for split in ("val", "test") for score in _scores(cfg, splits, split, trainer.device)]
     if not distributed.is_main():
         return
     width = max(min(shutil.get_terminal_size((100, 24)).columns, 120), 60)
     card = tracking.run_card(run, parent, card_facts(cfg, splits, trainer), width)
     LOG.info("%s", "\n" + card)
     claim = parse_claim(tracking.read_record(run.path).run["expect"])
-    known = [f"{split}/{score}" for split in ("val", "test") if splits.get(split) is not None for score in scores]
     if claim is not None and claim.metric not in known and not claim.metric.startswith("train/"):
         LOG.warning("--expect: this run gives no %s; it gives %s", claim.metric, ", ".join(known))
+
+
+def _scores(cfg: Config, splits: Splits, split: str, device: torch.device) -> list[str]:
+    """What the run gives for a split; over ranks, so on every rank."""
+    if splits.get(split) is None:
+        return []
+    evaluator = build_evaluator(cfg, splits.num_classes, device)
+    tell_sources(evaluator, splits, split)
+    return [*evaluator.compute(), *["loss"] * (not splits.train.open_set)]

@@ -53,12 +53,13 @@ class Features:
 
 
 def extract(
-    run: str | Path, files: Sequence[str | Path], *, folder: str | Path = "exp", overrides: Sequence[Override] = ()
+    run: str | Path, files: str | Path | Sequence[str | Path], *, folder: str | Path = "exp", overrides: Sequence[Override] = ()
 ) -> tuple[Tensor, list[str]]:
     """Features of image files by the best weights of a run: read, resized, normalised and compared as in its own test.
 
     Args:
         run: a run's folder, its name, a part of it, or last.
+        files: paths, or the path of one.
         folder: where runs lie.
         overrides: of the run's config; by default on the device that the run's config names.
 
@@ -70,7 +71,8 @@ def extract(
         UserError: no such run, no weights in it, or a model that gives no features.
     """
     cfg, weights, _ = find_trained(Path(folder), str(run), overrides)
-    return features_of(cfg, weights, [str(file) for file in files])
+    several = [files] if isinstance(files, str | Path) else files
+    return features_of(cfg, weights, [str(file) for file in several])
 
 
 def features_of(cfg: Config, weights: Path, files: Sequence[str]) -> tuple[Tensor, list[str]]:

@@ -116,9 +116,11 @@ def write_predictions(tested: Tested, splits: Splits, split: str, path: Path) ->
 def draw_retrieval(tested: Tested, splits: Splits, split: str, folder: Path) -> None:
     """Some queries, each with what was found for it."""
     dataset, scores = splits.get(split), tested.result["metrics"]
-    queries = choose_queries(tested.evaluator) if isinstance(tested.evaluator, RetrievalEvaluator) else []
+    if not isinstance(tested.evaluator, RetrievalEvaluator):
+        return
+    queries = choose_queries(tested.evaluator)
     if dataset is not None and queries and dataset[queries[0].sample]["image"].ndim == 3:
-        title = f"{split}: rank1 {scores[f'{split}/rank1']:.3f}, mAP {scores[f'{split}/mAP']:.3f}"
+        title = f"{split}: rank1 {scores[f'{split}/rank1']:.3f}, mAP {scores[f'{split}/mAP']:.3f}{tested.evaluator.manner}"
         draw_ranked(queries, dataset, title, folder / f"ranked_{split}.png")
 
 

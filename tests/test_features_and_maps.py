@@ -85,6 +85,7 @@ def test_bad_images_are_named_counted_and_left_out(train: Train, run: Path, peop
     Path(files[2]).write_bytes(Path(files[2]).read_bytes()[:60])
     Path(files[9]).write_text("<html>")
     good, bad = extract(run, files)
+    assert torch.equal(extract(run, files[0])[0], extract(run, files[:1])[0])  # a path is not read letter by letter
     assert bad == [files[2], files[9]] and torch.equal(good, extract(run, [f for f in files if f not in bad])[0])
     code, error, said = train("tiny", str(people / "test"), f"--out={tmp_path / 'x.npz'}", main=extract_tool.main)
     assert code == 1 and "left out: 2 of 16" in said and files[2] in error and files[9] in error

@@ -128,13 +128,18 @@ def words(base: Path, *more: str) -> list[str]:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["SOLVER.IMS_PER_BATCH", "9"], "SOLVER.IMS_PER_BATCH 9 has to be 2 or more times DATALOADER.INSTANCES 2"),
+        (
+            ["SOLVER.IMS_PER_BATCH", "9"],
+            "SOLVER.IMS_PER_BATCH 9 has to be a whole multiple, at least twice, of DATALOADER.INSTANCES 2; "
+            "SOLVER.IMS_PER_BATCH 8 or 10 would do",
+        ),
+        (["SOLVER.IMS_PER_BATCH", "2"], "SOLVER.IMS_PER_BATCH 4 would do"),
         (["SOLVER.IMS_PER_BATCH", "10", "SOLVER.ACCUMULATE", "2"], "each of the 2 parts"),
         (
             ["SOLVER.IMS_PER_BATCH", "12", "SOLVER.ACCUMULATE", "2", "DATALOADER.REPEATS", "2"],
-            "times DATALOADER.INSTANCES 2 x DATALOADER.REPEATS 2",
+            "of DATALOADER.INSTANCES 2 x DATALOADER.REPEATS 2; SOLVER.IMS_PER_BATCH 16 would do",
         ),
-        (["SOLVER.IMS_PER_BATCH", "16"], "a batch of 16 takes 8 identities with 2 images each, and there are 4"),
+        (["SOLVER.IMS_PER_BATCH", "16"], "a batch of 16 takes 8 identities with 2 images each, and there are 4 for training"),
         (["DATALOADER.SAMPLER", "sources"], "sources: there is 1 of them, and it takes two to mix"),
     ],
 )

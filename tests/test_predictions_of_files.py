@@ -116,6 +116,7 @@ def test_three_lines_of_python_predict(run: Path, pictures: Path) -> None:
     found = predictor([pictures / "test" / "one" / KINDS[0], "gone.jpg"])
     assert found[0].prediction in ("one", "two") and found[0].top == ((found[0].prediction, found[0].confidence),)
     assert found[1] == Prediction("gone.jpg", error="gone.jpg: no such file") and predictor([]) == []
+    assert predictor("gone.jpg") == found[1:] and predictor(pictures / "test" / "one" / KINDS[0]) == found[:1]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy
 import pytest
 from conftest import command, newest, read_json
 from PIL import Image
+
+from engine.evaluators.retrieval import RetrievalEvaluator
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -71,13 +74,26 @@ def test_features_are_averaged_over_views_and_bad_samples_are_left_out(train: Tr
     more = ["TEST.AUGMENT", "[hflip]", "DATALOADER.BAD_SAMPLES", "skip", "DATALOADER.MAX_BAD", "0.5"]
     code, error, _ = train(*words(market, *more, "TEST.RERANK", "true", "TEST.DISTANCE", "euclidean"))
     assert code == 0, error
-    assert read_json(newest(tmp_path / "exp") / "test.json")["samples"] == 28
+    test = newest(tmp_path / "exp") / "test.json"
+    assert read_json(test)["samples"] == 28 and "changes" not in read_json(test)
+    import test_net
+
+    code, error, printed = train(str(test.parent), "TEST.RERANK", "false", main=test_net.main)
+    assert code == 0 and read_json(test)["changes"] == {"TEST.RERANK": False}, error
+    assert "said for this test: TEST.RERANK False" in printed
+
+
+def test_titles_say_how_a_ranking_was_made() -> None:
+    assert RetrievalEvaluator().manner == ""
+    assert RetrievalEvaluator(distance="euclidean", rerank=True).manner == " (euclidean, re-ranked)"
 
 
 def test_several_sources_have_scores_of_their_own(train: Train, tmp_path: Path, market: Path) -> None:
     other = draw(tmp_path / "other", 6)
     both = f"[identity_folder:{market},identity_folder:{other}]"
-    code, error, _ = train(*words(market, "DATASETS.TEST", both))
+    code, error, _ = train(*words(market, "DATASETS.TEST", both, "--expect", "test/rank1_other > 0"))
+    assert code == 0 and "of market 29, other 24; 10 identities to learn" in re.sub(r"[\s│]+", " ", error), error
+    assert "this run gives no" not in error
     scores = read_json(newest(tmp_path / "exp") / "test.json")["metrics"]
     assert code == 0 and {"test/rank1_market", "test/mAP_market", "test/rank1_other", "test/mAP_other"} <= set(scores), error
 
@@ -101,6 +117,8 @@ def test_what_cannot_be_scored_is_said_before_training(train: Train, tmp_path: P
     code, error, _ = train(*words(folder))
     assert code == 2 and "2 of 8 images end in no camera's number" in error and "shot0.png" in error, error
     good = draw(tmp_path / "good", 12)
+    code, error, _ = train(*words(good, "TEST.PRIMARY_METRIC", "rank7"))
+    assert code == 2 and error.rstrip().endswith("mAP, mINP"), error
     code, error, _ = train(*words(good, "TEST.PRIMARY_METRIC", "loss"))
     assert code == 2 and "take rank1 or mAP" in error, error
     assert not (tmp_path / "exp").exists()
@@ -166,3 +184,17 @@ def test_the_evaluator_holds_the_features_once(distance: str) -> None:
     assert done.returncode == 0, done.stderr
     features, kept, most, left = map(float, done.stdout.split())
     assert 0.9 * features < kept < 1.2 * features and most < 1.75 * features and left < 0.2 * features, done.stdout
+
+
+def test_scores_that_say_nothing_are_said_before_training(train: Train, tmp_path: Path) -> None:
+    """Where one identity is all that can be found every model scores 1, and `best.pt` would be chosen by a constant."""
+    folder = draw(tmp_path / "people", 12)
+    code, error, _ = train(*words(folder, "DATASETS.FOLDS", "10", "SOLVER.IMS_PER_BATCH", "4"))
+    assert code == 2 and "the val split of" in error and "all 4 gallery images are of one identity" in error, error
+    assert "change what leaves one" in error and error.count("\n") == 1 and not (tmp_path / "exp").exists()
+    code, error, _ = train(*words(folder, "DATASETS.VAL_FRACTION", "0.05", "SOLVER.MAX_STEPS", "1"))
+    assert code == 0 and error.count("so that rank10, rank20 are 1 whatever the model") == 2, error
+    assert "the gallery of the val split of" in error and "has 8 images" in error and "val 8 (2 identities" in error
+    assert "by chance" not in error
+    code, error, _ = train(*words(folder, "DATALOADER.SAMPLER", "shuffle", "SOLVER.MAX_STEPS", "1"))
+    assert code == 0 and "SAMPLER shuffle gives them by chance only: 8 images at a time of 8 identities" in error, error

@@ -89,7 +89,7 @@ def show_ranked(given: config.Config, args: argparse.Namespace) -> int:
         )
     scores = make_scorer(cfg, task, splits, args.split, device, evaluator)()
     queries = choose_queries(evaluator, args.count or SHOWN, args.top or NEAREST)
-    title = f"{args.split}: rank1 {scores['rank1']:.3f}, mAP {scores['mAP']:.3f}"
+    title = f"{args.split}: rank1 {scores['rank1']:.3f}, mAP {scores['mAP']:.3f}{evaluator.manner}"
     for drawn in draw_pages(queries, dataset, title, path):
         print(f"picture: {drawn}")
     return 0

@@ -39,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
         task, device = test_task(cfg, splits, weights, build_task)
         check_precision(cfg, device)
         result = run_test(cfg, task, splits, args.split, device, folder, weights.name)
+        if args.run and (said := [one.key for one in args.overrides if one.key != "OUTPUT_DIR"]):
+            result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
         if not distributed.is_main():
             return 0
         if folder is not None:
@@ -83,6 +85,8 @@ def show(result: dict[str, Any], folder: Path | None, as_json: bool) -> None:
         table.add_row(name, f"{value:.6f}")
     console = Console()
     console.print(table)
+    for key, value in result.get("changes", {}).items():
+        console.print(f"said for this test: {key} {value}", soft_wrap=True, highlight=False, markup=False)
     classes = result.get("per_class")
     if classes and len(classes["classes"]) <= 100:
         columns = [name for name in classes if name not in ("classes", "support")]

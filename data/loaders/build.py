@@ -51,12 +51,15 @@ def training_plan(cfg: Config, dataset: Dataset, rank: int, world_size: int) -> 
 
 def _instances(cfg: Config, window: int, pieces: int) -> int:
     instances, repeats = cfg.DATALOADER.INSTANCES, cfg.DATALOADER.REPEATS
-    if window % (pieces * instances * repeats) or window == pieces * instances * repeats:
+    group = pieces * instances * repeats
+    if window % group or window == group:
+        near = sorted({max(times, 2) * group for times in (window // group, window // group + 1)})
+        whose = f"each of the {pieces} parts (ranks x SOLVER.ACCUMULATE) of " * (pieces > 1)
         raise UserError(
-            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: each of the {pieces} parts (ranks x SOLVER.ACCUMULATE) of "
-            f"SOLVER.IMS_PER_BATCH {window} has to be 2 or more times DATALOADER.INSTANCES {instances}"
-            + f" x DATALOADER.REPEATS {repeats}"
-            * (repeats > 1)
+            f"DATALOADER.SAMPLER {cfg.DATALOADER.SAMPLER}: {whose}SOLVER.IMS_PER_BATCH {window} has to be a whole multiple, at "
+            f"least twice, of DATALOADER.INSTANCES {instances}"
+            + f" x DATALOADER.REPEATS {repeats}" * (repeats > 1)
+            + f"; SOLVER.IMS_PER_BATCH {' or '.join(map(str, near))} would do"
         )
     return int(instances)
 

@@ -131,5 +131,5 @@ def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark:
 
 
 def _caption(axes: Any, left: float, top: float, name: str, below: str) -> None:
-    axes.text(left, top + 0.06, short(name, 17), fontsize=7, color=INK, va="top")
+    axes.text(left, top + 0.06, short(name, 20), fontsize=7, color=INK, va="top")
     axes.text(left, top + 0.2, short(below, 24), fontsize=5.5, color=GREY, va="top")

@@ -82,7 +82,10 @@ def primary_metric(cfg: Config, scores: dict[str, float]) -> str:
     """
     wanted = cfg.TEST.PRIMARY_METRIC.rpartition("/")[2]
     if wanted and wanted not in {*scores, "loss"}:
-        raise UserError(f"TEST.PRIMARY_METRIC {wanted!r}: the evaluator {cfg.TEST.EVALUATOR} gives {', '.join(scores)}, loss")
+        known = list(scores)
+        if getattr(EVALUATORS.get(cfg.TEST.EVALUATOR), "target_kinds", ()) != ("identity",):  # see check_targets
+            known.append("loss")
+        raise UserError(f"TEST.PRIMARY_METRIC {wanted!r}: the evaluator {cfg.TEST.EVALUATOR} gives {', '.join(known)}")
     return wanted or next(iter(scores))
 
 

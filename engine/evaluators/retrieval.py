@@ -71,6 +71,13 @@ class RetrievalEvaluator:
         self.sources: Sequence[str] = ()
         self.reset()
 
+    @property
+    def manner(self) -> str:
+        """What is not as by default, for titles: ` (euclidean, re-ranked)`; "" where nothing is."""
+        of = (self.distance, "cosine"), ("re-ranked" if self.rerank else "", ""), (self.protocol, "market1501")
+        other = [word for word, usual in of if word != usual]
+        return f" ({', '.join(other)})" if other else ""
+
     def reset(self) -> None:
         """Forgets all samples."""
         self._parts: list[tuple[Tensor, Tensor]] = []

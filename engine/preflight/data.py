@@ -59,7 +59,7 @@ def histogram(split: str, dataset: Dataset) -> list[Finding]:
         said = f"{len(targets)} images: {describe_identities(dataset, split == 'train')}"
         if split == "train":
             images = sorted(Counter(targets).values())
-            said += f", {images[0]} to {images[-1]} images each"
+            said += f", {images[0]}{f' to {images[-1]}' if images[-1] > images[0] else ''} images each"
         return [Finding(split, "ok", said)]
     known = Counter(targets)
     counts = [known[number] for number in range(len(dataset.classes))]

@@ -88,13 +88,13 @@ class Predictor:
         # those that draw from torch's global generator cannot share it
         self.threads = default_threads() if all(getattr(one, "in_threads", False) for one in trained.transforms) else 1
 
-    def __call__(self, files: Iterable[str | Path]) -> list[Prediction]:
-        """One prediction for each file, in order; of a file that cannot be read it says why."""
+    def __call__(self, files: str | Path | Iterable[str | Path]) -> list[Prediction]:
+        """One prediction for each file (or of the one path), in order; of a file that cannot be read it says why."""
         return list(self.stream(files))
 
-    def stream(self, files: Iterable[str | Path]) -> Iterator[Prediction]:
+    def stream(self, files: str | Path | Iterable[str | Path]) -> Iterator[Prediction]:
         """The same, each as soon as its batch is done. Files are read beside; memory does not grow with their number."""
-        paths = (str(file) for file in files)
+        paths = (str(file) for file in ([files] if isinstance(files, str | Path) else files))
         for batch in read_ahead(paths, self._read, size=self.trained.batch, threads=self.threads):
             samples = [found for _, found in batch if isinstance(found, dict)]
             said = iter(self._predict(samples) if samples else [])

@@ -28,6 +28,7 @@ class CircleLoss(nn.Module):
     """
 
     needs = "embedding"
+    wants_pairs = True
     target_kinds = ("class", "identity")
 
     def __init__(self, margin: float = 0.25, gamma: float = 128.0) -> None:

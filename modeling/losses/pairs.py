@@ -5,7 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def too_few_pairs(loss: nn.Module, sampler: str, batch: int, identities: int) -> str:
+    """A warning where a loss, or a term of it, learns from pairs and the sampler makes none, so that they come by chance; ""
+    where there is nothing to warn of.
+
+    Args:
+        batch: samples of one part of a step.
+        identities: how many there are to draw from.
+    """
+    learns = any(getattr(part, "wants_pairs", False) for part in loss.modules())
+    if not learns or sampler == "identities" or batch >= 2 * identities:
+        return ""
+    return (
+        f"the loss learns from pairs of one identity, and DATALOADER.SAMPLER {sampler} gives them by chance only: {batch} "
+        f"images at a time of {identities} identities; take DATALOADER.SAMPLER identities"
+    )
 
 
 def identity_pairs(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ class TripletLoss(nn.Module):
     """
 
     needs = "embedding"
+    wants_pairs = True
     target_kinds = ("class", "identity")
 
     def __init__(self, margin: float = 0.3, distance: str = "euclidean") -> None:
