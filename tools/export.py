@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     if len(failed) < len(formats):
         card = out / "MODEL_CARD.md"
         old = card.read_text(encoding="utf-8") if card.is_file() else ""
-        write_atomic(card, model_card(run, rows, preprocessing(trained), old))
+        write_atomic(card, model_card(run, rows, preprocessing(trained), weights, old))
     for row in failed:
         LOG.error("%s: %s; %s", row["format"], row["failed"], row["advice"])
     for name in unexpressed(preprocessing(trained)):
