@@ -62,6 +62,20 @@ def test_a_picture_that_fails_is_a_warning(train: Train, tmp_path: Path, monkeyp
     assert read_json(run / "status.json")["status"] == "finished" and (run / "test.json").exists()
 
 
+def test_a_run_that_is_killed_while_it_draws_keeps_its_scores(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+
+    def look(*_: Any) -> None:
+        run = newest(tmp_path / "exp")
+        kept.extend([read_json(run / "test.json")["metrics"], read_json(run / "status.json")["metrics"]])
+
+    monkeypatch.setattr("engine.testing.draw_test", look)
+    assert train(*TINY)[0] == 0
+    assert len(kept) == 2 and kept[0]["test/top1"] == kept[1]["test/top1"]["last"]
+
+
 def test_calibration_error_is_the_mean_gap_of_its_bins() -> None:
     found = calibrate([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, math.nan], [True, True, True, False, False, True, True], bins=10)
     assert found.samples == [2, 4] and found.accuracy == [0.5, 0.75]
