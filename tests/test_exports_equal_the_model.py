@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -184,6 +186,37 @@ def test_safetensors_are_the_weights_bit_for_bit(train: Train, pictures: Path, t
     weights, expected = load_file(run / "export" / "model.safetensors"), state(run)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[name], expected[name]) for name in expected)
     assert (run / "export" / "model.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+@pytest.mark.slow
+def test_all_files_of_a_folder_are_of_one_model(
+    train: Train, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = ["DATASETS.TRAIN", f"image_folder:{pictures}"], tmp_path / "out"
+    (out / f".writing-export.{os.getpid()}").mkdir(parents=True)  # as an export leaves it that was killed
+    trained(train, tmp_path, *data)
+    older = {"model.pt2", "run_torch_export.py"}
+
+    def exported(to: str) -> tuple[int, list[dict[str, Any]], set[str]]:
+        code, error, said = train("small", "-o", str(out), "--to", to, "--json", main=export_tool.main)
+        rows = json.loads(said, parse_constant=lambda name: pytest.fail(name))["formats"]
+        return code, rows, {path.name for path in out.iterdir()}
+
+    assert exported("torch-export")[0] == 0
+    code, rows, files = exported("safetensors")  # of the same weights: both stay
+    assert code == 0 and [row["format"] for row in rows] == ["pytorch", "safetensors", "torch-export"] and older < files
+    assert read_json(out / "export.json")["formats"] == rows and "model.pt2" in (out / "MODEL_CARD.md").read_text()
+    (out / "model.pt2").write_text("an older one")
+    assert not older & exported("safetensors")[2]
+    assert exported("torch-export")[0] == 0
+    trained(train, tmp_path, *data, "SEED", "7")
+    assert not older & exported("safetensors")[2]
+    for name in older:
+        (out / name).write_text("an older one")
+    other = dataclasses.replace(formats.FORMATS["torch-export"], load=lambda path, model: lambda images: images.float())
+    monkeypatch.setitem(formats.FORMATS, "torch-export", other)
+    code, rows, files = exported("torch-export,safetensors")
+    assert code == 1 and "in its shape" in rows[1]["failed"] and rows[1]["worst"] is None and not older & files
 
 
 def test_wrong_words_to_export_are_said_in_a_line(
