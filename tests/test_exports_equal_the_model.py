@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import export as export_tool
 import numpy
@@ -26,10 +28,11 @@ from torch import Tensor, nn
 from engine import launch
 from engine.shipping import formats
 from engine.shipping.build import load_for_export, sample_images
-from engine.shipping.exported import Exported, step_of
+from engine.shipping.exported import Exported, preprocessing, step_of
 from modeling.models import MODELS
 
 Train = Callable[..., tuple[int, str, str]]
+PLAIN: dict[str, Any] = {"channels": 3, "size": (10, 12), "kind": "class", "classes": ["one", "two"]}
 # Runs a script with no path of Fieldbook's among sys.path, and says whether a room of it was imported nevertheless.
 ALONE = (
     "import runpy, sys; root, script, *rest = sys.argv[1:]\n"
@@ -237,6 +240,31 @@ def test_wrong_words_to_export_are_said_in_a_line(
     pictures.rename(tmp_path / "moved")
     code, error, _ = train("small", "--to", "safetensors", main=export_tool.main)
     assert code == 2 and "no such folder" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["Resize", "torchvision/Resize"])
+def test_examples_read_what_the_test_reads(name: str, tmp_path: Path) -> None:
+    from data.datasets.image_folder import ImageFiles
+    from data.loaders.loader import Fetcher
+    from data.transforms.build import make_transforms
+
+    pixels = numpy.random.default_rng(0).integers(0, 256, (200, 260, 3), dtype=numpy.uint8) // 128 * 255
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(pixels[..., 0].astype(numpy.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(pixels[..., 0].astype(numpy.int32) * 300).save(tmp_path / "long.tif")
+    transforms = make_transforms([{name: {"size": [10, 12]}}], {"size": (10, 12)}, "TEST")
+    prepare = SimpleNamespace(describe=lambda: {"scale": 255, "mean": [], "std": [], "repeat": 1})
+    facts = preprocessing(cast(Any, SimpleNamespace(prepare=prepare, transforms=transforms, **PLAIN)))
+    (tmp_path / "preprocessing.json").write_text(json.dumps(facts))
+    (tmp_path / "common.py").write_text((ROOT / "engine/shipping/examples/common.py").read_text())
+    common = runpy.run_path(str(tmp_path / "common.py"))
+    sample = Fetcher(ImageFiles("images", [str(tmp_path / "a.jpg")], [0.0], [], 3), transforms, 0, skip_bad=False).read(0, 0, 0)
+    assert isinstance(sample, dict)
+    gap = common["read"](tmp_path / "a.jpg").astype(int) - sample["image"].numpy().astype(int)
+    assert abs(gap).max() <= 1
+    for file in ("float.tif", "long.tif"):
+        with pytest.raises(SystemExit, match="convert the image"):
+            common["read"](tmp_path / file)
 
 
 def test_steps_of_a_test_are_said_in_plain_words() -> None:
