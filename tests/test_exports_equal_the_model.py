@@ -26,7 +26,7 @@ from test_predictions_of_files import KINDS, SMALL, write_image
 from torch import Tensor, nn
 
 from engine import launch
-from engine.shipping import formats
+from engine.shipping import export, formats
 from engine.shipping.build import load_for_export, sample_images
 from engine.shipping.exported import Exported, preprocessing, step_of
 from modeling.models import MODELS
@@ -125,8 +125,11 @@ def state(run: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow
-def test_retrieval_models_and_those_of_libraries_are_exported(train: Train, tmp_path: Path) -> None:
+def test_retrieval_models_and_those_of_libraries_are_exported(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("timm")
+    monkeypatch.setattr(export, "SECONDS", 0.0)
     retrieval = ["MODEL.ARGS", "{backbone_args: {width: 4}}", "DATALOADER.SAMPLER", "identities", "TEST.EVALUATOR", "retrieval"]
     for number in range(48):
         part, identity = ("train", number // 4) if number < 32 else ("test", number // 4)
@@ -136,21 +139,30 @@ def test_retrieval_models_and_those_of_libraries_are_exported(train: Train, tmp_
         Image.fromarray(pixels).save(place)
     data = ["DATASETS.TRAIN", f"identity_folder:{tmp_path / 'people'}", "LOSS.TERMS", "[[cross_entropy,1],[triplet,1]]"]
     cases = [
-        ([*data, "MODEL.NAME", "embedding", *retrieval], "feature"),
-        (["DATASETS.TRAIN", "synthetic:32x1x32x32x3", "MODEL.NAME", "timm/resnet10t", "INPUT.SIZE_TRAIN", "32"], "logits"),
+        ([*data, "MODEL.NAME", "embedding", *retrieval], "feature", "onnx,torch-export"),
+        (
+            ["DATASETS.TRAIN", "synthetic:32x1x32x32x3", "MODEL.NAME", "timm/resnet10t", "INPUT.SIZE_TRAIN", "32"],
+            "logits",
+            "torch-export",
+        ),
         (
             ["DATASETS.TRAIN", "synthetic:32x1x32x32x3", "MODEL.NAME", "torchvision/squeezenet1_1", "MODEL.IN_CHANNELS", "3"]
             + ["INPUT.SIZE_TRAIN", "32", "MODEL.CHANNELS_LAST", "true", "TEST.AUGMENT", "[hflip]", "SOLVER.PRECISION", "bf16"],
             "logits",
+            "onnx",
         ),
     ]
-    for words, output in cases:
-        run = trained(train, tmp_path, *words)
-        code, error, said = train("small", "--to", "onnx,torch-export", "--json", main=export_tool.main)
+    for words, output, to in cases:
+        run = trained(train, tmp_path, *words, "TEST.FIGURES", "false")
+        assert read_json(run / "test.json").get("queries") == (16 if output == "feature" else None)
+        code, error, said = train("small", "--to", to, "--json", main=export_tool.main)
         assert code == 0 and ("TEST.AUGMENT" in error) == ("TEST.AUGMENT" in words), error
         facts = read_json(run / "export" / "preprocessing.json")
+        assert facts["output"]["name"] == output
+        if "onnx" not in to:
+            continue
         session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
-        assert facts["output"]["name"] == output == session.get_outputs()[0].name
+        assert output == session.get_outputs()[0].name
         cfg, weights, _ = launch.find_trained(run.parent, run.name, [])
         loaded = load_for_export(cfg, weights)
         images, model = sample_images(loaded, 7), Exported(loaded)
