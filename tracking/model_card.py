@@ -118,8 +118,9 @@ def _score(run: Path, tested: dict[str, Any]) -> list[str]:
     for name, score in tested["metrics"].items():
         count = tested.get(SHARES.get(name.rpartition("/")[2], ""))
         finite = isinstance(score, int | float) and math.isfinite(score)
-        known = finite and 0 <= score <= 1 and isinstance(count, int) and count > 0
-        between = "{:.4f} to {:.4f}".format(*wilson(score, count)) if known else ""
+        between = ""
+        if isinstance(count, int) and count > 0 and finite and 0 <= score <= 1:
+            between = "{:.4f} to {:.4f}".format(*wilson(score, count))
         lines.append(f"| {plain(name)} | {f'{score:.4f}' if finite else '(not a finite number)'} | {between} |")
     split, data, weights = (plain(tested.get(key, "")) for key in ("split", "dataset", "weights"))
     asked = f"; {tested['queries']:,} queries have a match" if isinstance(tested.get("queries"), int) else ""
