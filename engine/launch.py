@@ -22,6 +22,7 @@ from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator
 from engine.figures.events import add_pictures
 from engine.figures.harmless import harmless
+from engine.manifest import read_manifest
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
 from engine.randomness import seed_everything
@@ -195,7 +196,8 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
         scores = tested.result["metrics"]
         primary = "" if splits.val is not None else next(iter(scores))
         lower = build_evaluator(cfg, splits.num_classes, trainer.device).lower_is_better
-        run.update(metrics=scores, step=trainer.step, primary_metric=primary, lower_is_better=lower, final=True)
+        step = read_manifest(run.weights_dir).get("best.pt", {}).get("step", trainer.step)  # whose weights these are
+        run.update(metrics=scores, step=step, primary_metric=primary, lower_is_better=lower, final=True)
         run.log(trainer.step, trainer.epoch, scores)
         LOG.info("test  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         draw_tested(cfg, trainer.task, splits, tested, trainer.device, run.figures_dir)  # the scores are safe

@@ -173,7 +173,8 @@ def test_targets_of_any_kind_do_not_stand_in_the_way(tmp_path: Path) -> None:
             return iter([self.batch])
 
     image = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
-    for number, more in enumerate(({"target": [{"boxes": 1}] * 3}, {}, {"target": torch.zeros(3, 8, 8)})):
+    others: list[dict[str, Any]] = [{"target": [{"boxes": 1}] * 3}, {}, {"target": torch.zeros(3, 8, 8)}]
+    for number, more in enumerate(others):
         folder = tmp_path / str(number)
         run = SimpleNamespace(path=folder, figures_dir=folder)
         splits: Any = SimpleNamespace(train=SimpleNamespace(name="boxes", target_kind="class"))

@@ -78,7 +78,7 @@ def read_test(run: Path) -> dict[str, Any]:
 def _row(run: Path) -> Row:
     runs = index.load(run.parent, write=False)
     runs.parse()
-    return runs.by_id[run.name] if run.name in runs.by_id else runs.reread(run.name)
+    return runs.by_id[run.name]
 
 
 def _what(record: Record, facts: dict[str, Any], weights: str) -> str:
