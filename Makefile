@@ -14,10 +14,10 @@ train: $(STAMP)  ## set everything up and run the main job: a linear model on ha
 	$(RUN) tools/train_net.py --config-file configs/train_digits_softmax.yml --why "does the baseline learn?"
 
 test: $(STAMP)  ## set everything up and run all tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 quick: $(STAMP)  ## the tests without the slow ones
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n 2 -m "not slow"
 
 lint: $(STAMP)  ## ruff
 	$(VENV)/bin/ruff check .

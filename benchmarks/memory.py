@@ -26,12 +26,16 @@ def main() -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     args = arguments(__doc__, rounds=3)
-    turns = {kind: [peak(kind) for _ in range(args.rounds)] for kind in ("ours", "plain")}
+    turns: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(args.rounds):
+        for kind, peaks_of in turns.items():
+            peaks_of.append(peak(kind))
+    more = [ours - plain for ours, plain in zip(turns["ours"], turns["plain"], strict=True)]
     peaks = {kind: statistics.median(values) for kind, values in turns.items()}
     result = {
         "ratio": peaks["ours"] / peaks["plain"],
         "more_mb": peaks["ours"] - peaks["plain"],
-        "more_mb_spread": [min(turns["ours"]) - max(turns["plain"]), max(turns["ours"]) - min(turns["plain"])],
+        "more_mb_spread": [min(more), max(more)],
         "rounds": args.rounds,
         "ours_mb": peaks["ours"],
         "plain_mb": peaks["plain"],

@@ -22,6 +22,9 @@ class FreeMapping(dict[str, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> FreeMapping:
         return FreeMapping(self)
 
+    def __reduce__(self) -> tuple[type[FreeMapping], tuple[dict[str, Any]]]:
+        return FreeMapping, (dict(self),)  # pickle, by which ranks compare their configs, would set item by item
+
 
 class Config(CfgNode):
     """Keys as attributes (`cfg.SOLVER.BASE_LR`). Values are numbers, booleans, strings and tuples of them."""

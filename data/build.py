@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
         kind, _, place = name.partition(":")
         factory = DATASETS.get(kind)
         facts = {"place": place, "root": cfg.DATASETS.ROOT, "seed": cfg.DATASETS.SPLIT_SEED}
-        facts |= {key: value for key, value in _asked_for(cfg).items() if key in inspect.signature(factory).parameters}
+        facts |= {key: get() for key, get in _asked_for(cfg).items() if key in inspect.signature(factory).parameters}
         part = factory(**facts, train=train)
         if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
             part = factory(**facts, train=True)
@@ -147,14 +147,14 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
     return Joined(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
-def _asked_for(cfg: Config) -> dict[str, Any]:
-    """What only some factories take, by the names of their parameters."""
+def _asked_for(cfg: Config) -> dict[str, Callable[[], Any]]:
+    """What only some factories take, by the names of their parameters; a key that none takes is not read."""
     return {
-        "combine_all": cfg.DATASETS.COMBINE_ALL,
-        "cache_gb": cfg.DATASETS.CACHE_GB,
-        "window": cfg.DATASETS.SHARD_WINDOW,
-        "skip_bad": cfg.DATALOADER.BAD_SAMPLES == "skip",
-        "max_bad": cfg.DATALOADER.MAX_BAD,
+        "combine_all": lambda: cfg.DATASETS.COMBINE_ALL,
+        "cache_gb": lambda: cfg.DATASETS.CACHE_GB,
+        "window": lambda: cfg.DATASETS.SHARD_WINDOW,
+        "skip_bad": lambda: cfg.DATALOADER.BAD_SAMPLES == "skip",
+        "max_bad": lambda: cfg.DATALOADER.MAX_BAD,
     }
 
 

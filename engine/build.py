@@ -152,7 +152,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
-    check_single_samples(cfg, task.to(device), loader, splits, device)
+    place_and_check(cfg, task, loader, splits, device)
     optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
     wrap = partial(
         prepare_model,
@@ -183,6 +183,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
         ema=ema,
         wait=solver.NONFINITE == "skip",
     )
+    trainer.leaves_out = cfg.DATALOADER.BAD_SAMPLES == "skip"
     trainer.register("bad_samples", LeftOut(loader.bad))
     trainer.schedule = make_lr_scheduler(cfg, total_steps=trainer.total_steps)
     if freezing is not None and cfg.MODEL.FREEZE_EPOCHS:
@@ -192,15 +193,27 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     return trainer
 
 
+def is_to_be_sharded(cfg: Config) -> bool:
+    """Whether DISTRIBUTED.STRATEGY says so and there are ranks."""
+    return cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1
+
+
 def shard_task(cfg: Config, task: Task, device: torch.device) -> Task:
-    """`task`, sharded where DISTRIBUTED.STRATEGY says so and there are ranks: before the optimizer, which takes the parts."""
-    if cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1:
+    """`task`, sharded onto `device` where it is to be: before the optimizer, which takes the parts."""
+    if is_to_be_sharded(cfg):
         sharding.shard(task, device, cfg.SOLVER.PRECISION)
     return task
 
 
-def check_single_samples(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
-    """Raises UserError where a micro-batch of one sample will come that batch normalisation cannot train on."""
+def place_and_check(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
+    """Moves `task` to `device`; one that is to be sharded stays on the CPU: no GPU ever holds it whole, units are moved there
+    one by one, as they are cut.
+
+    Raises:
+        UserError: a micro-batch of one sample will come that batch normalisation cannot train on.
+    """
+    device = torch.device("cpu") if is_to_be_sharded(cfg) else device
+    task.to(device)
     reaches_the_tail = cfg.SOLVER.MAX_STEPS == 0 or -(-len(loader) // cfg.SOLVER.ACCUMULATE) <= cfg.SOLVER.MAX_STEPS
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)
     sizes = loader.plan.sizes(reaches_the_tail)

@@ -22,12 +22,13 @@ from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator
 from engine.figures.events import add_pictures
 from engine.figures.harmless import harmless
+from engine.manifest import read_manifest
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
 from engine.randomness import seed_everything
 from engine.sharding import fit
 from engine.task import Task
-from engine.testing import run_test
+from engine.testing import draw_tested, run_test
 from engine.trainer import Trainer
 from modeling import load_state_file, load_weights
 from utils.errors import NoUsableCheckpoint, RunFailed, UserError
@@ -190,14 +191,16 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     distributed.barrier()
     if cfg.TEST.AT_END and splits.test is not None:
         load_best(run.weights_dir / "best.pt", trainer.task)
-        result = run_test(cfg, trainer.task, splits, "test", trainer.device, run.path, "best.pt")
-        run.write_test(result)
-        scores = result["metrics"]
+        tested = run_test(cfg, trainer.task, splits, "test", trainer.device, run.path, "best.pt")
+        run.write_test(tested.result)
+        scores = tested.result["metrics"]
         primary = "" if splits.val is not None else next(iter(scores))
         lower = build_evaluator(cfg, splits.num_classes, trainer.device).lower_is_better
-        run.update(metrics=scores, step=trainer.step, primary_metric=primary, lower_is_better=lower, final=True)
+        step = read_manifest(run.weights_dir).get("best.pt", {}).get("step", trainer.step)  # whose weights these are
+        run.update(metrics=scores, step=step, primary_metric=primary, lower_is_better=lower, final=True)
         run.log(trainer.step, trainer.epoch, scores)
         LOG.info("test  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        draw_tested(cfg, trainer.task, splits, tested, trainer.device, run.figures_dir)  # the scores are safe
     values, defaults = cfg.flat(), get_defaults().flat()  # a run's own config.yml sets every key, most to their defaults
     unread = [key for key in cfg.unread() if values[key] != defaults[key]] if report_unread else []
     if unread:

@@ -108,7 +108,7 @@ class Guard:
     def finds(self, losses: list[Tensor], gradients: list[Tensor]) -> bool:
         """Whether one of them is not finite; always no where the answer comes late (`look`)."""
         watched = losses if self.scaled else [*losses, *gradients]
-        for group in _alike(watched):
+        for group in _alike([local(tensor) for tensor in watched] if self.sharded else watched):
             torch._amp_foreach_non_finite_check_and_unscale_(group, self._found, self._one)
         if self.sharded:
             distributed.all_reduce_sum(self._found)
@@ -151,6 +151,6 @@ def make_guard(task: nn.Module, optimizer: torch.optim.Optimizer, device: torch.
 def _alike(tensors: list[Tensor]) -> list[list[Tensor]]:
     """Dense, in groups of one dtype: what the kernel takes."""
     groups: dict[torch.dtype, list[Tensor]] = {}
-    for tensor in map(local, tensors):
+    for tensor in tensors:
         groups.setdefault(tensor.dtype, []).append(tensor._values() if tensor.is_sparse else tensor)
     return list(groups.values())

@@ -10,6 +10,7 @@ from typing import Any
 
 import config
 import tracking
+from data import Splits
 from engine import distributed
 from engine.hooks.checkpoints import CheckpointHook
 from engine.state import note_rate
@@ -112,12 +113,15 @@ def is_finished(path: Path, cfg: config.Config, changes: dict[str, Any]) -> bool
     return record.status.get("status") == "finished" and not longer
 
 
-def restore(trainer: Trainer, run: Any) -> None:
-    """Puts the trainer where the run's newest good checkpoint was taken, and cuts the curves there.
+def restore(trainer: Trainer, run: Any, splits: Splits) -> None:
+    """Puts the trainer where the run's newest good checkpoint was taken, and cuts the curves there; warns where the data is
+    not what it was at the start.
 
     Raises:
         NoUsableCheckpoint: there are some, but none is good.
     """
+    if trainer.is_main:
+        _compare_data(splits, tracking.read_record(run.path).run.get("data", {}))
     checkpoints = next(hook for hook in trainer.hooks if isinstance(hook, CheckpointHook))
     state = checkpoints.newest_good()
     if state is None:
@@ -130,3 +134,17 @@ def restore(trainer: Trainer, run: Any) -> None:
     rows = f"; {cut} later rows of metrics.jsonl went to metrics.cut.jsonl" if cut else ""
     file = f" from {checkpoints.restored} of {run.id}" if checkpoints.restored else ""
     LOG.info("resumed at epoch %d, step %d%s%s", trainer.epoch, trainer.step, file, rows)
+
+
+def _compare_data(splits: Splits, recorded: dict[str, Any]) -> None:
+    """Warns of splits that are not those of run.json, of which a hand may have edited or left out anything."""
+    digests = {name: part.get("digest") for name, part in recorded.items() if isinstance(part, dict)}
+    changed = []
+    for name in ("train", "val", "test"):
+        part = splits.get(name)
+        if digests.get(name) and (part is None or part.digest() != digests[name]):
+            changed.append(name)
+    if changed:
+        LOG.warning(
+            "the data has changed since the run began (digests of %s); it goes on with what is there", ", ".join(changed)
+        )

@@ -17,7 +17,7 @@ import errno
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from engine import distributed
 from engine.checkpoint import FILES, OLD, STATE, CheckpointWriter, save_file
 from engine.host_copy import HostCopy
 from engine.manifest import announce, settle
+from engine.sharding import is_cut
 from utils.errors import NoUsableCheckpoint
 from utils.files import fsync_directory, sha256_file, temporary_beside, write_atomic
 
@@ -67,9 +68,17 @@ class ShardedWriter(CheckpointWriter):
         finally:
             _on_main(lambda: shutil.rmtree(aside, ignore_errors=True))
 
+    def remove_epochs(self, keep: Collection[str], *, before: int) -> None:
+        """As ever, by rank 0 alone; the others wait for it."""
+        _together(lambda: _on_main(lambda: super(ShardedWriter, self).remove_epochs(keep, before=before)))
+
     def _digests(self, folder: Path) -> str:
-        """Of all files, as sha256sum writes them; each rank reads its share of the files."""
-        names = distributed.broadcast(sorted(path.name for path in folder.iterdir()))
+        """Of all files, as sha256sum writes them; each rank reads its share of the files.
+
+        Over a network a node may not see yet what another one has just written: what counts is what any rank sees.
+        """
+        seen = _together(lambda: [path.name for path in folder.iterdir()])
+        names = sorted({name for some in seen for name in some})
         own = names[distributed.rank() :: distributed.world_size()]
         lines = _together(lambda: [f"{sha256_file(folder / name)}  {name}\n" for name in own])
         return "".join(sorted((line for some in lines for line in some), key=lambda line: line[66:]))
@@ -99,7 +108,7 @@ def split(state: Any) -> tuple[Any, dict[str, Any]]:
             return {key: walk(part, f"{where}/{key}" if where else str(key)) for key, part in value.items()}
         if type(value) in (list, tuple):
             return type(value)(walk(part, f"{where}/{i}") for i, part in enumerate(value))
-        if not hasattr(value, "full_tensor"):
+        if not is_cut(value):
             return value
         shards[where] = value.detach()
         return {"sharded": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
@@ -151,21 +160,31 @@ def _save_shards(shards: dict[str, Any], folder: Path) -> None:
     try:
         dcp.save(shards, storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True), no_dist=_alone())
     except dcp.CheckpointException as error:  # raised on all ranks
-        causes = [cause for cause, _ in error.failures.values()]
-        if not all(isinstance(cause, OSError) for cause in causes):
-            raise causes[0] from error
-        raise _same_error(str(getattr(causes[0], "strerror", "") or causes[0])) from error
+        cause = _cause(error.failures, (OSError,))
+        raise _same_error(str(getattr(cause, "strerror", "") or cause)) from error
 
 
 def _load_shards(places: dict[str, torch.Tensor], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
+    from safetensors import SafetensorError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that one rank alone loads them is as it should be
             dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=_alone())
-    except (dcp.CheckpointException, Exception) as error:
-        raise NoUsableCheckpoint(f"{folder.name}: its shards cannot be read ({' '.join(str(error).split())[:120]})") from error
+    except dcp.CheckpointException as error:  # of whatever any rank raised
+        # What torch says of files that are broken, of other names or of other shapes.
+        cause = _cause(error.failures, (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError))
+        raise NoUsableCheckpoint(f"{folder.name}: its shards cannot be read ({' '.join(str(cause).split())[:120]})") from error
+
+
+def _cause(failures: dict[int, Any], expected: tuple[type[Exception], ...]) -> BaseException:
+    """The first of the errors of ranks; raised where it is none of those `expected`."""
+    causes: list[BaseException] = [cause for cause, _ in failures.values()]
+    unexpected = next((cause for cause in causes if not isinstance(cause, expected)), None)
+    if unexpected is not None:
+        raise unexpected
+    return causes[0]
 
 
 def _make_anew(folder: Path) -> None:

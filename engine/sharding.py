@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from engine import distributed
 from engine.task import Task
-from modeling.blocks import find_blocks
 from solver import NamedOptimizer, WeightAverage
 from utils.errors import UserError
 from utils.states import local
@@ -64,14 +63,17 @@ def check_shardable(task: Task, optimizer: str) -> None:
 
 
 def shard(task: Task, device: torch.device, precision: str = "fp32") -> None:
-    """Shards `task`, which is on `device`, in place. Its parameters are new objects then: the optimizer is made after this.
+    """Shards `task` in place. Its parameters are new objects then: the optimizer is made after this.
 
     Args:
+        device: of the parts; a task that is on the CPU yet is moved there unit by unit, and never whole.
         precision: bf16 gathers weights and computes in bfloat16, but for batch normalisation, whose statistics are float32;
             the weights that are kept, and the sums of gradients over ranks, are float32 in any case.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    from modeling.blocks import find_blocks  # a run that is resumed with its own code need not import that of today
 
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     exact = MixedPrecisionPolicy()
@@ -142,13 +144,18 @@ def gathered(task: nn.Module) -> Iterator[None]:
             unit.set_reshard_after_forward(unit is not task, recurse=False)
 
 
+def is_cut(value: Any) -> bool:
+    """Whether it is a sharded tensor, of which each rank keeps a part."""
+    return hasattr(value, "full_tensor")
+
+
 def whole(value: Any) -> Any:
     """Nested state with every sharded tensor gathered. All ranks must call this."""
     if isinstance(value, dict):
         return {key: whole(part) for key, part in value.items()}
     if type(value) in (list, tuple):
         return type(value)(whole(part) for part in value)
-    return value.detach().full_tensor() if hasattr(value, "full_tensor") else value
+    return value.detach().full_tensor() if is_cut(value) else value
 
 
 def lay_out(saved: Any, own: Any) -> Any:
@@ -158,9 +165,9 @@ def lay_out(saved: Any, own: Any) -> Any:
     """
     if isinstance(saved, dict) and isinstance(own, dict):
         return {key: lay_out(part, own[key]) if key in own else part for key, part in saved.items()}
-    if not hasattr(own, "full_tensor") or not isinstance(saved, Tensor):
+    if not is_cut(own) or not isinstance(saved, Tensor):
         return saved
-    if hasattr(saved, "full_tensor") or saved.shape != own.shape:  # what does not fit is said elsewhere
+    if is_cut(saved) or saved.shape != own.shape:  # what does not fit is said elsewhere
         return saved
     from torch.distributed.tensor import distribute_tensor
 

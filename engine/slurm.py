@@ -6,6 +6,7 @@ import logging
 import signal
 import subprocess
 
+from engine.hooks.trial import is_trial
 from tracking import job
 
 LOG = logging.getLogger("fieldbook.engine")
@@ -14,16 +15,16 @@ LOG = logging.getLogger("fieldbook.engine")
 def requeue(reason: str, limit: int) -> bool:
     """Called by rank 0 when all is saved: puts this job into the queue again; whether it did.
 
-    Not outside of SLURM, and not where a person stops it: by SIGINT, or by scancel, which comes as SIGTERM when SLURM is
-    ending the job already. The job then runs the same script again, and the same command in it goes on with its own run
-    (tracking/job.py).
+    Not outside of SLURM; not from a trial, whose sweep does it when all its trials have ended; and not where a person stops
+    it: by SIGINT, or by scancel, which comes as SIGTERM when SLURM is ending the job already. The job then runs the same
+    script again, and the same command in it goes on with its own run (tracking/job.py).
 
     Args:
         reason: "signal SIGTERM".
         limit: how often a job may be started again.
     """
     number = job.slurm_job()
-    if not number or reason.endswith(signal.SIGINT.name):
+    if not number or is_trial() or reason.endswith(signal.SIGINT.name):
         return False
     if job.restarts() >= limit:
         LOG.warning("SLURM job %s is not requeued: it was %d times, DISTRIBUTED.MAX_REQUEUES", number, job.restarts())

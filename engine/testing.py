@@ -48,23 +48,28 @@ class Tested(NamedTuple):
 
 def run_test(
     cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, folder: Path | None, weights: str
-) -> dict[str, Any]:
-    """Scores of `task` on a split, as test.json has them.
+) -> Tested:
+    """Scores of `task` on a split. Nothing is drawn yet: the scores are to be written first.
 
     Args:
-        folder: where predictions.csv and figures/ go; None writes nothing.
+        folder: where predictions.csv goes; None writes nothing.
         weights: the name of the weights' file, for the record.
     """
     tested = judge(cfg, task, splits, split, device, weights)
     if folder is not None and distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         write_predictions(tested, splits, split, folder / "predictions.csv")
-        if cfg.TEST.FIGURES:
-            with harmless(f"the pictures of the {split} split"):
-                draw_test(tested.result, tested.rows, tested.confusion, splits, folder / "figures")
-                draw_retrieval(tested, splits, split, folder / "figures")
-                draw_looks(cfg, task, splits, split, device, folder / "figures", classifies=tested.confusion is not None)
-    return tested.result
+    return tested
+
+
+def draw_tested(cfg: Config, task: Task, splits: Splits, tested: Tested, device: torch.device, folder: Path) -> None:
+    """The pictures of a test into `folder`, by rank 0, where TEST.FIGURES wants them."""
+    split = tested.result["split"]
+    if cfg.TEST.FIGURES and distributed.is_main():
+        with harmless(f"the pictures of the {split} split"):
+            draw_test(tested.result, tested.rows, tested.confusion, splits, folder)
+            draw_retrieval(tested, splits, split, folder)
+            draw_looks(cfg, task, splits, split, device, folder, classifies=tested.confusion is not None)
 
 
 def judge(cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, weights: str) -> Tested:
@@ -96,6 +101,8 @@ def judge(cfg: Config, task: Task, splits: Splits, split: str, device: torch.dev
     confusion = evaluator.confusion() if isinstance(evaluator, ClassificationEvaluator) else None
     if isinstance(evaluator, ClassificationEvaluator | MultilabelEvaluator):
         result["per_class"] = {"classes": splits.classes, **evaluator.per_class()}
+    if isinstance(evaluator, RetrievalEvaluator):
+        result["queries"] = sum(int((ranking.first > 0).sum()) for ranking in evaluator.rankings)  # those with a match
     rows = predictions.rows() if predictions is not None else []
     if confusion is not None:
         calibration = calibrate([row.confidence for row in rows], [row.prediction == row.target for row in rows])

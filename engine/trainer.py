@@ -81,6 +81,8 @@ class Trainer:
             out. A CPU always looks.
     """
 
+    leaves_out = True  # whether ranks may lack batches of any window (bad samples left out), not only of the last
+
     def __init__(
         self,
         task: Task,
@@ -200,7 +202,7 @@ class Trainer:
         total = self._over_ranks(samples)
         seen: list[dict[str, Tensor]] = []
         for i, (batch, count) in enumerate(zip(window, counts, strict=True)):
-            with keep_gradients(self.wrapped, more=i + 1 < len(window)):
+            with keep_gradients(self.wrapped, more=i + 1 < len(window)) if self.world_size > 1 else nullcontext():
                 with self._autocast():
                     losses = self.compute_losses(self.prepare(batch))
                     loss = total_loss(losses)
@@ -219,18 +221,18 @@ class Trainer:
         """The batches of each step of an epoch on this rank, from step `first` of it on; those without a sample left out."""
         self.loader.set_position(epoch, first * self.accumulate)
         batches = iter(self.loader)
-        for _ in range(first, self.steps_per_epoch):
+        for number in range(first, self.steps_per_epoch):
             window = [batch for _, batch in zip(range(self.accumulate), batches, strict=False)]
             kept = [batch for batch in window if len(batch["index"])]
-            missing = self._fewest(len(kept)) - len(kept)
+            missing = self._fewest(len(kept), number + 1 == self.steps_per_epoch) - len(kept)
             yield kept + missing * self._stand_in(epoch) if missing > 0 else kept
 
-    def _fewest(self, own: int) -> int:
+    def _fewest(self, own: int, last: bool) -> int:
         """Batches that a rank's window must have: with several ranks one, and sharded, where each forward is a matter of all
-        ranks, as many as the rank with the most has."""
+        ranks, as many as the rank with the most has, which is asked where it may be more."""
         if not self.guard.sharded:
             return int(self.world_size > 1)
-        return max(distributed.greatest(own, self.device), 1)
+        return max(distributed.greatest(own, self.device) if last or self.leaves_out else own, 1)
 
     def _stand_in(self, epoch: int) -> list[Batch]:
         """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""

@@ -118,8 +118,10 @@ class SGD:
                 # Zeros, for a first step that `found_inf` leaves out writes nothing here, and is not the first any more.
                 self.state[parameter] = {"momentum_buffer": torch.zeros_like(gradient)}
             lists = found.setdefault((parameter.device, parameter.dtype, first), ([], [], []))
-            lists[0].append(local(parameter))
-            lists[1].append(local(gradient))
+            lists[0].append(parameter)
+            lists[1].append(gradient)
             if group["momentum"] != 0:
-                lists[2].append(local(self.state[parameter]["momentum_buffer"]))
+                lists[2].append(self.state[parameter]["momentum_buffer"])
+        if hasattr(group["params"][0], "to_local"):
+            found = {key: tuple([local(tensor) for tensor in part] for part in lists) for key, lists in found.items()}
         return [(lists, first) for (_, _, first), lists in found.items()]

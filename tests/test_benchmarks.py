@@ -37,6 +37,7 @@ CANNED: dict[str, dict[str, Any]] = {
                   "workers_by_hand": 2},
     "accuracy": {"nothing": "that the page knows"},
     "retrieval": {"ratio": 0.4, "seconds": 1.3, "more_mb": 160.0},
+    "figures": {"ratio": 0.004, "spread": [0.003, 0.005], "first_s": 1.2},
     "scaling": {"ratio": 1.01, "cpu_ratio": 1.0, "small_steps_ratio": 1.1, "efficiency": 0.95},
     "sweep": {"ratio": 0.2, "seconds_per_trial": 0.2, "seconds_with_start": 3.4, "seconds_of_a_process": 17.4},
     "growth": {"ratio": 1.0, "exponents": {"steps": 1.0}, "memory_more_mb": 0.0},

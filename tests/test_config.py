@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -259,3 +260,11 @@ def test_an_alias_that_contains_itself_is_one_line(value: str) -> None:
 def test_ten_thousand_random_inputs_are_configs_or_one_line(tmp_path: Path) -> None:
     fuzz(3400, tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "fuzz.yml"]
+
+
+@pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
+def test_every_recipe_can_be_sent_to_other_ranks(recipe: str) -> None:
+    import pickle
+
+    values = config.load(config.parse_arguments(["--config-file", str(ROOT / "configs" / recipe)])).flat()
+    assert pickle.loads(pickle.dumps(values)) == values

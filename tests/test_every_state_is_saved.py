@@ -25,7 +25,7 @@ FREE = {
     "LoggingHook._time", "LoggingHook._step", "ProgressHook._began", "CheckpointHook._saved_at", "CheckpointHook.restored",
     "Trainer.data_seconds",
     "Trainer.gradient_norm", "Guard._kept", "EvaluationHook.score", "EvaluationHook.fresh", "Trainer.hooks",
-    "Trainer.listeners",
+    "Trainer.listeners", "FiguresHook._batch", "FiguresHook._drawn", "FiguresHook._cost",
 }  # fmt: skip
 
 

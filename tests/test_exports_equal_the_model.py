@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import export as export_tool
 import numpy
@@ -22,12 +26,13 @@ from test_predictions_of_files import KINDS, SMALL, write_image
 from torch import Tensor, nn
 
 from engine import launch
-from engine.shipping import formats
+from engine.shipping import export, formats
 from engine.shipping.build import load_for_export, sample_images
-from engine.shipping.exported import Exported, step_of
+from engine.shipping.exported import Exported, preprocessing, step_of
 from modeling.models import MODELS
 
 Train = Callable[..., tuple[int, str, str]]
+PLAIN: dict[str, Any] = {"channels": 3, "size": (10, 12), "kind": "class", "classes": ["one", "two"]}
 # Runs a script with no path of Fieldbook's among sys.path, and says whether a room of it was imported nevertheless.
 ALONE = (
     "import runpy, sys; root, script, *rest = sys.argv[1:]\n"
@@ -120,8 +125,11 @@ def state(run: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow
-def test_retrieval_models_and_those_of_libraries_are_exported(train: Train, tmp_path: Path) -> None:
+def test_retrieval_models_and_those_of_libraries_are_exported(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("timm")
+    monkeypatch.setattr(export, "SECONDS", 0.0)
     retrieval = ["MODEL.ARGS", "{backbone_args: {width: 4}}", "DATALOADER.SAMPLER", "identities", "TEST.EVALUATOR", "retrieval"]
     for number in range(48):
         part, identity = ("train", number // 4) if number < 32 else ("test", number // 4)
@@ -131,21 +139,30 @@ def test_retrieval_models_and_those_of_libraries_are_exported(train: Train, tmp_
         Image.fromarray(pixels).save(place)
     data = ["DATASETS.TRAIN", f"identity_folder:{tmp_path / 'people'}", "LOSS.TERMS", "[[cross_entropy,1],[triplet,1]]"]
     cases = [
-        ([*data, "MODEL.NAME", "embedding", *retrieval], "feature"),
-        (["DATASETS.TRAIN", "synthetic:32x1x32x32x3", "MODEL.NAME", "timm/resnet10t", "INPUT.SIZE_TRAIN", "32"], "logits"),
+        ([*data, "MODEL.NAME", "embedding", *retrieval], "feature", "onnx,torch-export"),
+        (
+            ["DATASETS.TRAIN", "synthetic:32x1x32x32x3", "MODEL.NAME", "timm/resnet10t", "INPUT.SIZE_TRAIN", "32"],
+            "logits",
+            "torch-export",
+        ),
         (
             ["DATASETS.TRAIN", "synthetic:32x1x32x32x3", "MODEL.NAME", "torchvision/squeezenet1_1", "MODEL.IN_CHANNELS", "3"]
             + ["INPUT.SIZE_TRAIN", "32", "MODEL.CHANNELS_LAST", "true", "TEST.AUGMENT", "[hflip]", "SOLVER.PRECISION", "bf16"],
             "logits",
+            "onnx",
         ),
     ]
-    for words, output in cases:
-        run = trained(train, tmp_path, *words)
-        code, error, said = train("small", "--to", "onnx,torch-export", "--json", main=export_tool.main)
+    for words, output, to in cases:
+        run = trained(train, tmp_path, *words, "TEST.FIGURES", "false")
+        assert read_json(run / "test.json").get("queries") == (16 if output == "feature" else None)
+        code, error, said = train("small", "--to", to, "--json", main=export_tool.main)
         assert code == 0 and ("TEST.AUGMENT" in error) == ("TEST.AUGMENT" in words), error
         facts = read_json(run / "export" / "preprocessing.json")
+        assert facts["output"]["name"] == output
+        if "onnx" not in to:
+            continue
         session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
-        assert facts["output"]["name"] == output == session.get_outputs()[0].name
+        assert output == session.get_outputs()[0].name
         cfg, weights, _ = launch.find_trained(run.parent, run.name, [])
         loaded = load_for_export(cfg, weights)
         images, model = sample_images(loaded, 7), Exported(loaded)
@@ -186,6 +203,37 @@ def test_safetensors_are_the_weights_bit_for_bit(train: Train, pictures: Path, t
     assert (run / "export" / "model.safetensors").stat().st_mode & 0o044 == 0o044
 
 
+@pytest.mark.slow
+def test_all_files_of_a_folder_are_of_one_model(
+    train: Train, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = ["DATASETS.TRAIN", f"image_folder:{pictures}"], tmp_path / "out"
+    (out / f".writing-export.{os.getpid()}").mkdir(parents=True)  # as an export leaves it that was killed
+    trained(train, tmp_path, *data)
+    older = {"model.pt2", "run_torch_export.py"}
+
+    def exported(to: str) -> tuple[int, list[dict[str, Any]], set[str]]:
+        code, error, said = train("small", "-o", str(out), "--to", to, "--json", main=export_tool.main)
+        rows = json.loads(said, parse_constant=lambda name: pytest.fail(name))["formats"]
+        return code, rows, {path.name for path in out.iterdir()}
+
+    assert exported("torch-export")[0] == 0
+    code, rows, files = exported("safetensors")  # of the same weights: both stay
+    assert code == 0 and [row["format"] for row in rows] == ["pytorch", "safetensors", "torch-export"] and older < files
+    assert read_json(out / "export.json")["formats"] == rows and "model.pt2" in (out / "MODEL_CARD.md").read_text()
+    (out / "model.pt2").write_text("an older one")
+    assert not older & exported("safetensors")[2]
+    assert exported("torch-export")[0] == 0
+    trained(train, tmp_path, *data, "SEED", "7")
+    assert not older & exported("safetensors")[2]
+    for name in older:
+        (out / name).write_text("an older one")
+    other = dataclasses.replace(formats.FORMATS["torch-export"], load=lambda path, model: lambda images: images.float())
+    monkeypatch.setitem(formats.FORMATS, "torch-export", other)
+    code, rows, files = exported("torch-export,safetensors")
+    assert code == 1 and "in its shape" in rows[1]["failed"] and rows[1]["worst"] is None and not older & files
+
+
 def test_wrong_words_to_export_are_said_in_a_line(
     train: Train, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +252,31 @@ def test_wrong_words_to_export_are_said_in_a_line(
     pictures.rename(tmp_path / "moved")
     code, error, _ = train("small", "--to", "safetensors", main=export_tool.main)
     assert code == 2 and "no such folder" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["Resize", "torchvision/Resize"])
+def test_examples_read_what_the_test_reads(name: str, tmp_path: Path) -> None:
+    from data.datasets.image_folder import ImageFiles
+    from data.loaders.loader import Fetcher
+    from data.transforms.build import make_transforms
+
+    pixels = numpy.random.default_rng(0).integers(0, 256, (200, 260, 3), dtype=numpy.uint8) // 128 * 255
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(pixels[..., 0].astype(numpy.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(pixels[..., 0].astype(numpy.int32) * 300).save(tmp_path / "long.tif")
+    transforms = make_transforms([{name: {"size": [10, 12]}}], {"size": (10, 12)}, "TEST")
+    prepare = SimpleNamespace(describe=lambda: {"scale": 255, "mean": [], "std": [], "repeat": 1})
+    facts = preprocessing(cast(Any, SimpleNamespace(prepare=prepare, transforms=transforms, **PLAIN)))
+    (tmp_path / "preprocessing.json").write_text(json.dumps(facts))
+    (tmp_path / "common.py").write_text((ROOT / "engine/shipping/examples/common.py").read_text())
+    common = runpy.run_path(str(tmp_path / "common.py"))
+    sample = Fetcher(ImageFiles("images", [str(tmp_path / "a.jpg")], [0.0], [], 3), transforms, 0, skip_bad=False).read(0, 0, 0)
+    assert isinstance(sample, dict)
+    gap = common["read"](tmp_path / "a.jpg").astype(int) - sample["image"].numpy().astype(int)
+    assert abs(gap).max() <= 1
+    for file in ("float.tif", "long.tif"):
+        with pytest.raises(SystemExit, match="convert the image"):
+            common["read"](tmp_path / file)
 
 
 def test_steps_of_a_test_are_said_in_plain_words() -> None:

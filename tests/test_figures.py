@@ -14,9 +14,10 @@ from conftest import TINY, newest, read_json
 from PIL import Image
 from torch import nn
 
+from engine.analysis.activations import Looked, Seen, draw_activations
 from engine.analysis.feature_maps import grad_cam
 from engine.figures import curves
-from engine.figures.calibration import calibrate
+from engine.figures.calibration import calibrate, draw_calibration
 from engine.figures.classes import draw_confusion, draw_per_class
 from engine.figures.grid import Cell, draw_grid
 from tracking.screens.sparkline import sparkline
@@ -60,6 +61,20 @@ def test_a_picture_that_fails_is_a_warning(train: Train, tmp_path: Path, monkeyp
     run = newest(tmp_path / "exp")
     assert code == 0 and "WARNING the pictures of the test split could not be drawn (ZeroDivisionError" in error
     assert read_json(run / "status.json")["status"] == "finished" and (run / "test.json").exists()
+
+
+def test_a_run_that_is_killed_while_it_draws_keeps_its_scores(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+
+    def look(*_: Any) -> None:
+        run = newest(tmp_path / "exp")
+        kept.extend([read_json(run / "test.json")["metrics"], read_json(run / "status.json")["metrics"]])
+
+    monkeypatch.setattr("engine.testing.draw_test", look)
+    assert train(*TINY)[0] == 0
+    assert len(kept) == 2 and kept[0]["test/top1"] == kept[1]["test/top1"]["last"]
 
 
 def test_calibration_error_is_the_mean_gap_of_its_bins() -> None:
@@ -111,13 +126,16 @@ def test_odd_names_and_many_classes_are_drawn(tmp_path: Path) -> None:
     names = ["$x^", "猫", "a_{b", "<b>\n" * 30, *(f"class {n}" for n in range(60))]
     size = len(names)
     counts = torch.eye(size, dtype=torch.int64) * 3
-    draw_confusion(counts, names, "many", tmp_path / "many.png")
+    draw_confusion(counts, names, "$x^$", tmp_path / "many.png")
     draw_confusion(counts[:4, :4], names[:4], "odd", tmp_path / "odd.png")
     scores = {name: [0.5] * size for name in ("precision", "recall", "f1", "support")}
-    draw_per_class(scores, names, "many", tmp_path / "bars.png")
+    draw_per_class(scores, names, "$x^$", tmp_path / "bars.png")
+    draw_calibration(calibrate([0.5], [True]), "$x^$", tmp_path / "calibration.png")
+    seen = Seen(torch.zeros(8, 8, 3, dtype=torch.uint8), torch.zeros(8, 8), "$x^$", "$x^$")
+    draw_activations(Looked("how", "$x^$", [seen]), "$x^$", "", tmp_path / "activations.png")
     grey = torch.zeros(40, 8, 3, dtype=torch.uint8)
     draw_grid([Cell(grey, [(name, "k")]) for name in names[:3]], "$", "one", tmp_path / "grid.png")
-    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert len(list(tmp_path.glob("*.png"))) == 6
 
 
 def test_show_draws_a_curve_in_a_line(train: Train, tmp_path: Path) -> None:
@@ -138,3 +156,29 @@ def test_show_draws_a_curve_in_a_line(train: Train, tmp_path: Path) -> None:
 def test_a_model_that_is_no_classifier_of_images_gets_no_activations(train: Train, tmp_path: Path) -> None:
     assert train(*TINY)[0] == 0  # a perceptron has no map of features
     assert not (newest(tmp_path / "exp") / "figures" / "activations_test.png").exists()
+
+
+def test_targets_of_any_kind_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from engine.hooks.figures import FiguresHook
+
+    class Loader:
+        def __init__(self, batch: dict[str, Any]) -> None:
+            self.batch = batch
+
+        def set_position(self, epoch: int, batch: int) -> None: ...
+
+        def __iter__(self) -> Any:
+            return iter([self.batch])
+
+    image = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    others: list[dict[str, Any]] = [{"target": [{"boxes": 1}] * 3}, {}, {"target": torch.zeros(3, 8, 8)}]
+    for number, more in enumerate(others):
+        folder = tmp_path / str(number)
+        run = SimpleNamespace(path=folder, figures_dir=folder)
+        splits: Any = SimpleNamespace(train=SimpleNamespace(name="boxes", target_kind="class"))
+        hook, trainer = FiguresHook(run, splits, None, None), SimpleNamespace(step=0, loader=Loader({"image": image, **more}))
+        hook.before_train(trainer)  # type: ignore[arg-type]
+        hook.draw()
+        assert (folder / "batch.png").exists()

@@ -148,3 +148,17 @@ def test_wrong_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 def test_a_wrong_word_is_one_line_and_exit_2(tmp_path: Path) -> None:
     done = command(str(ROOT / "tools" / "pack.py"), "photos", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+
+
+def test_two_packings_never_both_claim_a_folder(tmp_path: Path) -> None:
+    """Also where one has opened the lock while another that ends holds it."""
+    import fcntl
+
+    from pack import claimed
+
+    with claimed(tmp_path):
+        waiting = open(tmp_path / ".lock", "wb")  # noqa: SIM115
+    with waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(UserError, match=r"another pack.py is writing there"), claimed(tmp_path):
+            pass

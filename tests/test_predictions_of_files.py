@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from data.dataset import Dataset
 from data.datasets import DATASETS
 from data.datasets.image_folder import ImageFiles
 from engine.shipping import Prediction, load_predictor
+from engine.shipping.grid import draw_predictions
+from engine.shipping.screen import make_writer
 from engine.shipping.stream import AHEAD, read_ahead
 from utils.errors import UserError
 
@@ -109,6 +113,34 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_done(train: Train, run: Pat
     assert code == 1 and rows_of(said) == [
         {**dict.fromkeys(rows_of(said)[0], ""), "path": gone, "error": f"{gone}: no such file"}
     ]
+
+
+def test_odd_names_and_what_is_no_number_stop_nothing(run: Path, pictures: Path, tmp_path: Path) -> None:
+    names = ["cost $5 $x^$.jpg", os.fsdecode(b"\xff.jpg")]
+    files = [str(tmp_path / name) for name in names]
+    for file in files:
+        write_image(Path(file).with_name("a_rgb.jpg"), 0)
+        (tmp_path / "a_rgb.jpg").rename(file)
+    words = [sys.executable, str(ROOT / "tools" / "predict.py"), str(run), *files]
+    done = subprocess.run(
+        [*words, "--grid", str(tmp_path / "said.png")], capture_output=True, env={**os.environ, "COLUMNS": "80"}
+    )
+    assert done.returncode == 0 and (tmp_path / "said.png").exists(), done.stderr
+    assert b"/cost $5 $x^$.jpg " in done.stdout and b"/\xff.jpg " in done.stdout
+    shares = (("$x^$", math.nan), ("one", math.nan))
+    said = [Prediction(file, "$x^$", math.nan, shares) for file in files]
+    for form in ("table", "csv", "json"):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            writer = make_writer(form, "class", ["$x^$", "one"], 2, 80)
+            for one in said:
+                writer.write(one)
+        lines = out.getvalue().splitlines()
+        assert len(lines) == {"table": 4, "csv": 3, "json": 2}[form]
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert [one["path"] for one in found] == files and lines[1].isascii()
+    assert found[0]["confidence"] is None and found[0]["top"][1] == {"class": "one", "probability": None}
+    assert draw_predictions(said, 3, "$x^$", "$_{", tmp_path / "grid.pdf").exists()
 
 
 def test_three_lines_of_python_predict(run: Path, pictures: Path) -> None:

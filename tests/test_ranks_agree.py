@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 import torch
 from conftest import ROOT, TINY, command, newest, read_json
 from test_resume_equals_uninterrupted import assert_equal, final
+
+from config import load_file
 
 TOLERANCE = 1e-6  # float32 sums in another order
 Train = Callable[..., tuple[int, str, str]]
@@ -137,3 +140,10 @@ def test_eight_starts_in_one_second_get_eight_folders(tmp_path: Path) -> None:
     names = {process.communicate()[0].strip() for process in started}
     assert len(names) == 8 == len(list(tmp_path.iterdir()))
     assert all(read_json(tmp_path / name / "run.json")["id"] == name for name in names)
+
+
+def test_a_config_with_a_free_mapping_travels_between_ranks() -> None:
+    """MODEL.ARGS and the like: check_ranks_agree sends every value."""
+    values = load_file(None, [("MODEL.ARGS", "{width: 8}"), ("SOLVER.OPTIMIZER_ARGS", "{betas: [0.9, 0.99]}")]).flat()
+    again = pickle.loads(pickle.dumps(values))
+    assert again == values and type(again["MODEL.ARGS"]) is type(values["MODEL.ARGS"])

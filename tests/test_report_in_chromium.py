@@ -16,6 +16,7 @@ from tracking import Facts, start_run
 from tracking.page.serve import make_server
 from tracking.page.write import write
 from tracking.reading.index import load
+from tracking.reading.query import FIELDS
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -112,6 +113,11 @@ def test_the_table_sorts_filters_and_groups(open_page: Open) -> None:
     page.fill("#filter", "BASE_LR<0.1")
     until(page, "document.querySelectorAll('.row[data-run]').length === 1")
     assert names(page) == ["small"] and page.text_content("#count") == "1 of 6 runs"
+    wanted = {f"{key}!=x": "6 runs" for key in FIELDS} | {"git.branch=main": "5 of 6 runs", "host~else": "5 of 6 runs"}
+    for text, count in wanted.items():
+        page.fill("#filter", text)
+        until(page, f"page.state.get().q === {json.dumps(text)}")
+        assert page.text_content("#count") == count, text
     page.fill("#filter", "NO_SUCH_KEY<1")
     until(page, "document.querySelector('#count').textContent.includes('no run has')")
     page.fill("#filter", "")
@@ -148,12 +154,17 @@ def test_curves_are_drawn_on_every_axis_with_gaps_and_bands(open_page: Open) -> 
     assert "2 repeats" in page.text_content(".legend")
     series = page.evaluate("page.series.smooth([1, null, 3], 0.5)")
     assert series[1] is None and series[2] == pytest.approx((0.25 * 1 + 0.5 * 3) / 0.75)
-    facts = "{curves: {m: [0, [5, null]]}, steps: [[10, 20]], time: [[0, 40], [0, 80]], steps_per_epoch: 5, batch: 8}"
+    facts = "{curves: {m: [0, [5, null]]}, steps: [[10, 20]], time: [[0, 40], [0, 80]], epoch: [[0, 20], [0, 4]], batch: 8}"
     axes = {"step": [10, 20], "epoch": [2, 4], "samples": [80, 160], "time": [20, 40]}
     for axis, places in axes.items():
         assert page.evaluate(f"page.series.curve({facts}, 'm', '{axis}')") == [places, [5, None]]
     pooled = page.evaluate("page.series.pool([[[0, 2], [1, 3]], [[0, 1, 2], [3, 4, 5]]])")
     assert pooled["xs"] == [0, 1, 2] and pooled["mean"] == [2, 3, 4]
+    long = "{curves: {m: [0, [9, -9], 4, 1, [1, 3, 5], [4, 4, 1]]}, steps: [[0, 8], [2, 6, 8]]}"
+    short = "{curves: {m: [0, [2, null, 4]]}, steps: [[1, 7, 9]]}"
+    pairs = f"[[{long}, 4], [{long}, 8], [{short}, 8], [{short}, 0]]"
+    means = f"{pairs}.map(([one, wide]) => page.series.means(one, 'm', 'step', wide))"
+    assert page.evaluate(means) == [[[2, 6, 8], [1, 3, 5]], [[4, 8], [2, 5]], [[4, 9], [2, 4]], [[1, 7, 9], [2, None, 4]]]
     open_page("#tab=curves&q=other").wait_for_selector("#curves .empty")
     chosen = open_page("#tab=curves&runs=other_2026-11-01_04-00-00")
     chosen.wait_for_selector('[data-metric="a"] canvas')
@@ -178,6 +189,16 @@ def test_lineage_and_keys_are_drawn(open_page: Open) -> None:
         "page.lanes.layOut(page.data.runs, run => page.data.children.get(run.id) || []).map(r => [r.run.name, r.lane])"
     )
     assert ["base", 0] in places and ["base", 1] in places and ["small", 0] in places
+    family = '[["root", ""], ["a", "root"], ["b", "root"], ["c", "a"]].map(([id, parent], number) => ({id, parent, number}))'
+    laid = (
+        "runs => page.lanes.layOut(runs, run => runs.filter(one => one.parent === run.id)).map(row => [row.run.id, row.lane])"
+    )
+    assert page.evaluate(f"({laid})({family})") == [
+        ["root", 0],
+        ["b", 1],
+        ["a", 0],
+        ["c", 0],
+    ]  # c is the newest, so a goes straight on
     page.click("[data-tab=keys]")
     page.wait_for_selector(".parallel canvas")
     box = page.locator('[data-axis="SOLVER.BASE_LR"]').bounding_box()
@@ -188,6 +209,20 @@ def test_lineage_and_keys_are_drawn(open_page: Open) -> None:
     assert page.text_content("#brushed") == "1 of 4 runs lie within"
     page.click("#choose-brushed")
     assert page.locator(".chip").count() == 1
+    page.set_viewport_size({"width": 1000, "height": 700})
+    page.wait_for_timeout(400)
+    heights = page.eval_on_selector_all("rect.brush", "all => all.map(one => Number(one.getAttribute('height')))")
+    assert page.text_content("#brushed") == "1 of 4 runs lie within" and len([one for one in heights if one > 50]) == 1
+
+
+def test_files_that_have_nothing_in_common_are_shown_at_once(open_page: Open, tmp_path: Path) -> None:
+    for number in (0, 1):
+        code = {"modeling/net.py": "".join(f"{number} {line * (number + 7) % 10007}\n" for line in range(12_000))}
+        make_run(tmp_path / "exp", number=number, scores={"val/top1": 0.5}, code=code)
+    page = open_page("#tab=compare", runs=tmp_path / "exp")
+    page.wait_for_selector(".diff .note", timeout=10_000)
+    assert page.text_content(".diff .note") == "and 9000 more lines, which are not shown"
+    assert page.text_content("summary .counts") == "+12000 −12000"
 
 
 def test_the_page_fits_a_phone_and_the_dark(open_page: Open) -> None:
@@ -278,16 +313,27 @@ def test_the_served_page_follows_a_run(open_page: Open, tmp_path: Path) -> None:
     try:
         page = open_page(address=f"http://127.0.0.1:{server.server_address[1]}/", hash="#tab=curves")
         assert page.text_content("#count") == "1 run"
-        run = start_run(
-            out, Facts(root=root, name="going", config="SEED: 0\n", config_digest="d", origins={}, seed=0, command=[])
-        )
+        config = "SEED: 0\nSOLVER:\n  BASE_LR: 0.5\n"
+        run = start_run(out, Facts(root=root, name="going", config=config, config_digest="d", origins={}, seed=0, command=[]))
         run.log(1, 0, {"train/loss": 2.0})
-        run.update(progress={"step": 1}, metrics={"val/top1": 0.25}, primary_metric="val/top1")
+        run.log(2, 0, {"train/loss": 1.5})
+        run.update(progress={"step": 2}, metrics={"val/top1": 0.25}, primary_metric="val/top1")
         until(page, "document.querySelector('#count').textContent === '2 runs'")
         until(page, "document.querySelector('.legend').textContent.includes('going')")
-        run.log(2, 0, {"train/loss": 1.0})
-        run.update(progress={"step": 2}, metrics={"val/top1": 0.5}, step=2)
-        until(page, "page.data.seen(page.data.runs[1]).curves['train/loss'][1].length === 2")
+        page.evaluate("id => page.state.set({run: id})", run.id)
+        page.click("text=How it was run")
+        page.evaluate("window.kept = document.querySelector('[data-metric=\"train/loss\"] canvas')")
+        page.evaluate("uPlot.sync('curves').plots[0].setScale('x', {min: 1.25, max: 1.75})")
+        run.log(3, 0, {"train/loss": 1.0})
+        run.update(progress={"step": 3}, metrics={"val/top1": 0.5}, step=3)
+        until(page, "page.data.seen(page.data.runs[1]).curves['train/loss'][1].length === 3")
+        until(page, "document.querySelector('table.scores').textContent.includes('0.5000')")
+        assert page.evaluate("window.kept.isConnected && document.querySelector('aside details[open]') !== null")
+        assert page.evaluate("uPlot.sync('curves').plots.map(one => [one.scales.x.min, one.data[0].length])[0]") == [1.25, 4]
+        page.click("[data-tab=keys]")
+        until(page, "document.querySelector('#brushed').textContent.startsWith('2 runs')")
+        make_run(out, number=2, scores={"val/top1": 0.6}, config={"SOLVER.BASE_LR": 0.2})
+        until(page, "document.querySelector('#brushed').textContent.startsWith('3 runs')")
         run.finish("finished")
         (first / "notes.md").write_text("# Verdict\nit does\n")
         page.click("[data-tab=runs]")

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import http.client
+import hashlib
 import json
 import math
+import os
 import re
-import signal
-import subprocess
-import sys
-import threading
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from test_exp_records import Exp, edit, make_run, run_exp
 
-from tracking.page.curves import POINTS, downsample, read_curves
-from tracking.page.document import LIBRARIES, SCRIPTS, STYLES
+from tracking.page.curves import read_curves
+from tracking.page.document import LIBRARIES, MARK, SCRIPTS, STYLES
 from tracking.page.overview import overview
 from tracking.page.run_data import CodeStore, code_key, name_of, run_data
-from tracking.page.serve import make_server
+from tracking.page.serve import Source, make_server
 from tracking.page.text import as_json, as_url
 from tracking.reading.index import load
 
 HOSTILE = "</script><script>alert(1)</script><!-- \u2028 ' \" & \ud800"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A base, two repeats of it, a child with other config and code, a failed one."""
-    out = tmp_path / "exp"
+def four_runs(out: Path) -> Path:
+    """A base, a repeat of it, a child with other config and code, a failed one."""
     base = make_run(out, number=1, scores={"val/top1": 0.9, "val/loss": 0.5}, why="baseline")
     make_run(out, number=2, scores={"val/top1": 0.91}, config={"SEED": 1}, parent=base.name)
     edits = {"modeling/net.py": "WIDTH = 9\n"}
     make_run(out, number=3, scores={"val/top1": 0.8}, config={"SOLVER.BASE_LR": 0.01}, code=edits, parent=base.name)
     make_run(out, "other", 4, status="failed", expect="val/top1 > parent")
     return out
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of four runs."""
+    return four_runs(tmp_path / "exp")
 
 
 @pytest.fixture
@@ -66,12 +64,20 @@ def test_the_overview_says_what_the_records_say(folder: Path) -> None:
     assert first["scores"][found["metrics"].index("val/top1")] == [0.9, 0.9, 3]
 
 
+def test_what_repeats_a_seed_and_its_score_counts_once(folder: Path) -> None:
+    make_run(folder, number=5, scores={"val/top1": 0.91}, config={"SEED": 1})
+    make_run(folder, number=6, scores={"val/top1": 0.92}, config={"SEED": 1})
+    runs = load(folder)
+    found = [run.get("twin") for run in overview(runs, runs.rows)["runs"]]
+    assert found == [None, None, None, None, "base_2026-11-01_02-00-00", None]
+
+
 def test_report_writes_a_page_that_needs_nothing_else_and_writes_again_only_what_changed(exp: Exp, folder: Path) -> None:
     assert exp("report")[0] == 0
     page = folder / ".report" / "index.html"
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
-    assert len(embedded(page)["runs"]) == 4
+    assert len(embedded(page)["runs"]) == 4 and text.index(MARK) < 200  # seen again, however long the policy
     files = {path: path.stat().st_mtime_ns for path in (folder / ".report" / "data").rglob("*.js")}
     changed = folder / "base_2026-11-01_01-00-00"
     (changed / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "time": 1.0, "train/loss": 2.0}\n')
@@ -129,17 +135,70 @@ def test_what_records_hold_stays_data() -> None:
     assert as_url("javascript:alert(1)//?#") == "javascript%3Aalert%281%29//%3F%23"
 
 
-def test_curves_keep_their_extremes_ends_and_gaps(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"step": s, "epoch": 0, "time": s / 2, "a": math.sin(s / 50), "b": s} for s in range(4000)]
-    rows[1234]["a"], rows[2000]["a"], rows[3000]["a"] = 9.0, None, "text"
-    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 9')
-    found = read_curves(tmp_path)
-    which, values = found["curves"]["a"]
-    steps = found["steps"][which]
-    assert len(values) == len(steps) <= POINTS and steps == sorted(steps) and steps[0] == 0 and steps[-1] == 3999
-    assert max(value for value in values if value is not None) == 9.0 and None in values
-    assert found["time"][0][-1] == 3999 and found["time"][1][-1] == 1999.5
-    assert downsample([(1, 2.0)]) == [(1, 2.0)]
+ODDITIES = {
+    "deep-rows": ("metrics.jsonl", b"[" * 100_000 + b"\n"),
+    "deep-run": ("run.json", b'{"a":' * 100_000),
+    "nested-run": ("run.json", b'{"git": ' + b'{"a":' * 700 + b"1" + b"}" * 701),
+    "latin-code": ("scripts.sha256", b"\xff\xfe  scripts/\xff\n"),
+    "large": ("status.json", b'{"status": "finished", "seconds": 1%s, "metrics": {"a": {"last": 1%s}}}' % ((b"0" * 400,) * 2)),
+    "nan": ("status.json", b'{"status": "finished", "seconds": NaN}'),
+    "session": ("status.json", b'{"status": "finished", "sessions": [{"code_digest": ["x"]}]}'),
+    "surrogate": ("run.json", b'{"name": "\\ud800", "tree_digest": "\\udcff", "seed": {}}'),
+    "config": ("config.yml", b"a: " + b"[" * 500),
+    "day": ("config.yml", b"a: 2026-99-99\nb: &b [*b]\n"),
+    "huge": ("config.yml", b"SOLVER:\n  BASE_LR: 1" + b"0" * 400 + b"\n"),
+    "own": ("config.yml", b"b: &b [*b]\n"),
+}
+
+
+def test_one_odd_record_keeps_no_other_from_the_page(exp: Exp, folder: Path) -> None:
+    base = "base_2026-11-01_01-00-00"
+    for number, (name, (file, content)) in enumerate(ODDITIES.items()):
+        made = make_run(folder, name, 5 + number, parent=base)
+        (made / file).write_bytes(content)
+    (folder / "base_2026-11-01_02-00-00").rename(os.fsdecode(os.fsencode(folder) + b"/\xff_2026-11-01_02-00-00"))
+    assert exp("report") == (0, exp("report")[1], "")
+    found = {run["id"]: run for run in embedded(folder / ".report" / "index.html")["runs"]}
+    assert len(found) == 4 + len(ODDITIES) and found["\udcff_2026-11-01_02-00-00"]["address"] == "%FF_2026-11-01_02-00-00"
+    said = {name for name in ODDITIES for run in found.values() if run["id"].startswith(f"{name}_") and run.get("problems")}
+    assert said == {"deep-run", "nested-run", "large", "nan", "session"}
+    served = Source(folder, lambda runs: runs.rows)
+    for run in json.loads(served.news()[0])["runs"]:
+        assert served.data("run", run["file"])["curves"] is not None, run["id"]
+    for words in (["ls", "--json"], ["groups", "--json"], ["ls", "--where", "SOLVER.BASE_LR<1"], ["export", "--json"]):
+        assert exp(*words)[0] == 0, words
+
+
+def test_what_cannot_be_read_is_a_problem_of_its_run(exp: Exp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = "base_2026-11-01_01-00-00"
+
+    def fail(path: Path) -> Any:
+        if path.name == bad:
+            raise TypeError("odd")
+        return read_curves(path)
+
+    monkeypatch.setattr("tracking.page.run_data.read_curves", fail)
+    assert exp("report")[0] == 0
+    runs = embedded(folder / ".report" / "index.html")["runs"]
+    assert [run["id"] for run in runs if run.get("problems")] == [bad] and "odd" in runs[0]["problems"][0]
+
+
+def test_the_code_of_the_newest_session_is_shown(exp: Exp, folder: Path) -> None:
+    run = folder / "base_2026-11-01_01-00-00"
+    keys = set()
+    for number in (1, 2):
+        (run / f"scripts.{number}" / "modeling").mkdir(parents=True)
+        text = f"WIDTH = {number}00\n"
+        (run / f"scripts.{number}" / "modeling" / "net.py").write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (run / f"scripts.{number}.sha256").write_text(f"{digest}  scripts.{number}/modeling/net.py\n")
+        sessions = [{"code_digest": f"other{n}"} for n in range(number)]
+        edit(run / "status.json", sessions=sessions)
+        assert exp("report")[0] == 0
+        key = embedded(folder / ".report" / "index.html")["runs"][0]["code"]
+        assert digest[:16] in (folder / ".report" / "data" / "code" / f"{key}.js").read_text()
+        keys.add(key)
+    assert len(keys) == 2
 
 
 def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
@@ -150,7 +209,42 @@ def test_code_is_kept_once_and_only_where_it_differs(folder: Path) -> None:
     assert len(store.copies()) == 2
     texts = {store.text(digest) for digest in store.differing()}
     assert texts == {"WIDTH = 8\n", "WIDTH = 9\n"}
-    assert "modeling/net.py" in store.files(code_key(runs.rows[0]))
+    assert "modeling/net.py" in store.files(code_key(runs, runs.rows[0]))
+
+
+def test_a_list_of_code_leads_nowhere_outside_of_its_copy(exp: Exp, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("SECRET")
+    (tmp_path / "keep.js").write_text("")
+    run = folder / "base_2026-11-01_01-00-00"
+    (run / "scripts" / "way.py").symlink_to(tmp_path / "secret.txt")
+    (run / "scripts" / "away").symlink_to(tmp_path)
+    names = (
+        "../../../secret.txt",
+        "/etc/passwd",
+        f"/{tmp_path}/secret.txt",
+        "a/../../../../secret.txt",
+        "way.py",
+        "away/secret.txt",
+    )
+    lines = [f"{number:064x}  scripts/{name}\n" for number, name in enumerate(names)]
+    lines += ["../../../../pwn  scripts/x.py\n", "\0  scripts/\0\n", "no line at all\n"]
+    with open(run / "scripts.sha256", "ab") as file:
+        file.write("".join(lines).encode() + b"1" * 64 + b"  scripts/\xff.py\n")
+    other = folder / "other_2026-11-01_04-00-00"
+    edit(run / "run.json", tree_digest="other")
+    (other / "scripts").rename(tmp_path / "elsewhere")
+    (other / "scripts").symlink_to(tmp_path / "elsewhere")
+    before = set(tmp_path.rglob("*"))
+    assert exp("report")[0] == 0
+    page = folder / ".report"
+    texts = "".join(path.read_text() for path in page.rglob("*.js"))
+    assert "SECRET" not in texts and "etc/passwd" not in texts and "pwn" not in texts and "modeling/net.py" in texts
+    made = {path for path in set(tmp_path.rglob("*")) - before if page not in (path, *path.parents)}
+    assert {path.relative_to(folder).parts[0] for path in made} <= {".index"}
+    known = json.loads((page / "data" / "made.json").read_text())
+    known["files"] |= {"../../../keep.js": "", "run/../../index.html": ""}
+    (page / "data" / "made.json").write_text(json.dumps(known))
+    assert exp("report")[0] == 0 and (tmp_path / "keep.js").exists() and (page / "index.html").exists()
 
 
 def test_a_run_says_what_lies_in_its_folder(folder: Path) -> None:
@@ -178,74 +272,3 @@ def test_every_part_of_the_page_is_read_in_one_sitting_and_has_its_licence() -> 
         assert "innerHTML" not in text or name.startswith("vendor"), name
     for library in (HERE / "vendor").iterdir():
         assert not library.is_dir() or (library / "LICENSE").stat().st_size > 500
-
-
-@pytest.mark.slow
-def test_serve_says_where_it_is_and_ends_in_order(folder: Path) -> None:
-    words = [sys.executable, "tools/exp.py", "serve", "--port", "0", "--json", "--output-dir", str(folder)]
-    started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert started.stdout
-        with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=20) as answer:
-            assert b"Fieldbook report" in answer.read()
-        started.send_signal(signal.SIGINT)
-        assert started.communicate(timeout=20) == ("", "") and started.returncode == 0
-    finally:
-        started.kill()
-
-
-@pytest.fixture
-def ask(folder: Path) -> Iterator[Any]:
-    """`ask(path, **headers)` of a server of these runs: (status, headers, body)."""
-    server = make_server(folder, 0, lambda runs: runs.rows)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = server.server_address[1]
-
-    def request(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        line.putrequest(method, path, skip_host=True)
-        for name, value in {"Host": f"127.0.0.1:{port}", **{k.replace("_", "-"): v for k, v in headers.items()}}.items():
-            line.putheader(name, value)
-        line.endheaders()
-        answer = line.getresponse()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-
-    yield request
-    server.shutdown()
-    server.server_close()
-
-
-def test_the_server_gives_the_page_and_the_files_of_runs(ask: Any, folder: Path) -> None:
-    status, headers, body = ask("/")
-    assert status == 200 and b'"live":true' in body and headers["x-content-type-options"] == "nosniff"
-    status, headers, body = ask("/data/overview.json")
-    assert status == 200 and len(json.loads(body)["runs"]) == 4
-    assert ask("/data/overview.json", If_None_Match=headers["etag"])[0] == 304
-    first = json.loads(body)["runs"][0]
-    assert ask(f"/data/run/{first['file']}.js")[2].startswith(b'page.data.arrive("run"')
-    manifest = ask(f"/data/code/{first['code']}.js")[2]
-    digest = re.search(rb'modeling/net.py\\":\\"(\w+)', manifest)
-    assert digest and b"WIDTH = 8" in ask(f"/data/blob/{digest[1].decode()}.js")[2]
-    status, headers, body = ask(f"/files/{first['id']}/log.txt")
-    assert (status, body) == (200, b"first line\nlast line\n") and headers["content-security-policy"] == "sandbox"
-    (folder / first["id"] / "figures").mkdir()
-    (folder / first["id"] / "figures" / "x.html").write_text("<script>alert(1)</script>")
-    assert ask(f"/files/{first['id']}/figures/x.html")[1]["content-disposition"] == "attachment"
-    assert ask("/", method="HEAD")[2] == b"" and ask("/", method="POST")[0] == 501
-
-
-def test_the_server_gives_nothing_outside_of_runs_and_answers_no_other_site(ask: Any, folder: Path) -> None:
-    (folder.parent / "secret.txt").write_text("secret")
-    run = folder / "base_2026-11-01_01-00-00"
-    (run / "way.txt").symlink_to(folder.parent / "secret.txt")
-    (run / ".hidden.txt").write_text("secret")
-    for path in (
-        "/files/../secret.txt", "/files/%2e%2e/secret.txt", f"/files/{run.name}/../../secret.txt", f"/files/{run.name}/way.txt",
-        f"/files/{run.name}/%2e%2e%2f%2e%2e%2fsecret.txt", f"/files/{run.name}/.hidden.txt", "/files/.index/index.sqlite",
-        f"/files/{run.name}", f"/files/{run.name}/", "/files//etc/passwd", "/files/x%00/y", "/data/run/0123456789abcdef.js",
-        "/data/blob/0123456789abcdef.js", "/data/code/0123456789abcdef.js", "/nothing", "//etc/passwd",
-    ):  # fmt: skip
-        status, _, body = ask(path)
-        assert status == 404 and b"secret" not in body, path
-    assert ask("/", Host="evil.example:80")[0] == 403
-    assert ask("/data/overview.json", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403

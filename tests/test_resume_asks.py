@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import TINY, command, newest, read_json
+from PIL import Image
 from test_resume_equals_uninterrupted import assert_equal, final
 from test_signals_save_once import RANKS, child, send_when
 
@@ -142,3 +143,18 @@ def test_auto_needs_to_know_which_run(train: Train, tmp_path: Path, monkeypatch:
     assert code == 2 and run.name in log and "--name" in log
     code, log, _ = train(*TINY, "--why", "the same command again", "--resume", "auto")
     assert code == 0 and f"resumed at epoch 1, step 8 from last.pt of {run.name}" in log and "WARNING" not in log
+
+
+def test_data_that_has_changed_since_is_warned_of(train: Train, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(tmp_path / "photos" / name / f"{number}.png")
+    words = ["DATASETS.TRAIN", f"image_folder:{tmp_path}/photos", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.VAL_FRACTION", "0"]
+    assert train(*TINY, *words, "SOLVER.MAX_STEPS", "1")[0] == 0
+    code, log, _ = train("--resume", "tiny", "SOLVER.MAX_STEPS", "2")
+    assert code == 0 and "has changed" not in log
+    for path in (tmp_path / "photos" / "a").iterdir():
+        path.rename(path.with_name(f"new{path.name}"))
+    code, log, _ = train("--resume", "tiny", "SOLVER.MAX_STEPS", "3")
+    assert code == 0 and log.count("the data has changed since the run began (digests of ") == 1, log

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 
+from engine import distributed
 from engine.checkpoint import CheckpointWriter, load_newest
 from engine.sharded_checkpoint import ShardedWriter, join, split
 from utils.errors import NoUsableCheckpoint
@@ -203,3 +205,40 @@ def test_old_epochs_and_what_a_kill_left_are_deleted(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("epoch*")) == ["epoch_0002", "epoch_0003"]
     (tmp_path / ".writing-last.1" / "x").mkdir(parents=True)
     assert sweep(tmp_path) == [".writing-last.1"] and not list(tmp_path.glob(".*"))
+
+
+def test_only_rank_0_deletes_old_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = ShardedWriter(tmp_path, CPU)
+    for step in (1, 2):
+        writer.write(f"epoch_{step:04d}", state(step), step=step)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    writer.remove_epochs(set(), before=2)
+    assert (tmp_path / "epoch_0001").is_dir()
+    monkeypatch.undo()
+    writer.remove_epochs(set(), before=2)
+    assert not (tmp_path / "epoch_0001").exists()
+
+
+def test_digests_are_of_the_files_that_any_rank_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a network rank 0 may not see yet what another node has written."""
+    (tmp_path / "mine").write_text("1")
+    (tmp_path / "theirs").write_text("2")
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter([self / "mine"]))
+    real = distributed.gather
+    monkeypatch.setattr(
+        distributed, "gather", lambda value: [*real(value), (["theirs"], "")] if value[0] == ["mine"] else real(value)
+    )
+    digests = ShardedWriter(tmp_path, CPU)._digests(tmp_path)
+    assert [line.partition("  ")[2] for line in digests.splitlines()] == ["mine", "theirs"]
+
+
+def test_a_programming_error_is_not_taken_for_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ShardedWriter(tmp_path, CPU).write("last", state(2), step=2)
+    _, content = load_newest(tmp_path) or ("", {})
+    monkeypatch.setattr(dcp.HuggingFaceStorageReader, "read_data", lambda *_: None.gone)  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="gone"):
+        join(content, tmp_path / "last", CPU)
+    monkeypatch.undo()
+    next((tmp_path / "last").glob("shard-*")).write_bytes(b"no safetensors")
+    with pytest.raises(NoUsableCheckpoint, match="last: its shards cannot be read"):
+        join(content, tmp_path / "last", CPU)

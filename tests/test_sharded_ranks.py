@@ -19,11 +19,11 @@ from engine.sharded_checkpoint import join
 Train = Callable[..., tuple[int, str, str]]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 FSDP = ["DISTRIBUTED.STRATEGY", "fsdp"]
-# Uneven batches and weights, batch normalisation, an average, clipping, something frozen.
+# Uneven batches and weights, batch normalisation, an average, clipping, something frozen, old checkpoints that are deleted.
 WORDS = [
-    "MODEL.NAME", "resnet20", "SOLVER.IMS_PER_BATCH", "17", "SOLVER.ACCUMULATE", "2",
+    "MODEL.NAME", "example_model", "MODEL.ARGS", "{width: 7}", "SOLVER.IMS_PER_BATCH", "17", "SOLVER.ACCUMULATE", "2",
     "SOLVER.EMA_DECAY", "0.9", "SOLVER.CLIP_NORM", "1.0", "MODEL.FREEZE", "[stem.*]", "TEST.IMS_PER_BATCH", "5",
-    "SOLVER.MAX_EPOCHS", "2", "DATASETS.TRAIN", "synthetic:60x1x8x8x4",
+    "SOLVER.TOP_K", "1", "DATASETS.TRAIN", "synthetic:40x1x8x8x4",
 ]  # fmt: skip
 
 
@@ -44,19 +44,22 @@ def test_sharded_weights_train_evaluate_and_load_as_whole_ones_do() -> None:
 
 
 @pytest.mark.slow
-def test_fsdp_equals_ddp_and_resumes_exactly_and_on_another_number_of_ranks(tmp_path: Path) -> None:
+def test_fsdp_equals_ddp_and_resumes_exactly_and_on_another_number_of_ranks(train: Train, tmp_path: Path) -> None:
     plain = launch(tmp_path / "plain", *WORDS, ranks=2)
     whole = launch(tmp_path / "whole", *WORDS, *FSDP, ranks=2)
     assert_alike(plain, whole)
-    assert "fsdp, 10 units; this rank keeps" in (whole / "log.txt").read_text()
+    log = (whole / "log.txt").read_text()
+    assert "fsdp, 4 units; this rank keeps" in log and "could not be deleted" not in log
+    assert [len(list((run / "weights").glob("epoch_*"))) for run in (plain, whole)] == [2, 2]  # of three
+    assert not (whole / "log_rank1.txt").exists() or "WARNING" not in (whole / "log_rank1.txt").read_text()
     stopped = launch(tmp_path / "stopped", *WORDS, *FSDP, "SOLVER.MAX_STEPS", "5", ranks=2)  # within the second epoch
-    alone = tmp_path / "alone" / stopped.name
+    alone = tmp_path / "exp" / stopped.name
     shutil.copytree(stopped, alone)
     done = command(*TORCHRUN, "tools/train_net.py", "--resume", str(stopped), "SOLVER.MAX_STEPS", "0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert_equal(last(whole), last(stopped))
-    one = command("tools/train_net.py", "--resume", str(alone), "SOLVER.MAX_STEPS", "0")
-    assert one.returncode == 0 and "step 5 from last of" in one.stdout + one.stderr, one.stderr
+    code, error, out = train("--resume", alone.name, "SOLVER.MAX_STEPS", "0")
+    assert code == 0 and "step 5 from last of" in out + error, error
     assert (alone / "weights" / "last.pt").is_file() and not (alone / "weights" / "last").exists()
 
 
@@ -119,3 +122,42 @@ def test_one_rank_shards_nothing_and_writes_plain_files(train: Train, tmp_path: 
     assert sorted(p.name for p in (newest(tmp_path / "exp") / "weights").iterdir()) == [
         "best.pt", "epoch_0001.pt", "last.pt", "manifest.json",
     ]  # fmt: skip
+
+
+def test_ranks_are_asked_for_batches_only_where_they_may_differ(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an epoch's last window, or in each where bad samples are left out."""
+    asked: list[int] = []
+    monkeypatch.setattr("engine.numbers.is_sharded", lambda _: True)
+
+    def greatest(count: int, device: torch.device) -> int:
+        asked.append(count)
+        return count
+
+    monkeypatch.setattr("engine.distributed.greatest", greatest)
+    words = [*TINY, "SOLVER.MAX_EPOCHS", "2", "TEST.AT_END", "false"]
+    assert train(*words)[0] == 0 and len(asked) == 2
+    assert train(*words, "DATALOADER.BAD_SAMPLES", "skip")[0] == 0 and len(asked) == 2 + 2 * 6
+
+
+def test_a_model_to_be_sharded_is_never_whole_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU that it does not fit on: what is handed to `shard` is on the CPU yet."""
+    from config import load_file
+    from data import build_splits
+    from engine import build
+
+    class Reached(Exception):
+        pass
+
+    def shard(task: Any, device: torch.device, precision: str) -> None:
+        assert {p.device.type for p in task.parameters()} == {"cpu"} and device.type == "meta"
+        raise Reached
+
+    monkeypatch.setattr(build, "is_to_be_sharded", lambda _: True)
+    for computes in ("check_hooks", "build_prepare"):  # on the device
+        monkeypatch.setattr(build, computes, lambda *_, **__: None)
+    monkeypatch.setattr("engine.sharding.shard", shard)
+    words = [*TINY, *FSDP]
+    cfg = load_file(None, list(zip(words[::2], words[1::2], strict=True)))
+    splits = build_splits(cfg)
+    with pytest.raises(Reached):
+        build.build_trainer(cfg, build.build_task(cfg, splits), splits, torch.device("meta"))

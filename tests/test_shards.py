@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import logging
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -307,3 +309,36 @@ def test_one_index_says_what_it_is(packed: Path) -> None:
             shard.seek(int(arrays["offsets"][3]))
             assert jpeg_of(int(arrays["names"].tobytes().decode().split("\n")[3][-7:-4])) == shard.read(int(arrays["sizes"][3]))
     assert about["classes"] == ["c0", "c1", "c2"] and about["of"] == 6
+
+
+def test_shards_of_a_class_each_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(logging.getLogger("fieldbook"), "propagate", True)
+    for shard in range(4):
+        for folder, target in (("apart", lambda _, shard=shard: shard), ("mixed", lambda number: number)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            members = [(f"{n}.{end}", content) for n in range(4) for end, content in
+                       (("jpg", jpeg_of(n)), ("cls", b"%d" % target(n)))]  # fmt: skip
+            write_tar(tmp_path / folder / f"{shard}.tar", members)
+    said = "most shards lack most classes, and 2 of 4 are mixed at a time: set DATASETS.SHARD_WINDOW 0"
+    for folder, window, warned in (("apart", 2, True), ("apart", 0, False), ("mixed", 2, False)):
+        caplog.clear()
+        opened(f"{tmp_path}/{folder}/*.tar", tmp_path / "root", window=window)
+        assert (said in caplog.text) == warned, (folder, window)
+
+
+def test_keys_of_shards_are_not_read_for_other_data() -> None:
+    words = [("DATASETS.TRAIN", "synthetic:60x1x8x8x4"), ("DATASETS.SHARD_WINDOW", "3"), ("DATASETS.CACHE_GB", "1")]
+    cfg = config.load_file(None, words)
+    build_splits(cfg)
+    assert {"DATASETS.SHARD_WINDOW", "DATASETS.CACHE_GB"} <= set(cfg.unread())
+
+
+def test_tables_that_a_killed_process_began_are_deleted_and_those_under_way_are_not(packed: Path, tmp_path: Path) -> None:
+    tables = tmp_path / ".cache" / "shards" / "tables"
+    for name in (".writing-0a.1", ".writing-0b.2"):
+        (tables / name).mkdir(parents=True)
+    with open(tables / "0b.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of a process that is making it
+        opened(f"{packed}/train-*.tar", tmp_path)
+    assert [path.name for path in tables.glob(".writing-*")] == [".writing-0b.2"]

@@ -121,7 +121,10 @@ def test_a_damaged_index_is_named(six: Path, tmp_path: Path) -> None:
         opened(f"{six}/train-*.tar", tmp_path)
 
 
-def test_a_foreign_shard_that_is_torn_is_named_and_else_read_up_to_there(tmp_path: Path) -> None:
+def test_a_foreign_shard_that_is_torn_is_named_and_else_read_up_to_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fieldbook"), "propagate", True)
     members = [(f"{number}.{suffix}", content) for number in range(4) for suffix, content in
                (("cls", b"%d" % (number % 2)), ("jpg", jpeg_of(number)))]  # fmt: skip
     whole = write_tar(tmp_path / "whole.tar", members).read_bytes()
@@ -134,6 +137,7 @@ def test_a_foreign_shard_that_is_torn_is_named_and_else_read_up_to_there(tmp_pat
         with pytest.raises(UserError, match=f"{cut}.tar: .*{said}"):
             opened(str(torn), tmp_path / "root")
         few = opened(str(torn), tmp_path / "root", skip_bad=True, max_bad=0.5)
+        assert "(0 samples of shards:" in caplog.text and "an unknown number in 1 without an index" in caplog.text
         assert 1 <= len(few) <= 3 and torch.is_tensor(few[len(few) - 1]["image"])
     mixed = write_tar(tmp_path / "mixed.tar", [("1.jpg", jpeg_of(1)), ("1.cls", b"1"), ("2.jpg", b""), ("2.json", b"[1]")])
     with pytest.raises(UserError, match="mixed.tar: labels of several kinds: class, labels"):

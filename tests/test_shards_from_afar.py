@@ -223,3 +223,49 @@ def test_a_cache_that_is_small_for_the_window_is_warned_of(memory: str, packed: 
     size = (packed / "train-000000.tar").stat().st_size
     opened(f"{memory}/train-*.tar", tmp_path, cache_gb=3.1 * size / 1e9, window=4)
     assert "holds fewer shards than are mixed at a time (DATASETS.SHARD_WINDOW 4)" in caplog.text
+
+
+@pytest.mark.parametrize("cache", [50, 0], ids=["cache", "no cache"])
+def test_a_connection_that_fails_is_not_kept_as_a_torn_shard(
+    served: str, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: float
+) -> None:
+    bare = tmp_path / "bare.tar"
+    shutil.copy(packed / "train-000000.tar", bare)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    healthy = Server.do_GET
+    monkeypatch.setattr(Server, "translate_path", lambda self, path: str(tmp_path / path.lstrip("/")))
+    monkeypatch.setattr(Server, "do_GET", lambda self: self.send_error(500) if self.path.endswith(".tar") else healthy(self))
+    with pytest.raises(UserError, match=r"bare.tar: .*500"):
+        opened(f"{served}/bare.tar", tmp_path / "root", cache_gb=cache, skip_bad=True, max_bad=0.5)
+    monkeypatch.setattr(Server, "do_GET", healthy)
+    assert len(opened(f"{served}/bare.tar", tmp_path / "root", cache_gb=cache)) == 10
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "train-000000.tar.index"])
+def test_a_store_that_refuses_is_not_taken_for_a_cache_that_cannot_be_written(
+    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fieldbook"), "propagate", True)
+    healthy = Server.do_GET
+    monkeypatch.setattr(Server, "do_GET", lambda self: self.send_error(403) if name in self.path else healthy(self))
+    with pytest.raises(UserError, match=rf"{name}: cannot be asked for \(.*403.*forbid listing"):
+        opened(f"{served}/train-{{000000..000001}}.tar", tmp_path)
+    assert "cannot be written" not in caplog.text
+
+
+def test_a_copy_that_fails_in_an_unknown_way_gives_its_turn_back(
+    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fieldbook"), "propagate", True)
+    dataset = opened(f"{served}/train-*.tar", tmp_path)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("size")
+
+    monkeypatch.setattr(Copies, "fetch", broken)
+    for row in range(0, SAMPLES, 10):  # a sample of each shard: more than may be copied at a time
+        assert dataset[row]["image"].shape == (3, 12, 16)
+    deadline = time.monotonic() + 10
+    while dataset.reader._copying and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not dataset.reader._copying and "KeyError" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,47 @@ def sweep(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callabl
 
     monkeypatch.setattr(os, "execv", begin)
     return lambda *words: train(*words, main=tool.main)[:2]
+
+
+@pytest.fixture
+def go_on(tmp_path: Path) -> Callable[..., int]:
+    """`go_on()` goes on with the sweep that was made, in this process: the exit code."""
+    import sweep as tool
+
+    import config
+    from engine.search import plan
+
+    def run() -> int:
+        args = config.parse_arguments(["--resume", "tiny", "--output-dir", str(tmp_path / "exp")], "sweep")
+        return tool.run(args, plan.load(tmp_path / "exp", "tiny"))
+
+    return run
+
+
+def loop_of(folder: Path, name: str = "tiny") -> Any:
+    """One more process at the sweep in folder/exp, as far as its loop goes: no trial is started."""
+    from engine.search import plan
+    from engine.search.loop import Loop
+    from engine.search.spec import parse_search
+    from engine.search.study import open_study
+
+    sweep = plan.load(folder / "exp", name)
+    dimensions = parse_search([f"{key}={text}" for key, text in sweep.search.items()])
+    return Loop(sweep, open_study(sweep), dimensions, lambda *_: pytest.fail("no trial was to begin"))
+
+
+def draw(loop: Any, limit: int, score: bool = False) -> float | None:
+    """The value of the next point, whose run is then going on, or has ended with a score; None where there is none left."""
+    found = loop._next(limit)
+    if found is None:
+        return None
+    point, run = found
+    if score:
+        run.outcome, run.score = "finished", -abs(math.log(point.params[LR]))
+        loop._conclude(point)
+    else:
+        loop.running[point.number] = (point, run, None)
+    return float(point.params[LR])
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -94,6 +137,123 @@ def test_a_sweep_that_goes_on_is_the_same_sweep(sweep: Callable[..., Any], tmp_p
     assert sweep(*again) == (0, "") and sweep(*again, "--search", str(tmp_path / "s.yml")) == (0, "")
 
 
+def test_a_yaml_that_is_edited_meanwhile_changes_no_trial(sweep: Callable[..., Any], tmp_path: Path) -> None:
+    import config
+    from engine.search import plan
+
+    (tmp_path / "base.yml").write_text("SOLVER: {MOMENTUM: 0.5}\n")
+    (tmp_path / "x.yml").write_text("_BASE_: base.yml\nMODEL.HIDDEN: [8]\n")
+    assert sweep("--config-file", str(tmp_path / "x.yml"), "--seeds", "2", *TINY) == (0, "")
+    made = plan.load(tmp_path / "exp", "tiny")
+    words = [made.command(0, {}, seed, 0) for seed in (0, 1)] + [made.repeat({}, 0, 0)]
+    seen = []
+    for number, line in enumerate(words):
+        cfg = config.load(config.parse_arguments(line))
+        seen.append((cfg.SOLVER.MOMENTUM, cfg.MODEL.HIDDEN, cfg.SEED, cfg.NAME, cfg.origins["SOLVER.WEIGHT_DECAY"]))
+        (tmp_path / "base.yml").write_text(f"SOLVER: {{MOMENTUM: 0.{number}}}\nSOLVER.WEIGHT_DECAY: 0.1\n")
+    assert seen == [(0.5, (8,), 0, "tiny", "default"), (0.5, (8,), 1, "tiny", "default"), (0.5, (8,), 0, "x", "default")]
+
+
+@pytest.mark.parametrize(("url", "kept"), [
+    ("postgresql://h/db?user=a&password=x1", "postgresql://h/db?user=a&password=***"),
+    ("mysql://h/db?PASSWD=x1&charset=utf8#x", "mysql://h/db?PASSWD=***&charset=utf8#x"),
+    ("postgresql://a:x1@h/db?sslpassword=x1", "postgresql://***@h/db?sslpassword=***"),
+    ("sqlite:///a.db?timeout=5", "sqlite:///a.db?timeout=5"),
+], ids=["query", "capitals", "both", "none"])  # fmt: skip
+def test_a_password_of_a_storage_is_kept_nowhere(url: str, kept: str) -> None:
+    from utils.redact import redact
+
+    assert redact(url) == kept == redact(kept)
+
+
+def test_joining_leaves_a_sweep_whose_points_are_all_tried_elsewhere(
+    sweep: Callable[..., Any], go_on: Callable[..., int], tmp_path: Path
+) -> None:
+    words = ["--search", f"{LR}=uniform(0.1,1)", "--trials", "2", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
+    assert sweep(*words, *TINY) == (0, "")
+    elsewhere = loop_of(tmp_path)
+    assert draw(elsewhere, 2) and draw(elsewhere, 2) and not draw(elsewhere, 2)
+    assert go_on() == 0
+    result = read_json(tmp_path / "exp" / ".sweeps" / "tiny" / "result.json")
+    assert not result["finished"] and [point["state"] for point in result["points"]] == ["open", "open"]
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_a_resumed_sweep_draws_the_same_points(name: str, sweep: Callable[..., Any], tmp_path: Path) -> None:
+    drawn = []
+    for made, stops in (("whole", []), ("stopped", [5, 12])):
+        words = ["--search", f"{LR}=loguniform(0.01,1)", "--sampler", name, "--trials", "15", *TINY[:-1], made]
+        assert sweep(*words) == (0, "")
+        loop, points = loop_of(tmp_path, made), []
+        for number in range(15):
+            if number in stops:
+                assert draw(loop, 15)  # is lost, and taken over
+                loop = loop_of(tmp_path, made)
+                assert loop._adopt() == 1
+            points.append(draw(loop, 15, score=True))
+        assert draw(loop, 15) is None
+        drawn.append(points)
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 15
+
+
+@pytest.mark.parametrize("spec", ["uniform(0.1,1)", "grid(0.1,0.2,0.3,0.4,0.5)"])
+def test_two_processes_draw_unlike_points(
+    spec: str, sweep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep("--search", f"{LR}={spec}", "--storage", f"sqlite:///{tmp_path / 'x.db'}", *TINY) == (0, "")
+    here, there = loop_of(tmp_path), loop_of(tmp_path)
+    stale = there.study.get_trials()
+    drawn = [draw(here, 5)]
+    with monkeypatch.context() as patch:
+        patch.setattr(there.study, "get_trials", lambda **_: stale)
+        drawn.append(draw(there, 5))
+    drawn += [draw(loop, 5) for loop in (here, there, here)]
+    assert len(set(drawn)) == 5 and not draw(here, 5) and not draw(there, 5)
+
+
+def test_a_point_whose_process_is_gone_is_taken_over_once(
+    sweep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.search import sharing
+
+    words = ["--search", f"{LR}=uniform(0.1,1)", "--trials", "1", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
+    assert sweep(*words, *TINY) == (0, "")
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing, "host", lambda: "elsewhere")
+        assert draw(loop_of(tmp_path), 1)
+    here, there = loop_of(tmp_path), loop_of(tmp_path)
+    assert here._adopt() == 0
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + sharing.STALE + 60)
+        assert [here._adopt(), there._adopt()] == [1, 0]
+        patch.setattr(sharing, "host", lambda: "a third")
+        assert there._adopt() == 0
+    assert here._next(1)[0].number == 0
+
+
+def test_a_run_of_an_earlier_sweep_of_the_name_is_not_taken(train: Callable[..., Any], tmp_path: Path) -> None:
+    from engine.search.outcome import find_runs
+
+    assert train(*TINY[:-2], "--tag", "tiny.0", "SOLVER.MAX_EPOCHS", "1")[0] == 0
+    run = newest(tmp_path / "exp")
+    began = datetime.fromisoformat(read_json(run / "run.json")["started"]).replace(tzinfo=None)
+    assert find_runs(tmp_path / "exp", "tiny.0", began + timedelta(microseconds=1)) == {(0, 0): run.name}
+    assert find_runs(tmp_path / "exp", "tiny.0", began + timedelta(seconds=1)) == {}
+
+
+def test_a_trial_that_is_gone_before_it_is_answered_ends_alone(sweep: Callable[..., Any], tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    assert sweep("--search", f"{LR}=uniform(0.1,1)", "--pruner", "median", *TINY) == (0, "")
+    loop = loop_of(tmp_path)
+    ours, theirs = Pipe()
+    loop.running[0] = (*loop._next(1), SimpleNamespace(link=ours))
+    theirs.send(("score", 1, 0.5))
+    theirs.close()
+    assert loop._take_message(0) and not loop._take_message(0)
+
+
 def test_each_sample_is_held_out_in_one_fold_and_the_test_set_stays() -> None:
     import config
     from data import build_splits
@@ -135,6 +295,26 @@ def test_folds_that_do_not_fit_are_said(pairs: list[tuple[str, Any]], said: str)
         build_splits(config.load_file(None, pairs))
 
 
+def test_a_sweep_requeues_its_job_and_its_trials_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.hooks.trial import be_trial
+    from engine.slurm import requeue
+
+    asked_for: list[list[str]] = []
+
+    def scontrol(words: list[str], **_: Any) -> Any:
+        asked_for.append(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setattr(subprocess, "run", scontrol)
+    be_trial(Pipe()[1])
+    try:
+        assert not requeue("signal SIGUSR1", 1)
+    finally:
+        be_trial(None)
+    assert not asked_for and requeue("signal SIGUSR1", 1) and asked_for == [["scontrol", "requeue", "41"]]
+
+
 def test_a_pruned_trial_can_be_gone_on_with(train: Callable[..., Any], tmp_path: Path) -> None:
     from engine.hooks.trial import be_trial
 
@@ -159,7 +339,7 @@ def test_a_pruned_trial_can_be_gone_on_with(train: Callable[..., Any], tmp_path:
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "exp"
-    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "40", "--tag", "mine"]
+    words = ["tools/sweep.py", "--search", f"{LR}=grid(0.1,0.01)", "--seeds", "2", "--epochs", "20", "--tag", "mine"]
     words += [f"--output-dir={folder}", *TINY[:8], "NAME", "lr"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
@@ -196,6 +376,44 @@ def test_a_killed_sweep_goes_on_and_the_best_can_be_repeated(tmp_path: Path) -> 
         read_json(newest(folder) / "status.json")["metrics"]["val/loss"]
         == (read_json(folder / best["run"] / "status.json")["metrics"]["val/loss"])
     )
+
+
+@pytest.mark.slow
+def test_a_preempted_sweep_requeues_once_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    words = ["tools/sweep.py", "--search", f"{LR}=loguniform(0.01,1)", "--trials", "3", "--pruner", "median"]
+    words += ["--jobs", "2", f"--output-dir={tmp_path / 'exp'}", "--epochs", "20", *TINY[:8]]
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while len(runs_in(tmp_path / "exp")) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 75 and (tmp_path / "calls").read_text() == "requeue 41\n", said
+    done = command(*words, "--json", SLURM_RESTART_COUNT="1")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["finished"] and len(runs_in(tmp_path / "exp")) == 3
+    assert {point["state"] for point in result["points"]} <= {"finished", "pruned"}
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_sweep(tmp_path: Path) -> None:
+    at = [f"--output-dir={tmp_path / 'exp'}", "--storage", f"sqlite:///{tmp_path / 'x.db'}"]
+    words = ["--search", f"{LR}=loguniform(0.01,1)", "--trials", "4", "--epochs", "4", *TINY[:8], "NAME", "tiny"]
+    first = subprocess.Popen([sys.executable, "tools/sweep.py", *at, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not (tmp_path / "exp" / ".sweeps" / "tiny" / "sweep.json").is_file() and time.monotonic() < until:
+        time.sleep(0.02)
+    second = command("tools/sweep.py", "--resume", "tiny", *at)
+    assert (first.wait(120), second.returncode) == (0, 0), second.stderr
+    points = loop_of(tmp_path).study.get_trials()
+    assert [point.state.name for point in points] == ["COMPLETE"] * 4 and len(runs_in(tmp_path / "exp")) == 4
+    assert len({point.params[LR] for point in points}) == 4
 
 
 @pytest.mark.slow

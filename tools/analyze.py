@@ -290,22 +290,16 @@ def pixel_statistics(cfg: config.Config, splits: Any, most: int = 2000) -> tuple
 
 def draw_samples(cfg: config.Config, splits: Any, path: Path) -> Path:
     """The first training batch as the model gets it (before normalising), 8 x 4, with class names."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from data import make_data_loader
+    from engine.analysis.pictures import INK, small
+    from engine.figures.grid import Cell, draw_grid
 
     batch = next(iter(make_data_loader(cfg, "train", splits)))
     images, targets = batch["image"][:32], [splits.train.targets[index] for index in batch["index"][:32].tolist()]
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, (image, target) in enumerate(zip(images, targets, strict=True)):
-        axes = figure.add_subplot(4, 8, number + 1)
-        axes.imshow(image[0] if len(image) == 1 else image[:3].permute(1, 2, 0), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(splits.text_of(target) if splits.classes else f"{target:.2f}", fontsize=8)
-        axes.set_axis_off()
-    figure.savefig(path, dpi=120)
-    return path
+    names = [splits.text_of(target) if splits.classes else f"{target:.4g}" for target in targets]
+    cells = [Cell(small(image), [(name, INK)]) for image, name in zip(images, names, strict=True)]
+    title = f"{splits.train.name}: augmented training samples"
+    return draw_grid(cells, title, "as the model gets them, before they are normalised", path)
 
 
 def show_model(cfg: config.Config, args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str]) -> int:
     """From the command line to the exit code."""
     setup_logger()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name that is no UTF-8; JSON has the same escape
     from tracking.screens.arguments import parse_arguments
 
     args = parse_arguments(argv, __doc__ or "")

@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
     trained = load_for_export(cfg, weights)
     rows = export_to(trained, sample_images(trained, SAMPLES), formats, out, lambda text: LOG.info("%s", text))
     failed = [row for row in rows if "failed" in row]
-    if len(failed) < len(formats):
+    if len(failed) < len(formats):  # else all is left as it was
         card = out / "MODEL_CARD.md"
         old = card.read_text(encoding="utf-8") if card.is_file() else ""
-        write_atomic(card, model_card(run, rows, preprocessing(trained), old))
+        write_atomic(card, model_card(run, rows, preprocessing(trained), weights, old))
     for row in failed:
         LOG.error("%s: %s; %s", row["format"], row["failed"], row["advice"])
     for name in unexpressed(preprocessing(trained)):
@@ -67,10 +67,10 @@ def show(rows: Sequence[dict[str, Any]], out: Path, title: str) -> None:
         column.justify = "right"
     for row in rows:
         if "failed" in row:
-            table.add_row(row["format"], "-", f"{row['worst']:.1e}" if "worst" in row else "-", "failed", "failed")
+            table.add_row(row["format"], "-", difference(row), "failed", "failed")
             continue
         times = [f"{milliseconds:.2f} ms" for milliseconds in row["latency_ms"].values()]
-        table.add_row(row["format"], size(row["bytes"]), f"{row['worst']:.1e}", *times)
+        table.add_row(row["format"], size(row["bytes"]), difference(row), *times)
     console = Console()
     console.print(table)
     first = rows[0]
@@ -81,6 +81,12 @@ def show(rows: Sequence[dict[str, Any]], out: Path, title: str) -> None:
     )
     if any("failed" not in row for row in rows[1:]):
         console.print(f"model, examples and MODEL_CARD.md are in {out}", soft_wrap=True, highlight=False)
+
+
+def difference(row: dict[str, Any]) -> str:
+    """The worst one of a format; - where there is no number for it."""
+    worst = row.get("worst")
+    return "-" if worst is None else f"{worst:.1e}"
 
 
 if __name__ == "__main__":

@@ -108,8 +108,7 @@ def claimed(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-            (folder / ".lock").unlink()
+            yield  # the file stays: another packing may hold it already
     except BlockingIOError as error:
         raise UserError(f"-o {folder}: another pack.py is writing there; wait for it, or take another folder") from error
     except (FileExistsError, NotADirectoryError, PermissionError) as error:

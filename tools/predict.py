@@ -8,6 +8,7 @@ find photos -name "*.jpg" | python tools/predict.py <run> - --csv > said.csv
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import shutil
@@ -29,11 +30,13 @@ def main(argv: Sequence[str]) -> int:
     """Prints a line for each file as soon as it is predicted; 1 where one could not be read."""
     args = config.parse_arguments(argv, tool="predict")
     setup_logger()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # paths that are not UTF-8 come out as they went in
     check(args)
     given = config.load(args)
     from engine.launch import find_trained
     from engine.shipping.build import load_trained
-    from engine.shipping.grid import MOST, draw_grid
+    from engine.shipping.grid import MOST, draw_predictions
     from engine.shipping.predictor import Prediction, Predictor
     from engine.shipping.screen import make_writer
 
@@ -57,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     LOG.info("%d image%s by %s of %s, %.0f a second", count - bad, "s" * (count - bad != 1), weights.name, run.name, rate)
     if args.grid and shown:
         few = f"the first {len(shown)} of {count - bad} images" if count - bad > len(shown) else f"{len(shown)} images"
-        LOG.info("%s", draw_grid(shown, predictor.trained.channels, f"{run.name}: {few}", Path(args.grid)))
+        below = f"{few}; {weights.name}"
+        LOG.info("%s", draw_predictions(shown, predictor.trained.channels, run.name, below, Path(args.grid)))
     if bad:
         LOG.warning("%d of %d files could not be read", bad, count)
     return 1 if bad else 0

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"--{name} {value}: expects at least {least}")
     folder, name = where(args)
     if not args.resume and job.restarts() and plan.sweep_path(folder, name).is_dir():
-        args.resume = name  # SLURM has started this job again
+        args.resume, args.config_file, args.search = name, None, []  # SLURM started this job again: all stands in the sweep
+        args.overrides = [entry for entry in args.overrides if entry.key in ("NAME", "OUTPUT_DIR")]
     sweep = resume(args, folder) if args.resume else start(args, folder, name)
     if (sweep.path / "scripts").resolve() != _root.ROOT:
         words = [f"--resume={sweep.name}", f"--output-dir={sweep.folder}", f"--jobs={sweep.jobs}"]
@@ -100,6 +102,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         cwd=os.getcwd(),
         search={dimension.key: dimension.text for dimension in dimensions},
         words=plan.trial_words(args),
+        recipe=recipe_of(cfg, args.config_file) if args.config_file else "",
         settings=settings_of(cfg),
         why=args.why,
         tags=args.tags,
@@ -113,7 +116,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         threads=os.environ.get("OMP_NUM_THREADS", "") or (str(max(cpus() // jobs, 1)) if jobs > 1 else ""),
     )
     if plan.sweep_path(folder, name).is_dir():
-        raise plan.exists(sweep)
+        raise plan.name_is_taken(sweep)
     if args.parent:
         import tracking
 
@@ -158,6 +161,22 @@ def settings_of(cfg: config.Config) -> dict[str, Any]:
     return dict(json.loads(json.dumps(cfg.flat())))
 
 
+def recipe_of(cfg: config.Config, file: str) -> str:
+    """What a --config-file and its `_BASE_`s say, on lines of their own, so that nobody can edit it while trials begin. Keys
+    of the defaults are left out, so that a record still says what was set; so is a name that was given for the sweep."""
+    lines = []
+    for key, value in cfg.flat().items():
+        origin = cfg.origins[key]
+        if key == "NAME" and (
+            origin in ("derived", "command line") or origin.startswith("flag ")
+        ):  # the sweep's is none for a run that repeats the best
+            value, origin = Path(file).stem, "derived"
+        elif key == "OUTPUT_DIR" or origin in ("default", "derived"):
+            continue
+        lines.append(f"{key}: {json.dumps(value)}  # {origin}\n")
+    return "".join(lines)
+
+
 def run(args: argparse.Namespace, sweep: Sweep) -> int:
     """All that is left to do, then the table."""
     if sweep.threads:
@@ -172,8 +191,7 @@ def run(args: argparse.Namespace, sweep: Sweep) -> int:
         try:
             return tried(args, sweep)
         except interrupts.Interrupted as stop:
-            LOG.info("stopped by %s; go on with tools/sweep.py --resume %s", stop, sweep.name)
-            return INTERRUPTED
+            return stopped_by(sweep, stop.number)
         finally:
             if lock is not None:
                 lock.release(sweep.path)
@@ -189,8 +207,9 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
     with studies.storage_errors(sweep):
         stopped, overheads = search(sweep, study, dimensions)
         result = table.gather(sweep, study, dimensions)
-    if not stopped and not any(run["run"] for point in result.points for run in point["runs"]):
-        shutil.rmtree(sweep.path)  # so that its name is free
+    if not stopped and result.points and all(point["state"] == "refused" for point in result.points):
+        if not sweep.storage:  # then nobody else works at it
+            shutil.rmtree(sweep.path)  # so that its name is free
         raise UserError(f"no trial of {sweep.name} could begin: {result.points[0]['reason']}")
     content = table.as_object(sweep, result, bool(stopped))
     from engine.search.pictures import draw
@@ -205,24 +224,31 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
         table.show(sweep, result, pictures)
     LOG.info("%s", table.summary_line(sweep, result))
     if stopped:
-        at = "" if sweep.folder == "exp" else f" --output-dir {sweep.folder}"
-        LOG.info("stopped; go on with tools/sweep.py --resume %s%s", sweep.name, at)
-        return INTERRUPTED
-    if result.best is None:
+        return stopped_by(sweep, stopped)
+    if result.open:
+        LOG.info("%d points are still tried by other processes; call this again when they are gone", result.open)
+    elif result.best is None:
         raise RunFailed(
             f"no trial of {sweep.name} finished: {result.points[0]['reason'] if result.points else 'there is none'}"
         )
     return 0
 
 
+def stopped_by(sweep: Sweep, number: int) -> int:
+    """The end at a signal, no trial running any more; under SLURM the job is queued again, once for all of them."""
+    from engine.slurm import requeue
+
+    reason = f"signal {signal.Signals(number).name}"
+    at = "" if sweep.folder == "exp" else f" --output-dir {sweep.folder}"
+    LOG.info("stopped by %s; go on with tools/sweep.py --resume %s%s", reason, sweep.name, at)
+    requeue(reason, sweep.settings["DISTRIBUTED.MAX_REQUEUES"])
+    return INTERRUPTED
+
+
 def search(sweep: Sweep, study: Any, dimensions: list[Dimension]) -> tuple[int, list[float]]:
     """Tries what is left; (the signal that ended it, or 0; of each run the seconds that were the sweep's own)."""
-    from engine.search.study import queue_grid
-
     points = len(grid(dimensions)) if sweep.sampler == "grid" else sweep.trials
     limit = min(points, sweep.trials or points)
-    if sweep.sampler == "grid":
-        queue_grid(study, sweep, dimensions)
     if sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)) >= limit:
         return 0, []
     if not sweep.storage:  # a URL may hold a password

@@ -31,21 +31,22 @@ def main(argv: Sequence[str]) -> int:
     from engine.build import build_task, check_precision
     from engine.launch import test_task
     from engine.prepare import choose_device
-    from engine.testing import run_test
+    from engine.testing import draw_tested, run_test
     from utils.files import write_atomic
 
     with distributed.session(choose_device(cfg.MODEL.DEVICE), cfg.DISTRIBUTED.TIMEOUT):
         splits = build_splits(cfg)
         task, device = test_task(cfg, splits, weights, build_task)
         check_precision(cfg, device)
-        result = run_test(cfg, task, splits, args.split, device, folder, weights.name)
+        tested = run_test(cfg, task, splits, args.split, device, folder, weights.name)
         if args.run and (said := [one.key for one in args.overrides if one.key != "OUTPUT_DIR"]):
-            result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
+            tested.result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
         if not distributed.is_main():
             return 0
         if folder is not None:
-            write_atomic(folder / "test.json", json.dumps(result, indent=2) + "\n")
-        show(result, folder, as_json=args.json)
+            write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
+            draw_tested(cfg, task, splits, tested, device, folder / "figures")
+        show(tested.result, folder, as_json=args.json)
     return 0
 
 

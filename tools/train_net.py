@@ -144,7 +144,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
         try:
             trainer.add_hooks(build_hooks(cfg, trainer, splits, run))
             if before:
-                restore(trainer, run)
+                restore(trainer, run, splits)
             else:
                 print_card(cfg, splits, trainer, run, parent)
             began = True

@@ -48,5 +48,7 @@ def _scores(runs: Runs, row: Row) -> list[tuple[str, str]]:
         theirs = spread(claim.values_of(pooled, base, metric))
         gap = difference(mine, theirs)
         words = verdict(gap, lower_is_better(runs.rows, metric))
-        found.append(("parent", f"{base['id']}: {wording.number(theirs.mean)}, so {wording.signed(gap.value)}: {words}"))
+        label = "parent" if base["id"] == row["parent"] else "against"  # of a repeat, what the first of them came from
+        mean = f"{wording.number(theirs.mean)}" + (f" (mean of {theirs.n})" if theirs.n > 1 else "")
+        found.append((label, f"{base['id']}: {mean}, so {wording.signed(gap.value)}: {words}"))
     return found

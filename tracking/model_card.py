@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tracking.judging.groups import key_of, left_out, pool
-from tracking.model_limits import limits
+from tracking.judging.noise import wilson
+from tracking.model_limits import limits, parts_of
 from tracking.reading import index
 from tracking.reading.configs import read_config, read_origins
 from tracking.record import Record, read_record
 from tracking.wording import code, plain, value
 from utils.files import size
 
-SHARES = ("top1", "top5", "subset_accuracy", "rank1", "rank5", "rank10", "rank20")  # a sample is right or wrong
+SHARES = {  # scores for which a sample, or a query, is right or wrong: what test.json counts of them
+    **dict.fromkeys(("top1", "top5", "subset_accuracy"), "samples"),
+    **dict.fromkeys(("rank1", "rank5", "rank10", "rank20"), "queries"),
+}
 ALWAYS = (  # keys that are told also where they are at their defaults
     "MODEL.NAME", "LOSS.NAME", "SOLVER.OPTIMIZER_NAME", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCHS", "SEED",
 )  # fmt: skip
@@ -27,29 +31,37 @@ USE = "(for the owner to say: what it is meant for, and what not)"
 Row = dict[str, Any]
 
 
-def model_card(run: Path, files: Sequence[Row], preprocessing: dict[str, Any], old: str = "") -> str:
+def model_card(run: Path, files: Sequence[Row], preprocessing: dict[str, Any], weights: Path, old: str = "") -> str:
     """The card, as Markdown.
 
     Args:
         run: the run's folder.
         files: what was exported, of engine/shipping/export.py: the model in PyTorch, then an object a format.
         preprocessing: the content of preprocessing.json.
+        weights: the file that was exported.
         old: the card that is there already: what its owner wrote under Licence and Intended use is kept.
     """
     record, tested = read_record(run), read_test(run)
+    name = weights.name if weights.resolve().parent == (run / "weights").resolve() else f"{weights.name}, of another folder"
+    score = _score(run, tested)
+    if tested and tested.get("weights") != name:
+        score, tested = (
+            [f"These weights ({plain(name)}) were not tested: the run's test is of {plain(tested.get('weights'))}."],
+            {},
+        )
     parts = {
-        "": [f"# {plain(record.name)}", "", _what(record, preprocessing)],
+        "": [f"# {plain(record.name)}", "", _what(record, preprocessing, name)],
         "Intended use": [_kept(old, "Intended use", USE)],
         "Why it was trained": _why(record),
         "Data": _data(record),
-        "Score": _score(run, tested),
+        "Score": score,
         "How to use": _use(files, preprocessing),
         "Files": _files(files),
         "Training": _training(record),
         "Limits": [f"- {line}" for line in limits(record, tested, preprocessing, left_out(_row(run)))],
         "Licence": [_kept(old, "Licence", LICENCE)],
     }
-    text = "\n\n".join("\n".join([*([f"## {name}", ""] if name else []), *lines]) for name, lines in parts.items())
+    text = "\n\n".join("\n".join([*([f"## {part}", ""] if part else []), *lines]) for part, lines in parts.items())
     return text + "\n"
 
 
@@ -63,21 +75,13 @@ def read_test(run: Path) -> dict[str, Any]:
     return found if fits else {}
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` samples (Wilson, 1927), which keeps within 0 to 1."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def _row(run: Path) -> Row:
     runs = index.load(run.parent, write=False)
     runs.parse()
-    return runs.by_id[run.name] if run.name in runs.by_id else runs.reread(run.name)
+    return runs.by_id[run.name]
 
 
-def _what(record: Record, facts: dict[str, Any]) -> str:
+def _what(record: Record, facts: dict[str, Any], weights: str) -> str:
     _, channels, height, width = facts["input"]["shape"]
     images = f"{'grey' if channels == 1 else 'RGB'} images of {height} x {width} pixels"
     classes = facts["classes"]
@@ -88,7 +92,7 @@ def _what(record: Record, facts: dict[str, Any]) -> str:
         "value": "predicts a number",
         "identity": "gives a feature by which images of the same identity lie near each other",
     }[facts["output"]["kind"]]
-    return f"A model that {does}, from {images}. Of the run `{record.id}`."
+    return f"A model that {does}, from {images}. Of the run `{record.id}`: {plain(weights)}."
 
 
 def _why(record: Record) -> list[str]:
@@ -101,24 +105,29 @@ def _why(record: Record) -> list[str]:
 
 def _data(record: Record) -> list[str]:
     lines = ["| split | data set | images | classes | digest |", "|---|---|--:|--:|---|"]
-    for split, part in record.run.get("data", {}).items():
+    for split, part in parts_of(record).items():
         name, count, classes, digest = (part.get(key, "") for key in ("name", "samples", "classes", "digest"))
-        lines.append(f"| {split} | {code(name)} | {count} | {classes} | {code(digest)} |")
+        lines.append(f"| {plain(split)} | {code(name)} | {count} | {classes} | {code(digest)} |")
     return lines
 
 
 def _score(run: Path, tested: dict[str, Any]) -> list[str]:
     if not tested:
         return ["It was not tested."]
-    count = tested["samples"]
     lines = ["| score | value | 95 % interval |", "|---|--:|---|"]
     for name, score in tested["metrics"].items():
-        known = count and name.rpartition("/")[2] in SHARES and isinstance(score, int | float) and 0 <= score <= 1
-        between = "{:.4f} to {:.4f}".format(*wilson(score, count)) if known else ""
-        lines.append(f"| {plain(name)} | {score:.4f} | {between} |")
+        count = tested.get(SHARES.get(name.rpartition("/")[2], ""))
+        finite = isinstance(score, int | float) and math.isfinite(score)
+        between = ""
+        if isinstance(count, int) and count > 0 and finite and 0 <= score <= 1:
+            between = "{:.4f} to {:.4f}".format(*wilson(score, count))
+        lines.append(f"| {plain(name)} | {f'{score:.4f}' if finite else '(not a finite number)'} | {between} |")
     split, data, weights = (plain(tested.get(key, "")) for key in ("split", "dataset", "weights"))
-    lines += ["", f"Of {weights} on the {split} split of {data}, {count:,} images, in the run's own precision."]
-    lines += ["The intervals are Wilson's, of a share of that many images: they say nothing of other seeds or other data."]
+    asked = f"; {tested['queries']:,} queries have a match" if isinstance(tested.get("queries"), int) else ""
+    images = f"{tested['samples']:,} images{asked}"
+    lines += ["", f"Of {weights} on the {split} split of {data}, {images}, in the run's own precision."]
+    of = "queries" if asked else "images"
+    lines += [f"The intervals are Wilson's, of a share of that many {of}: they say nothing of other seeds or other data."]
     return lines + _repeats(run, next(iter(tested["metrics"]), ""))
 
 

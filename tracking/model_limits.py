@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tracking.record import Record, state_of
@@ -21,10 +22,10 @@ def limits(record: Record, tested: dict[str, Any], facts: dict[str, Any], irregu
     """
     found = []
     if state_of(record) != "finished":
-        found.append(f"The run is {state_of(record)}: these weights are the best so far, not those of a whole training.")
+        found.append(f"The run is {state_of(record)}: these weights are of a part of its training.")
     elif irregular:
         found.append(f"The record does not tell all that the weights come from: {irregular}.")
-    data = record.run.get("data", {})
+    data = parts_of(record)
     names = sorted({str(part.get("name", "")) for part in data.values()})
     if not tested:
         found.append("No score is known of it.")
@@ -37,7 +38,17 @@ def limits(record: Record, tested: dict[str, Any], facts: dict[str, Any], irregu
     found += _of_classes(tested, facts["output"]["kind"])
     _, _, height, width = facts["input"]["shape"]
     found.append(f"It sees {height} x {width} pixels: smaller things are lost, and images of other shapes are resized.")
-    return [*found, _untested(facts["output"]["kind"])]
+    calibration = tested.get("calibration")
+    gap = calibration.get("ece") if isinstance(calibration, dict) else None
+    known = isinstance(gap, int | float) and math.isfinite(gap)
+    if known:
+        found.append(f"Its probabilities miss the share that is right by {gap:.4f} on average (expected calibration error).")
+    return [*found, _untested(not known and facts["output"]["kind"] not in ("value", "identity"))]
+
+
+def parts_of(record: Record) -> dict[str, dict[str, Any]]:
+    """Each split that the record tells of: its name, counts and digest."""
+    return {split: part for split, part in record.run.get("data", {}).items() if isinstance(part, dict)}
 
 
 def _of_classes(tested: dict[str, Any], kind: str) -> list[str]:
@@ -45,9 +56,10 @@ def _of_classes(tested: dict[str, Any], kind: str) -> list[str]:
     found = []
     if kind == "class":
         found.append("An image of anything else is given one of its classes as well, perhaps with a high probability.")
-    classes = tested.get("per_class") or {}
-    names, support, recall = (classes.get(name, []) for name in ("classes", "support", "recall"))
-    if not names or not len(names) == len(support) == len(recall):
+    classes = tested.get("per_class")
+    known = classes if isinstance(classes, dict) else {}
+    names, support, recall = (known.get(name) or [] for name in ("classes", "support", "recall"))
+    if not names or not len(names) == len(support) == len(recall) or None in (*support, *recall):
         return found
     rows = [row for row in zip(recall, map(plain, names), support, strict=True) if row[2] > 0]
     absent = len(names) - len(rows)
@@ -64,6 +76,6 @@ def _of_classes(tested: dict[str, Any], kind: str) -> list[str]:
     return found
 
 
-def _untested(kind: str) -> str:
-    sure = "" if kind in ("value", "identity") else "whether its probabilities are calibrated, "
+def _untested(calibration: bool) -> str:
+    sure = "whether its probabilities are calibrated, " if calibration else ""
     return f"Not tested: {sure}images that are blurred, rotated or meant to mislead it, and fairness between groups."

@@ -16,6 +16,8 @@ from tracking.notes import parse_notes, tags_in
 
 SCHEMA = 1
 _NO_SOURCE = ("tests/", "docs/", "benchmarks/")
+DEPTH = 50  # of a record's JSON: deeper ones are no record, and cannot be written again
+_SESSION: dict[str, Any] = {"changes": {}, "code_digest": ""}
 HEARTBEAT_LOST = 90.0  # seconds
 # What readers rely on. A key of another type counts as absent and is named in the record's problems.
 _SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -95,8 +97,11 @@ def read_record(path: Path) -> Record:
 
 def _read(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if text.count("[") + text.count("{") > DEPTH and _is_deep(content):
+            raise ValueError(f"nested more than {DEPTH} deep")
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{file}: {error}")
         return {}
     if not isinstance(content, dict):
@@ -110,13 +115,26 @@ def _read(file: Path, problems: list[str]) -> dict[str, Any]:
     return content
 
 
+def _is_deep(content: Any) -> bool:
+    layer = [content]
+    for _ in range(DEPTH):
+        layer = [inner for one in layer for inner in (one.values() if isinstance(one, dict) else one)]
+        layer = [one for one in layer if isinstance(one, dict | list)]
+        if not layer:
+            return False
+    return True
+
+
 def _check_parts(record: Record) -> None:
     """The same for what lies one level deeper: sessions and metrics."""
     file = record.path / "status.json"
     sessions, metrics = record.status.get("sessions", []), record.status.get("metrics", {})
-    if not all(isinstance(s, dict) and isinstance(s.get("changes", {}), dict) for s in sessions):
+    if not all(isinstance(s, dict) and all(isinstance(s.get(k, d), type(d)) for k, d in _SESSION.items()) for s in sessions):
         record.problems.append(f"{file}: sessions are not as they should be")
         record.status["sessions"] = []
+    if not _is_score(record.status.get("seconds", 0.0)):
+        record.problems.append(f"{file}: seconds is no finite number")
+        del record.status["seconds"]
     for name, entry in list(metrics.items()):
         if not isinstance(entry, dict) or not all(_is_score(entry.get(key)) for key in ("last", "best")):
             record.problems.append(f"{file}: metrics {name!r}: expected last, best and best_step, got {str(entry)[:60]!r}")
@@ -124,7 +142,10 @@ def _check_parts(record: Record) -> None:
 
 
 def _is_score(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    try:
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    except OverflowError:
+        return False
 
 
 def is_source(name: str) -> bool:
@@ -142,7 +163,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             rows.append(row)

@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -39,6 +40,9 @@ SECRETS = (
     "*credentials*",
 )
 _NOT_CODE = [".git/", ".venv/", "venv/", "__pycache__/", "/exp/", "/datasets/", "node_modules/", ".idea/", ".vscode/"]
+# Digest, the copy's name, path below it. A digest that somebody made longer is no file's, but does no harm: it differs.
+_LISTED = re.compile(r"([0-9a-f]{64,})  [^/]+/([^\0\udc80-\udcff]+)")
+_ODD_PARTS = {"", ".", ".."}
 
 
 @dataclass
@@ -81,10 +85,7 @@ def list_code(root: Path, leave_out: Path | None = None) -> list[str]:
         leave_out: the folder of runs, wherever it lies.
     """
     copied = root.parent / f"{root.name}.sha256"
-    if copied.is_file():
-        names = [line.split("  ", 1)[1].partition("/")[2] for line in copied.read_text(encoding="utf-8").splitlines()]
-    else:
-        names = _git_files(root) or _walk(root)
+    names = list(read_checksums(copied)) if copied.is_file() else _git_files(root) or _walk(root)
     inside = os.path.relpath(leave_out, root) if leave_out else ".."
     apart = [*_runs(names), *([] if inside.startswith("..") else [f"{inside}/"])]
     return [n for n in names if not any(f"{n}/".startswith(folder) for folder in apart)]
@@ -120,11 +121,16 @@ def checksum_lines(snapshot: Snapshot, folder: str) -> str:
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Path below the copied root -> sha256, as written by `checksum_lines`; empty where there is no such file."""
-    if not path.is_file():
+    """Path below the copied root -> sha256, as written by `checksum_lines`; empty where there is no such file.
+
+    A list may come with a record of somebody else's: lines whose path leads out of the copied root count as absent.
+    """
+    try:
+        lines = path.read_bytes().decode(errors="surrogateescape").split("\n")
+    except OSError:
         return {}
-    pairs = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines() if "  " in line)
-    return {name.partition("/")[2]: digest for digest, name in pairs}
+    found = (_LISTED.fullmatch(line) for line in lines)
+    return {match[2]: match[1] for match in found if match and not _ODD_PARTS & set(match[2].split("/"))}
 
 
 def edited(root: Path, files: dict[str, str]) -> dict[str, list[str]]:

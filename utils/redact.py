@@ -8,6 +8,7 @@ import re
 _BLOT = "***"
 _WITH_PASSWORD = re.compile(r"\b([A-Za-z][\w+.-]*://)[^/\s:@]*:[^/\s]*@")
 _WITH_TOKEN = re.compile(r"\b(https?://)[^/\s]+@")
+_IN_QUERY = re.compile(r"([?&][\w.-]*(?:api_?key|access_?key|secret|token|password|passwd|pwd)=)[^&\s#'\"]+", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|ACCESS_KEY|SECRET|TOKEN|PASSWORD|PASSWD)(_|$)", re.IGNORECASE)
 _SHORTEST = 8  # characters; shorter values ("true", "1") would blot out words that are no secret
 
@@ -22,6 +23,7 @@ def redact(text: str) -> str:
     """`text` with credentials in URLs, and whatever this process's environment calls a secret, blotted out."""
     if "://" in text:
         text = _WITH_TOKEN.sub(rf"\1{_BLOT}@", _WITH_PASSWORD.sub(rf"\1{_BLOT}@", text))
+        text = _IN_QUERY.sub(rf"\1{_BLOT}", text)
     for value in secret_values():
         text = text.replace(value, _BLOT)
     return text

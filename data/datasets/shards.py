@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from data.datasets.image_folder import ImageFiles
 from data.images import Choose, Finish, read_image
 from data.shards.copies import Copies
 from data.shards.gather import Gatherer
-from data.shards.places import MISSING, Place, find
+from data.shards.places import Place, find
 from data.shards.reading import Reader
 from data.shards.table import Table, kept_for_now
 from utils import files
@@ -37,7 +38,7 @@ class ShardImages(ImageFiles):
         super().__init__(name, (), Targets(table, rows), table.classes)
         self.table, self.reader, self.rows = table, reader, rows
 
-    @property
+    @cached_property
     def pieces(self) -> numpy.ndarray:  # type: ignore[override]
         """The number of each sample's shard."""
         starts = self.table.starts
@@ -121,7 +122,8 @@ def shards(
     others are scanned once. Name others in DATASETS.TEST. Tables, scans and copies of remote shards go to `root`/.cache.
 
     Raises:
-        UserError: nothing matches; a shard is missing, torn or of other classes than the others; the cache is too small.
+        UserError: nothing matches; a shard is missing, torn or of other classes than the others, or cannot be asked for; the
+            cache is too small.
     """
     if not train:
         return None
@@ -138,7 +140,30 @@ def shards(
     packed = {shard["of"] for shard in table.shards}
     if len(packed) == 1 and len(places) < max(packed):
         LOG.warning("%s: %d of the %d shards that were packed together", said, len(places), max(packed))
+    if 0 < window < len(places) and packed == {0} and by_class(table):
+        LOG.warning(
+            "%s: most shards lack most classes, and %d of %d are mixed at a time: set DATASETS.SHARD_WINDOW 0, which mixes all",
+            said, window, len(places),
+        )  # fmt: skip
     return _whole_ones(whole, places, skip_bad, max_bad)
+
+
+def by_class(table: Table, shards: int = 50) -> bool:
+    """Whether most shards have less than half of the classes that as many samples of the whole would have; judged by some
+    of them."""
+    if table.kind != "class":
+        return False
+    some = numpy.unique(numpy.linspace(0, len(table.starts) - 2, shards).astype(int))
+    counts = [_counts(table, number) for number in some]
+    rates = numpy.sum(counts, axis=0) / max(numpy.sum(counts), 1)
+    poor = [(count > 0).sum() < 0.5 * (1 - (1 - rates) ** count.sum()).sum() for count in counts]
+    return sum(poor) > len(poor) / 2
+
+
+def _counts(table: Table, shard: int) -> numpy.ndarray:
+    """How many samples of each class a shard has."""
+    targets = table.targets[slice(*table.starts[shard : shard + 2])]
+    return numpy.bincount(targets[targets >= 0], minlength=len(table.classes))
 
 
 def _check_room(said: str, places: Sequence[Place], limit: float, window: int) -> None:
@@ -160,18 +185,19 @@ def _whole_ones(dataset: ShardImages, places: Sequence[Place], skip_bad: bool, m
     Raises:
         UserError: a shard is not whole and that is an error, or too many samples are lost.
     """
-    table, complaints = dataset.table, []
+    table, complaints, uncounted = dataset.table, [], 0
     lost: list[numpy.ndarray] = []
     for number, (place, facts) in enumerate(zip(places, table.shards, strict=True)):
         here = slice(*table.starts[number : number + 2])
-        missing, short = place.size == MISSING, bool(facts["bytes"] and place.size and place.size != facts["bytes"])
+        missing, short = place.missing, bool(facts["bytes"] and place.size and place.size != facts["bytes"])
         if not (missing or short or facts["torn"]):
             continue
         torn = f"{files.size(place.size)} where {files.size(facts['bytes'])} were packed" if short else facts["torn"]
         complaints.append(f"{place.url}: {'no such shard' if missing else torn}")
+        uncounted += not facts["bytes"]  # nothing says what it held
         if missing or short:
             ends = table.offsets[here] + table.sizes[here]
-            lost.append(here.start + numpy.flatnonzero(ends > max(place.size, 0)))
+            lost.append(here.start + numpy.flatnonzero(ends > place.size))
     if not complaints:
         return dataset
     said = f"{'; '.join(complaints[:5])}{', ...' if len(complaints) > 5 else ''}"
@@ -183,5 +209,8 @@ def _whole_ones(dataset: ShardImages, places: Sequence[Place], skip_bad: bool, m
             f"{said}: {len(rows)} of {len(dataset)} samples are lost, more than DATALOADER.MAX_BAD {max_bad:g} allows; fetch or "
             "pack them again"
         )
-    LOG.warning("left out: %s (%d samples of %s)", said, len(rows), dataset.name)
+    unknown = ""
+    if uncounted:
+        unknown = f", and an unknown number in {uncounted} without an index, not held against DATALOADER.MAX_BAD"
+    LOG.warning("left out: %s (%d samples of %s%s)", said, len(rows), dataset.name, unknown)
     return dataset.part(numpy.delete(numpy.arange(len(dataset)), rows)) if len(rows) else dataset

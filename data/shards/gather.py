@@ -18,7 +18,7 @@ from data.dataset import class_order
 from data.shards import index as indices
 from data.shards.copies import Copies, CopyFailed
 from data.shards.index import Index
-from data.shards.places import AT_ONCE, MISSING, Place, open_store, read
+from data.shards.places import AT_ONCE, Place, asked, open_store, read
 from data.shards.table import Table, open_table, write_table
 from data.shards.tar import Found, Torn, scan
 from utils.errors import UserError
@@ -49,7 +49,7 @@ class Gatherer:
         """The table of these shards, `said` in messages.
 
         Raises:
-            UserError: no sample, targets of several kinds, damaged indices or unfit classes.
+            UserError: no sample, targets of several kinds, damaged indices, unfit classes, or a shard that cannot be asked for.
             OSError: the folder cannot be written.
         """
         names = read(f"{places[0].url.rpartition('/')[0] or '.'}/{CLASSES}")
@@ -66,7 +66,7 @@ class Gatherer:
 
         def all_of_them() -> Iterator[tuple[str, Index]]:
             for place, one in zip(places, kept, strict=True):
-                found = indices.decode(Path(one.path).read_bytes(), one.path)
+                found = indices.decode(read(one.path) or b"", one.path)
                 yield place.name, _renumbered(found, kind, classes)
 
         write_table(aside, kind, classes, [one.samples for one in kept], all_of_them())
@@ -95,29 +95,34 @@ class Gatherer:
         return _kept(found, _keep(found, own))
 
     def _scanned(self, place: Place) -> Index:
-        """What is in a shard without an index, up to where it is torn."""
+        """What is in a shard without an index, up to where it is torn: what its bytes say, never what a connection does."""
         samples: list[Found] = []
         torn = "no such file"
-        if place.size != MISSING:
-            try:
-                with self._open(place) as file:
-                    for sample in scan(file):
-                        samples.append(sample)  # those before a tear are kept
-                torn = ""
-            except (Torn, CopyFailed) as error:
-                torn = str(error).removeprefix(f"{place.url}: ")
-            except OSError as error:
-                torn = f"{error.strerror or error}"
+        if not place.missing:
+            torn = asked(place.url, lambda: self._walk(place, samples))
         try:
             return indices.make(samples, (), (), {"torn": torn})
         except ValueError as error:
             raise UserError(f"{place.url}: {error}; a .cls is the number or name of a class, a .json names a target") from error
 
+    def _walk(self, place: Place, samples: list[Found]) -> str:
+        """Appends the samples, those before a tear too; what is torn, or ""."""
+        try:
+            with self._open(place) as file:
+                for sample in scan(file):
+                    samples.append(sample)  # those before a tear are kept
+        except Torn as error:
+            return str(error)
+        return ""
+
     def _open(self, place: Place) -> IO[bytes]:
         if not place.remote:
             return open(place.url, "rb")
         if self.copies is not None:
-            copy = self.copies.fetch(place)
+            try:
+                copy = self.copies.fetch(place)
+            except CopyFailed as error:
+                raise UserError(f"{error}; nothing of it is kept, start again") from error
             assert copy is not None, "it was waited for"
             return open(copy, "rb")
         system, path = open_store(place.url)

@@ -13,7 +13,6 @@ from data.shards.index import SUFFIX
 from utils.errors import UserError
 
 AT_ONCE = 16  # requests to a store
-MISSING = -1
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "md5Hash", "created")
@@ -24,13 +23,15 @@ class Place(NamedTuple):
 
     Attributes:
         url: a path, or a URL of fsspec.
-        size: bytes; -1: there is no such file; 0 of a URL: the store does not say.
+        size: bytes; 0 of a URL: the store does not say.
         stamp: what changes when the file is written again, as far as is known.
+        missing: there is no such file.
     """
 
     url: str
-    size: int = MISSING
+    size: int = 0
     stamp: str = ""
+    missing: bool = False
 
     @property
     def remote(self) -> bool:
@@ -45,7 +46,7 @@ class Place(NamedTuple):
 
 def find(pattern: str) -> list[Place]:
     """The shards of a pattern with braces ({000..009}, {a,b}) and, within these, wildcards (*, ?, [0-9]); those of wildcards
-    by name. A shard of which only the index is there is one too, of size -1.
+    by name. A shard of which only the index is there is one too, a missing one.
 
     Raises:
         UserError: it is no pattern, matches nothing, names a shard twice, or the store cannot be asked.
@@ -63,8 +64,8 @@ def find(pattern: str) -> list[Place]:
     if twice is not None:
         raise UserError(f"{said}: {twice} is named twice")
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        places = list(pool.map(lambda url: _asked(said, lambda: look(url)), urls))
-    if all(place.size == MISSING for place in places):
+        places = list(pool.map(lambda url: asked(said, lambda: look(url)), urls))
+    if all(place.missing for place in places):
         hint = "write shards:PATTERN, such as shards:data/train-*.tar" if len(places) == 1 else "tools/pack.py makes them"
         folder = os.path.isdir(pattern)
         raise UserError(f"{said}: {f'a folder; write shards:{pattern}/*.tar' if folder else f'no such shard; {hint}'}")
@@ -103,33 +104,38 @@ def look(url: str) -> Place:
         try:
             about = os.stat(url)
         except (FileNotFoundError, NotADirectoryError):
-            return Place(url)
-        return Place(url, MISSING if os.path.isdir(url) else about.st_size, str(about.st_mtime_ns))
+            return Place(url, missing=True)
+        return Place(url, missing=True) if os.path.isdir(url) else Place(url, about.st_size, str(about.st_mtime_ns))
     system, path = open_store(url)
     try:
         facts = system.info(path)
     except FileNotFoundError:
-        return Place(url)
+        return Place(url, missing=True)
+    if facts.get("type") == "directory":
+        return Place(url, missing=True)
     stamp = next((str(facts[name]) for name in _STAMPS if facts.get(name)), "")
-    if facts.get("type") == "directory" or facts.get("size") is None:
-        return Place(url) if facts.get("type") == "directory" else Place(url, 0, stamp)
-    return Place(url, int(facts["size"]), stamp)
+    return Place(url, int(facts.get("size") or 0), stamp)
 
 
 def read(url: str) -> bytes | None:
     """The content of a small file; None where there is none.
 
     Raises:
-        OSError: the store cannot be asked.
+        UserError: the store cannot be asked.
     """
-    try:
-        if is_url(url):
-            system, path = open_store(url)
-            return bytes(system.cat_file(path))
-        with open(url, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+
+    def get() -> bytes | None:
+        try:
+            if is_url(url):
+                system, path = open_store(url)
+                return bytes(system.cat_file(path))
+            with open(url, "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    found: bytes | None = asked(url, get)
+    return found
 
 
 def is_url(text: str) -> bool:
@@ -161,16 +167,24 @@ def _matching(pattern: str, said: str) -> list[str]:
         found: Iterable[str] = [path for one in both for path in glob.glob(one)]
     else:
         system, path = open_store(pattern)
-        listed = _asked(said, lambda: [one for end in ("", SUFFIX) for one in system.glob(path + end)])
+        listed = asked(said, lambda: [one for end in ("", SUFFIX) for one in system.glob(path + end)])
         found = [system.unstrip_protocol(one) for one in listed]
     return sorted({path.removesuffix(SUFFIX) for path in found if path.removesuffix(SUFFIX).endswith(".tar")})
 
 
-def _asked(said: str, ask: Callable[[], Any]) -> Any:
+def asked(said: str, ask: Callable[[], Any]) -> Any:
+    """What `ask` gets of a store or disk.
+
+    Raises:
+        UserError: in place of whatever else it raises.
+    """
     try:
         return ask()
     except UserError:
         raise
     except Exception as error:  # each store has kinds of its own
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UserError(f"{said}: cannot be asked for ({type(error).__name__}: {reason})") from error
+        hint = ""
+        if isinstance(error, PermissionError) or getattr(error, "status", 0) == 403:
+            hint = "; stores that forbid listing say so of missing files, too"
+        raise UserError(f"{said}: cannot be asked for ({type(error).__name__}: {reason}){hint}") from error

@@ -118,9 +118,13 @@ class Reader:
         except CopyFailed as error:
             wait = FAILED
             LOG.warning("no copy of %s; its samples are asked for one by one", error)
-        with self._lock:
-            self._copying.discard(shard)
-            self._later[shard] = time.monotonic() + wait
+        except Exception:
+            wait = FAILED
+            LOG.exception("no copy of %s; its samples are asked for one by one", self.places[shard].url)
+        finally:
+            with self._lock:
+                self._copying.discard(shard)
+                self._later[shard] = time.monotonic() + wait
 
     def _ask(self, shard: int, offset: int, size: int) -> memoryview:
         """The bytes from the store itself."""

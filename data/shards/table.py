@@ -81,6 +81,7 @@ def open_table(folder: Path, key: Any, make: Callable[[Path], None]) -> Table:
     with contextlib.suppress(OSError, ValueError, KeyError):
         return Table(home)
     folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     with open(f"{home}.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -95,6 +96,15 @@ def open_table(folder: Path, key: Any, make: Callable[[Path], None]) -> Table:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return Table(home)
+
+
+def _sweep(folder: Path) -> None:
+    """Deletes what killed processes left: tables under way whose lock nobody holds."""
+    for aside in folder.glob(f"{files.TEMPORARY_PREFIX}*"):
+        name = aside.name.removeprefix(files.TEMPORARY_PREFIX).rpartition(".")[0]
+        with open(folder / f"{name}.lock", "wb") as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_table(

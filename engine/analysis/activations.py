@@ -16,7 +16,7 @@ from data import Splits, build_prepare, make_data_loader
 from data.dataset import Part
 from data.randomness import ORDER, generator
 from engine.analysis.feature_maps import grad_cam, last_map, strength
-from engine.analysis.pictures import GREY, INK, new_figure, save, short, small
+from engine.analysis.pictures import GREY, INK, literal, new_figure, save, short, small
 from engine.task import Task
 from utils.errors import UserError
 
@@ -116,8 +116,8 @@ def draw_activations(looked: Looked, title: str, weights: str, path: Path) -> Pa
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    axes.text(MARGIN, 0.38, title, fontsize=15, color=INK, fontweight="bold")
-    axes.text(MARGIN, 0.66, below, fontsize=10, color=GREY)
+    axes.text(MARGIN, 0.38, literal(title), fontsize=15, color=INK, fontweight="bold")
+    axes.text(MARGIN, 0.66, literal(below), fontsize=10, color=GREY)
     for number, sample in enumerate(seen):
         left, top = MARGIN + number % columns * (wide + APART), TOP + number // columns * (tall + LINE)
         grey = sample.image.float().mean(dim=2)

@@ -24,6 +24,7 @@ from engine.randomness import seed_everything
 from engine.trainer import Trainer
 
 LITTLE = 0.05  # share of a step below which nothing is tried to make it less: no gain would be clear
+WAITS = 0.15  # share of a step spent waiting for data from which other loaders are tried first
 SAME, ROUNDING = "results stay the same", "rounding differs"
 
 
@@ -75,7 +76,7 @@ def changes_for(cfg: Config, trainer: Trainer, speed: Speed) -> tuple[list[Chang
         left_out.append(f"a faster model (it takes {steps:.1%} of a step)")
     slow = [change for change in models if change.compiles]
     quick = [change for change in models if not change.compiles]
-    order = loaders + quick if speed.limit == "loader" else quick + loaders
+    order = loaders + quick if speed.limit == "loader" or speed.waiting > WAITS else quick + loaders
     return [*order, *slow], left_out
 
 

@@ -47,7 +47,7 @@ def new_axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
 
 def style(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
     """The axes in the look of all pictures: no box, a pale grid, the title on the left."""
-    axes.set_title(title, loc="left", fontsize=13, color=INK, fontweight="bold", pad=12)
+    axes.set_title(literal(title), loc="left", fontsize=13, color=INK, fontweight="bold", pad=12)
     axes.set_xlabel(xlabel, fontsize=12, color=INK)
     axes.set_ylabel(ylabel, fontsize=12, color=INK)
     axes.tick_params(labelsize=11, colors=INK)
@@ -80,7 +80,31 @@ def small(image: Tensor) -> Tensor:
     return (colours.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
 
 
-def short(text: str, most: int) -> str:
-    """A name's end, which tells more than the folders before it, as one line that is not taken for a formula."""
+def place(axes: Any, image: Tensor, left: float, top: float, wide: float, tall: float) -> tuple[float, float, float, float]:
+    """Draws H x W x 3 as large as fits into a cell, in its middle, at its foot; small images keep their pixels sharp.
+
+    Returns:
+        (left, top, width, height) of what was drawn.
+    """
+    shape = image.shape[0] / image.shape[1]
+    width, height = (tall / shape, tall) if shape > tall / wide else (wide, wide * shape)
+    left, top = left + (wide - width) / 2, top + tall - height
+    kind = "nearest" if max(image.shape[:2]) <= 64 else "antialiased"
+    axes.imshow(image.numpy(), extent=(left, left + width, top + height, top), interpolation=kind, aspect="auto")
+    return left, top, width, height
+
+
+def end_of(text: str, most: int) -> str:
+    """A name's end, which tells more than the folders before it, as one line."""
     line = " ".join(text.split())
-    return (line if len(line) <= most else "\u2026" + line[1 - most :]).replace("$", r"\$")
+    return line if len(line) <= most else "\u2026" + line[1 - most :]
+
+
+def literal(text: str) -> str:
+    """For matplotlib: not taken for a formula, without letters that are none (of file names that are not UTF-8)."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+
+
+def short(text: str, most: int) -> str:
+    """`end_of`, for matplotlib."""
+    return literal(end_of(text, most))

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from data.dataset import Dataset
 from data.randomness import ORDER, generator
-from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, save, short, small
+from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, literal, new_figure, place, save, short, small
 from engine.evaluators.retrieval import RetrievalEvaluator
 from engine.retrieval.nearest import ranked
 
@@ -79,45 +77,32 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     Args:
         title: one line above all.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
     images = {index: small(dataset[index]["image"]) for query in queries for index in (query.sample, *query.found)}
     shapes = sorted(image.shape[0] / image.shape[1] for image in images.values())
     tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
     nearest = max(max(len(query.found) for query in queries), NEAREST)
     width, height = FIRST + (1 + GAP) * nearest, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
-    figure = Figure(figsize=(width + 0.3, height + 0.6))
-    FigureCanvasAgg(figure)
+    figure = new_figure(width + 0.3, height + 0.6)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-0.15, width + 0.15), ylim=(height + 0.1, -0.5))
     axes.axis("off")
-    axes.text(0, -0.2, title, fontsize=13, color=INK, fontweight="bold")
+    axes.text(0, -0.2, literal(title), fontsize=13, color=INK, fontweight="bold")
     top, kind = 0.0, ""
     for query in queries:
         if query.kind != kind:
             top, kind = top + HEADING, query.kind
             axes.text(0, top - 0.14, HEADINGS[kind], fontsize=9, color=INK)
             axes.plot((0, width - GAP), (top - 0.07, top - 0.07), color="#e6e6e6", linewidth=0.8)
-        _frame(axes, _draw(axes, images[query.sample], 0, top, tall), INK, "")
+        _frame(axes, place(axes, images[query.sample], 0, top, 1, tall), INK, "")
         below = f"AP {query.precision:.2f}, first at {query.first}"
         _caption(axes, 0, top + tall, dataset.classes[dataset.targets[query.sample]], below)
-        for place, index in enumerate(query.found):
-            left = FIRST + (1 + GAP) * place
+        for number, index in enumerate(query.found):
+            left = FIRST + (1 + GAP) * number
             right = dataset.targets[index] == dataset.targets[query.sample]
-            _frame(axes, _draw(axes, images[index], left, top, tall), *(RIGHT if right else WRONG))
+            _frame(axes, place(axes, images[index], left, top, 1, tall), *(RIGHT if right else WRONG))
             _caption(axes, left, top + tall, dataset.classes[dataset.targets[index]], Path(dataset.path(index)).stem)
         top += tall + LINE + GAP
     save(figure, path)
-
-
-def _draw(axes: Any, image: Tensor, left: float, top: float, tall: float) -> tuple[float, float, float, float]:
-    """As large as fits into a cell 1 wide, at its foot; gives (left, top, width, height)."""
-    shape = image.shape[0] / image.shape[1]
-    width, height = (tall / shape, tall) if shape > tall else (1.0, shape)
-    left, top = left + (1 - width) / 2, top + tall - height
-    axes.imshow(image.numpy(), extent=(left, left + width, top + height, top), interpolation="antialiased", aspect="auto")
-    return left, top, width, height
 
 
 def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark: str) -> None:

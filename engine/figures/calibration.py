@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_figure, save, style
+from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, save, style
 
 BINS = 15
 
@@ -48,7 +48,7 @@ def draw_calibration(found: Calibration, title: str, path: Path) -> Path:
     """Accuracy over confidence, with the diagonal of perfect calibration; below it how many samples each bin has."""
     figure = new_figure(5.6, 5.9)
     grid = figure.add_gridspec(2, 1, height_ratios=(4, 1), left=0.125, right=0.97, top=0.87, bottom=0.09, hspace=0.1)
-    figure.text(0.03, 0.955, title, fontsize=13, fontweight="bold", color=INK, va="center")
+    figure.text(0.03, 0.955, literal(title), fontsize=13, fontweight="bold", color=INK, va="center")
     total, hits = sum(found.samples), sum(a * n for a, n in zip(found.accuracy, found.samples, strict=True))
     sure = sum(c * n for c, n in zip(found.confidence, found.samples, strict=True)) / max(total, 1)
     said = f"expected calibration error {found.ece:.4f}; sure {sure:.3f}, right {hits / max(total, 1):.3f}"

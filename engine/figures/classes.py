@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_figure, save, short, style
+from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, save, short, style
 
 NAMED = 40  # classes up to which a confusion matrix names each
 COUNTED = 30  # and writes the counts into its cells
@@ -24,7 +24,7 @@ def draw_confusion(counts: Tensor, classes: Sequence[str], title: str, path: Pat
     width, height = side + room + 0.3, side + room + 0.85
     figure = new_figure(width, height)
     axes = figure.add_axes((room / width, room / height, side / width, side / height))
-    figure.text(0.16 / width, 1 - 0.3 / height, title, fontsize=13, fontweight="bold", color=INK, va="center")
+    figure.text(0.16 / width, 1 - 0.3 / height, literal(title), fontsize=13, fontweight="bold", color=INK, va="center")
     figure.text(0.16 / width, 1 - 0.58 / height, _right(counts), fontsize=10, color=GREY, va="center")
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted", fontsize=12, color=INK)
@@ -64,7 +64,7 @@ def draw_per_class(scores: Mapping[str, Sequence[float]], classes: Sequence[str]
     width = left + 6.2
     axes = figure.add_axes((left / width, 0.62 / height, 5.0 / width, (height - 1.5) / height))
     style(axes, "", "fraction", "")
-    figure.text(0.16 / width, 1 - 0.3 / height, title, fontsize=13, fontweight="bold", color=INK, va="center")
+    figure.text(0.16 / width, 1 - 0.3 / height, literal(title), fontsize=13, fontweight="bold", color=INK, va="center")
     figure.text(0.16 / width, 1 - 0.58 / height, f"F1 of each class, {which}", fontsize=10, color=GREY, va="center")
     places = range(len(shown))
     axes.barh(places, [scores["f1"][i] for i in shown], height=0.62, color=BLUE, alpha=0.35, label="F1")

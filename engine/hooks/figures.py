@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.analysis.pictures import GREY, INK, small
+from torch import Tensor
+
+from engine.analysis.pictures import INK, small
 from engine.figures.curves import draw_curves
 from engine.figures.grid import Cell, draw_grid
 from engine.figures.harmless import harmless
@@ -43,14 +45,17 @@ class FiguresHook(Hook):
         """Takes the first batch. It is drawn later, so that the first step need not wait for it."""
         if trainer.step:
             return
-        trainer.loader.set_position(0, 0)
-        batch = next((batch for batch in trainer.loader if "image" in batch), {})
-        image = batch.get("image")
-        if image is None or image.ndim != 4 or image.shape[1] not in (1, 3) or min(image.shape[2:]) < 2:
-            return
-        self._batch = {name: batch[name][:SHOWN].clone() for name in ("image", "target")}
-        if self.events is not None:
-            self.events.add_images("train/batch", self._batch["image"])
+        with harmless("the first batch"):
+            trainer.loader.set_position(0, 0)
+            batch = next((batch for batch in trainer.loader if "image" in batch), {})
+            image, target = batch.get("image"), batch.get("target")
+            if image is None or image.ndim != 4 or image.shape[1] not in (1, 3) or min(image.shape[2:]) < 2:
+                return
+            self._batch = {"image": image[:SHOWN].clone()}
+            if isinstance(target, Tensor):  # else it is of a kind that has no few words
+                self._batch["target"] = target[:SHOWN].clone()
+            if self.events is not None:
+                self.events.add_images("train/batch", self._batch["image"])
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Draws where the time since the last drawing pays for it."""
@@ -77,13 +82,11 @@ class FiguresHook(Hook):
         self._drawn, self._cost = time.monotonic(), time.monotonic() - start
 
     def _draw_batch(self, path: Path) -> None:
-        targets = [self._name(target) for target in self._batch["target"]]
-        cells = [
-            Cell(small(image), [(name, INK if name else GREY)])
-            for image, name in zip(self._batch["image"], targets, strict=True)
-        ]
+        images = self._batch["image"]
+        names = [self._name(target) for target in self._batch["target"]] if "target" in self._batch else [""] * len(images)
+        cells = [Cell(small(image), [(name, INK)]) for image, name in zip(images, names, strict=True)]
         title = f"{self.splits.train.name}: the first samples as they are trained on"
-        draw_grid(cells, title, "augmented, before they are normalised", path)
+        draw_grid(cells, title, "after the transforms, before they are mixed and normalised", path)
 
     def _name(self, target: Any) -> str:
         """A target in words; "" for what has none (mixed samples, masks)."""

@@ -26,11 +26,10 @@ class ProgressHook(Hook):
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
         self._bar: Any = None
         self._task: Any = None
-        self._began = (0, 0.0)
+        self._began: tuple[int, float] | None = None  # step and time of the first row: what lies before it is slow to start
 
     def before_train(self, trainer: Trainer) -> None:
         """Draws the bar where there is a terminal."""
-        self._began = (trainer.step, time.monotonic())
         trainer.listeners.append(lambda step, row: self._show(trainer, row))
         if self.terminal:
             from rich.console import Console
@@ -53,6 +52,9 @@ class ProgressHook(Hook):
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.step, description=f"epoch {trainer.epoch + 1}  {text}")
             return
-        first, start = self._began
-        left = (time.monotonic() - start) / max(trainer.step - first, 1) * (trainer.total_steps - trainer.step)
-        LOG.info("step %d/%d  %s  %d s left", trainer.step, trainer.total_steps, text, round(left))
+        first, start = self._began or (trainer.step, 0.0)
+        self._began = self._began or (trainer.step, time.monotonic())
+        if trainer.step > first:
+            left = (time.monotonic() - start) / (trainer.step - first) * (trainer.total_steps - trainer.step)
+            text += f"  {round(left)} s left"
+        LOG.info("step %d/%d  %s", trainer.step, trainer.total_steps, text)

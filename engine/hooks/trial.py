@@ -6,9 +6,9 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from engine.hooks.base import Hook
-from engine.hooks.evaluation import EvaluationHook
 
 if TYPE_CHECKING:
+    from engine.hooks.evaluation import EvaluationHook
     from engine.trainer import Trainer
 
 PRUNED = "pruning"  # with which the reason of a run that was ended early begins
@@ -20,6 +20,11 @@ def be_trial(link: Connection | None) -> None:
     """This process is a trial of the sweep at the other end."""
     global _link
     _link = link
+
+
+def is_trial() -> bool:
+    """Whether this process is a trial."""
+    return _link is not None
 
 
 def trial_hooks(run: Any, evaluation: EvaluationHook | None) -> list[Hook]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,9 +15,9 @@ from typing import Any
 from engine.search.outcome import TrialRun, find_runs, is_living
 from engine.search.plan import Sweep
 from engine.search.process import TrialProcess, import_also
+from engine.search.sharing import alone, is_orphan, sign
 from engine.search.spec import Dimension, described
 from engine.search.study import sampler, suggest
-from tracking.environment import boot_id, host
 from tracking.wording import number as short
 from utils import interrupts
 from utils.errors import UserError
@@ -26,12 +26,11 @@ LOG = logging.getLogger("fieldbook.search")
 TICK = 0.2  # seconds between two looks for signals and ended processes
 HOPELESS = 3  # points refused one after the other, before any run began, that end a sweep
 ORPHAN_WAIT = 10.0  # seconds for the trial of a sweep that was killed to end
-STALE = 600.0  # seconds after which a point of another machine that has no living run is taken over
 SAID = 120  # characters of a reason on the screen; the run's log has all of it
 LEARNT = ("diverged", "out of memory")  # outcomes that speak against a point, not against the machine or the code
 
 
-@dataclass
+@dataclass(eq=False)
 class Point:
     """A point that is being tried: Optuna's trial, and its runs."""
 
@@ -80,7 +79,6 @@ class Loop:
     def run(self, limit: int) -> int:
         """Tries points until there are `limit`, or the first HOPELESS were all refused, because the recipe or the search is
         wrong; the number of the signal that ended it, or 0."""
-        self._adopt()
         try:
             return self._until(limit)
         finally:
@@ -88,6 +86,7 @@ class Loop:
                 process.stop()
 
     def _until(self, limit: int) -> int:
+        self._adopt()
         while True:
             while (
                 not self.stopping
@@ -96,12 +95,12 @@ class Loop:
                 and (found := self._next(limit))
             ):
                 self._begin(*found)
-            if not self.running:
+            if not self.running and (self.stopping or self.refused >= HOPELESS or not self._adopt()):
                 return self.stopping
             links = {process.link: slot for slot, (_, _, process) in self.running.items()}
             for link in wait([*links, *(p.process.sentinel for _, _, p in self.running.values())], timeout=TICK):
                 if link in links:
-                    self._hear(links[link])
+                    self._take_message(links[link])
             for slot in [slot for slot, (_, _, process) in self.running.items() if process.ended()]:
                 self._end(slot)
             if interrupts.received() and not self.stopping:
@@ -121,51 +120,54 @@ class Loop:
             if waiting and point.problem() is None:
                 return point, waiting[0]
         asked = time.monotonic()
-        states = [trial.state.name for trial in self.study.get_trials(deepcopy=False)]
-        if len(states) - states.count("WAITING") >= limit:
-            return None
-        self.study.sampler = sampler(self.sweep, len(states) - states.count("WAITING"))
-        trial = self.study.ask()
-        trial.set_user_attr("worker", {"host": host(), "boot_id": boot_id(), "pid": os.getpid()})
-        point = Point(trial, suggest(trial, self.dimensions), self._fresh_runs(), asked)
+        with alone(self.sweep):
+            if len(self.study.get_trials(deepcopy=False)) >= limit:
+                return None
+            trial = self.study.ask()
+            sign(trial)
+        point = Point(trial, self._suggested(trial), self._fresh_runs(), asked)
         self.points.append(point)
         return point, point.runs[0]
 
     def _fresh_runs(self) -> list[TrialRun]:
         return [TrialRun(seed, fold) for seed, fold in self.sweep.runs()]
 
-    def _adopt(self) -> None:
-        """Takes over the points that a process which is gone had begun, with what it made of their runs."""
+    def _suggested(self, trial: Any) -> dict[str, Any]:
+        self.study.sampler = sampler(self.sweep, trial.number, self.dimensions)
+        return suggest(trial, self.dimensions)
+
+    def _adopt(self) -> int:
+        """Takes over the points that a process which is gone had begun, with what it made of their runs; how many."""
         from optuna.trial import Trial
 
-        for frozen in self.study.get_trials(deepcopy=False):
-            self.began = self.began or any(run["run"] for run in frozen.user_attrs.get("runs", []))
-            if frozen.state.name != "RUNNING":
-                continue
-            known = find_runs(self.folder, self.sweep.tag(frozen.number))
-            if self.sweep.storage and not self._is_orphan(frozen, list(known.values())):
-                continue
-            self.study.sampler = sampler(self.sweep, frozen.number)
-            trial = Trial(self.study, frozen._trial_id)
-            point = Point(trial, suggest(trial, self.dimensions), self._fresh_runs())
-            for run in point.runs:
-                run.run = known.get((run.seed, run.fold), "")
-                if run.run:
-                    self.began = True
-                    self._await_end(run.run)
-                    run.read(self.folder)
-            self.points.append(point)
-            if point.problem() or all(run.outcome for run in point.runs):
-                self._conclude(point)
+        adopted = []
+        with alone(self.sweep):
+            for frozen in self.study.get_trials(deepcopy=False):
+                self.began = self.began or any(run["run"] for run in frozen.user_attrs.get("runs", []))
+                if frozen.state.name != "RUNNING":
+                    continue
+                known = find_runs(self.folder, self.sweep.tag(frozen.number), frozen.datetime_start)
+                if self.sweep.storage and not is_orphan(frozen, self.folder, list(known.values())):
+                    continue
+                trial = Trial(self.study, frozen._trial_id)
+                sign(trial)
+                adopted.append((trial, known))
+        for trial, known in adopted:
+            self._take_over(trial, known)
+        return len(adopted)
 
-    def _is_orphan(self, frozen: Any, runs: list[str]) -> bool:
-        """Whether nobody works at a point any more: its process on this machine is gone, or, of another machine, all is
-        still for a while."""
-        worker = frozen.user_attrs.get("worker", {})
-        if worker.get("host") == host():
-            return worker.get("boot_id") != boot_id() or not _exists(int(worker.get("pid", 0)))
-        began = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
-        return time.time() - began > STALE and not any(is_living(self.folder, run) for run in runs)
+    def _take_over(self, trial: Any, known: dict[tuple[int, int], str]) -> None:
+        """A point that is this process's from now on. `known`: (seed, fold) -> the id of a run that it has."""
+        point = Point(trial, self._suggested(trial), self._fresh_runs())
+        for run in point.runs:
+            run.run = known.get((run.seed, run.fold), "")
+            if run.run:
+                self.began = True
+                self._await_end(run.run)
+                run.read(self.folder)
+        self.points.append(point)
+        if point.problem() or all(run.outcome for run in point.runs):
+            self._conclude(point)
 
     def _await_end(self, run: str) -> None:
         """The run of a sweep that was killed is killed with it; that takes a moment."""
@@ -185,7 +187,7 @@ class Loop:
         log = self.sweep.path / "trials" / f"point-{point.number}-seed-{run.seed}-fold-{run.fold}.txt"
         self.running[slot] = (point, run, self.start(words, log, slot))
 
-    def _hear(self, slot: int) -> bool:
+    def _take_message(self, slot: int) -> bool:
         """One message of a trial, answered where it asks; whether there was one."""
         point, run, process = self.running[slot]
         try:
@@ -193,17 +195,18 @@ class Loop:
         except (EOFError, OSError):
             return False
         if kind == "entered":
-            process.entered = facts[0]
+            process.work_began = facts[0]
         elif kind == "left":
-            process.left, process.imported = facts
+            process.work_ended, process.imported = facts
         elif kind == "began":
             run.run, self.began = facts[0], True
-            self._say_title()
+            self._log_title()
         else:
-            process.link.send(self._judge(point, run, *facts))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed meanwhile: its end is seen by itself
+                process.link.send(self._reason_to_prune(point, run, *facts))
         return True
 
-    def _judge(self, point: Point, run: TrialRun, epoch: int, score: float) -> str:
+    def _reason_to_prune(self, point: Point, run: TrialRun, epoch: int, score: float) -> str:
         """Why a trial is to end after an epoch, or "". The first run of a point stands for it."""
         if self.sweep.pruner == "none" or run is not point.runs[0] or not math.isfinite(score):
             return ""
@@ -213,7 +216,7 @@ class Loop:
 
     def _end(self, slot: int) -> None:
         """The process of a run is over."""
-        while self.running[slot][2].link.poll() and self._hear(slot):
+        while self.running[slot][2].link.poll() and self._take_message(slot):
             pass
         point, run, process = self.running.pop(slot)
         process.process.join()
@@ -224,23 +227,23 @@ class Loop:
         run.end(self.folder, code, said)
         if run.outcome in ("finished", "pruned"):
             process.log.unlink(missing_ok=True)  # the run's own log.txt says the same
-        self._say(point, run)
+        self._log_outcome(point, run)
         if point.problem() is not None or all(other.outcome for other in point.runs):
             self._conclude(point)
-        if process.left:
-            self.overheads.append(process.entered - point.asked + time.monotonic() - process.left)
+        if process.work_ended:
+            self.overheads.append(process.work_began - point.asked + time.monotonic() - process.work_ended)
         import_also(process.imported)
         point.asked = time.monotonic()
 
-    def _say_title(self) -> None:
+    def _log_title(self) -> None:
         if self.title:
             LOG.info("%s", self.title)
         self.title = ""
 
-    def _say(self, point: Point, run: TrialRun) -> None:
+    def _log_outcome(self, point: Point, run: TrialRun) -> None:
         if not self.began:
             return  # all may be refused, which is then one error
-        self._say_title()
+        self._log_title()
         which = f"seed {run.seed}" + (f" fold {run.fold}" if self.sweep.folds else "")
         score = f"{run.metric} {short(run.value)}" if run.value is not None else ""
         why = run.reason[:SAID] + "..." * (len(run.reason) > SAID)
@@ -264,13 +267,3 @@ class Loop:
         self.study.tell(point.trial, state=state)
         if bad.outcome == "refused" and not self.began:
             self.refused += 1
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except ProcessLookupError:
-        return False
-    return True

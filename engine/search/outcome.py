@@ -6,6 +6,7 @@ import math
 import re
 import signal
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tracking.reading.summary import summarize
 from tracking.record import read_record, state_of
 
 
-@dataclass
+@dataclass(eq=False)
 class TrialRun:
     """One run of a point.
 
@@ -76,12 +77,14 @@ class TrialRun:
             self.reason = errors[-1] if errors else "stopped from outside" if code == 75 else f"exit code {code}"
 
 
-def find_runs(folder: Path, tag: str) -> dict[tuple[int, int], str]:
-    """(seed, fold) -> id of the newest run that was begun with a tag."""
+def find_runs(folder: Path, tag: str, since: datetime | None = None) -> dict[tuple[int, int], str]:
+    """(seed, fold) -> id of the newest run that was begun with a tag, not before its point was: a sweep of the same name may
+    have been removed, its runs not."""
+    earliest = since.replace(microsecond=0).timestamp() if since else 0.0  # a record's start is to the second
     found: dict[tuple[int, int], str] = {}
     for path in sorted(path for path in folder.glob("[!.]*") if (path / "run.json").is_file()):
         run = read_record(path).run
-        if tag in run.get("tags", []):
+        if tag in run.get("tags", []) and _started(run) >= earliest:
             found[int(run.get("seed") or 0), _fold(run.get("command", []))] = path.name
     return found
 
@@ -89,6 +92,13 @@ def find_runs(folder: Path, tag: str) -> dict[tuple[int, int], str]:
 def is_living(folder: Path, run: str) -> bool:
     """Whether a run's process or heartbeat is there."""
     return state_of(read_record(folder / run)) == "running"
+
+
+def _started(run: dict[str, Any]) -> float:
+    try:
+        return datetime.fromisoformat(run["started"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _fold(command: list[Any]) -> int:

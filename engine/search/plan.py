@@ -17,6 +17,7 @@ from utils.errors import UserError
 from utils.files import write_atomic
 
 SCHEMA = 1
+RECIPE = "config.yml"
 POINTS = 20  # that are tried where nobody says how many
 
 
@@ -27,7 +28,8 @@ class Sweep:
     Attributes:
         folder: of runs, as it was given; relative to `cwd`.
         search: key -> SPEC as it was given.
-        words: of the command line of every trial.
+        words: of the command line of every trial, but for its recipe.
+        recipe: what its --config-file says, as a YAML that stands in RECIPE; "": there is none.
         settings: the resolved config that all trials share, by dotted key.
         trials: points; 0: the whole grid.
         threads: OMP_NUM_THREADS of a trial; "": as it is.
@@ -41,6 +43,7 @@ class Sweep:
     settings: dict[str, Any]
     why: str = ""
     tags: list[str] = field(default_factory=list)
+    recipe: str = ""
     sampler: str = "tpe"
     pruner: str = "none"
     trials: int = 0
@@ -85,12 +88,15 @@ class Sweep:
         tags = [f"--tag={tag}" for tag in ("sweep", self.name, self.tag(number), *self.tags)]
         why = f"--why={self.why + ' | ' if self.why else ''}{about}"
         names = [f"--name={self.name}", f"--output-dir={self.folder}", why, *tags]
-        return [*self.words, *names, *self.values(params, seed, fold), "TEST.AT_END", "false"]
+        return [*self._recipe(), *self.words, *names, *self.values(params, seed, fold), "TEST.AT_END", "false"]
 
     def repeat(self, params: dict[str, Any], seed: int, fold: int) -> list[str]:
         """The words of `tools/train_net.py` that make this run again as one of its own, tested at its end."""
         where = [f"--output-dir={self.folder}"] if self.settings["OUTPUT_DIR"] else []
-        return [*self.words, *where, *self.values(params, seed, fold)]
+        return [*self._recipe(), *self.words, *where, *self.values(params, seed, fold)]
+
+    def _recipe(self) -> list[str]:
+        return [f"--config-file={self.path / RECIPE}"] if self.recipe else []
 
     def tag(self, number: int) -> str:
         """What all runs of a point bear."""
@@ -103,9 +109,8 @@ def sweep_path(folder: Path, name: str) -> Path:
 
 
 def trial_words(args: Any) -> list[str]:
-    """What a command line says that every trial is to be told, but for names, tags and reasons."""
-    words = [f"--config-file={args.config_file}"] if args.config_file else []
-    words += [f"--{name}={getattr(args, name)}" for name in ("expect", "parent") if getattr(args, name)]
+    """What a command line says that every trial is to be told, but for its recipe, names, tags and reasons."""
+    words = [f"--{name}={getattr(args, name)}" for name in ("expect", "parent") if getattr(args, name)]
     for key, text, origin in args.overrides:
         if key in ("NAME", "OUTPUT_DIR", "SEED"):
             continue
@@ -127,11 +132,13 @@ def create(sweep: Sweep, root: Path) -> None:
         copy = snapshot.take(root, aside / "scripts", Path(sweep.folder))
         write_atomic(aside / "scripts.sha256", snapshot.checksum_lines(copy, "scripts"))
         sweep.root, sweep.git = str(root), git_facts(root)
+        if sweep.recipe:
+            write_atomic(aside / RECIPE, sweep.recipe)
         write_atomic(aside / "sweep.json", _as_json(sweep))
         os.rename(aside, path)
     except OSError as error:
         if path.exists():
-            raise exists(sweep) from error
+            raise name_is_taken(sweep) from error
         raise UserError(
             f"{path}: the sweep's files cannot be written ({error.strerror or error}); free some space or take another "
             "folder with --output-dir"
@@ -140,7 +147,7 @@ def create(sweep: Sweep, root: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def exists(sweep: Sweep) -> UserError:
+def name_is_taken(sweep: Sweep) -> UserError:
     """The error of a name that is taken."""
     where = "" if sweep.folder == "exp" else f" --output-dir {sweep.folder}"
     return UserError(

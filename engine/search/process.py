@@ -38,7 +38,7 @@ class TrialProcess:
 
     Attributes:
         link: to its hook, see engine/hooks/trial.py.
-        entered, left: when it began and ended its work (`time.monotonic`), 0 where that is not known.
+        work_began, work_ended: when it began and ended its work (`time.monotonic`), 0 where that is not known.
         imported: modules that it imported.
     """
 
@@ -46,7 +46,7 @@ class TrialProcess:
         self, run_tool: Callable[..., None], main: Callable[..., int], words: Sequence[str], log: Path, device: str
     ) -> None:
         self.link, theirs = CONTEXT.Pipe()
-        self.log, self.entered, self.left = log, 0.0, 0.0
+        self.log, self.work_began, self.work_ended = log, 0.0, 0.0
         self.imported: list[str] = []
         arguments = (run_tool, main, list(words), log, device, theirs, os.getpid())
         self.process = CONTEXT.Process(target=_be_trial, args=arguments, name=log.stem)
@@ -117,6 +117,8 @@ def _be_trial(
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     for handler in logging.getLogger("fieldbook").handlers[:]:  # those of the sweep
         logging.getLogger("fieldbook").removeHandler(handler)
+    for count in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"):  # its sweep knows which run it goes on with
+        os.environ.pop(count, None)
     sys.argv = ["tools/train_net.py", *words]
     known = set(sys.modules)
     link.send(("entered", time.monotonic()))

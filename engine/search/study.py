@@ -119,23 +119,15 @@ def _pruner(sweep: Sweep) -> Any:
     return pruners.NopPruner()
 
 
-def sampler(sweep: Sweep, number: int) -> Any:
-    """What draws point `number`: seeded by it, so that a sweep that was resumed draws as one that never stopped."""
+def sampler(sweep: Sweep, number: int, dimensions: Sequence[Dimension]) -> Any:
+    """What draws point `number`: of a grid the point in that place; else seeded by it, so that a sweep that was resumed draws
+    as one that never stopped."""
     from optuna import samplers
 
     seed = (sweep.seed * 1_000_003 + number) % 2**32
+    if sweep.sampler == "grid":
+        return samplers.PartialFixedSampler(grid(dimensions)[number], samplers.RandomSampler(seed=seed))
     return samplers.TPESampler(seed=seed) if sweep.sampler == "tpe" else samplers.RandomSampler(seed=seed)
-
-
-def queue_grid(study: Any, sweep: Sweep, dimensions: Sequence[Dimension]) -> None:
-    """All points of a grid, once; what a killed process did not queue is queued now."""
-    if study.user_attrs.get("queued"):
-        return
-    known = [trial.system_attrs.get("fixed_params", trial.params) for trial in study.get_trials(deepcopy=False)]
-    for point in grid(dimensions)[: sweep.trials or None]:
-        if point not in known:
-            study.enqueue_trial(point)
-    study.set_user_attr("queued", True)
 
 
 def suggest(trial: Any, dimensions: Sequence[Dimension]) -> dict[str, Any]:

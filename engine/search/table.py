@@ -39,11 +39,15 @@ class Result:
         """The best point; None where none has finished."""
         return self.points[0] if self.points and self.points[0]["state"] == "finished" else None
 
+    @property
+    def open(self) -> int:
+        """How many points have no end yet."""
+        return sum(point["state"] == "open" for point in self.points)
+
 
 def gather(sweep: Sweep, study: Any, dimensions: Sequence[Dimension]) -> Result:
     """Reads the study."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
-    result = Result(points=[_point(trial, dimensions) for trial in trials])
+    result = Result(points=[_point(trial, dimensions) for trial in study.get_trials(deepcopy=False)])
     scored = [run for point in result.points for run in point["runs"] if run["outcome"] == "finished"]
     if scored:
         result.metric, result.lower = scored[0]["metric"], scored[0]["lower"]
@@ -70,7 +74,7 @@ def as_object(sweep: Sweep, result: Result, stopped: bool) -> dict[str, Any]:
         "pruner": sweep.pruner,
         "seeds": sweep.seeds,
         "folds": sweep.folds,
-        "finished": not stopped,
+        "finished": not stopped and not result.open,
         "metric": result.metric,
         "lower_is_better": result.lower,
         "points": result.points,

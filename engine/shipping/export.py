@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from engine.shipping.build import Trained
 from engine.shipping.exported import Exported, check_images, preprocessing, unexpressed
-from engine.shipping.formats import Ask, Format, parity, reason
+from engine.shipping.formats import FORMATS, Ask, Format, parity, reason
 from utils.errors import UserError
 from utils.files import fsync_directory, sha256_file, write_atomic
 
@@ -32,14 +34,16 @@ def export_to(
     trained: Trained, images: Tensor, formats: Mapping[str, Format], out: Path, say: Callable[[str], None]
 ) -> list[Row]:
     """Writes the model in each format, with preprocessing.json, examples and export.json; one that is not equal to the model
-    within TOLERANCE, or that cannot be written, is not put there. What was there of it before stays.
+    within TOLERANCE, or that cannot be written, is not put there. What is there of earlier weights, or of a format that now
+    failed, is removed, so that all files are of one model; but where no format succeeds, all is left as it was.
 
     Args:
         images: of the run's test, N x C x H x W uint8.
         say: is told what is being done.
 
     Returns:
-        An object a format, the first one the model in PyTorch: "format", "file", "bytes", "sha256", "worst" (difference),
+        An object a format, the first one the model in PyTorch, the last ones those that stay from an earlier export of the
+        same weights: "format", "file", "bytes", "sha256", "worst" (difference; None where there is no number for it),
         "allowed", "images", "latency_ms" {size of the batch: median}; or "failed" and "advice".
 
     Raises:
@@ -47,9 +51,9 @@ def export_to(
     """
     check_images(images, trained)
     model, reference = Exported(trained), _reference(trained)
-    aside = out / f".writing-export.{os.getpid()}"
     try:
-        aside.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); name another folder with -o") from error
     try:
@@ -60,7 +64,10 @@ def export_to(
             say(f"{name} ...")
             rows.append(_one(name, form, model, reference, images, aside))
         if any("failed" not in row for row in rows[1:]):
-            _beside(trained, rows, formats, aside)
+            stale = _of_before(trained, rows, out)
+            _beside(trained, rows, aside)
+            for name in stale:
+                (out / name).unlink(missing_ok=True)
         for path in sorted(aside.iterdir()):
             os.replace(path, out / path.name)
         fsync_directory(out)
@@ -90,8 +97,10 @@ def _one(name: str, form: Format, model: Exported, reference: Ask, images: Tenso
         ask = form.load(path, model)
         found = _judged(parity(ask, reference, images, CHECKED))
         row |= {"bytes": path.stat().st_size, "sha256": sha256_file(path), **found}
-        if not found["worst"] <= found["allowed"]:
-            said = f"it differs from the model by {found['worst']:.3g}, and {found['allowed']:.3g} is allowed"
+        worst = found["worst"]
+        if worst is None or not worst <= found["allowed"]:
+            much = "in its shape or by what is no number" if worst is None else f"by {worst:.3g}"
+            said = f"it differs from the model {much}, and {found['allowed']:.3g} is allowed"
             row |= {"failed": said, "advice": "is something drawn at random in evaluation, or counted over the batch?"}
         else:
             row["latency_ms"] = latencies(ask, images)
@@ -103,7 +112,8 @@ def _one(name: str, form: Format, model: Exported, reference: Ask, images: Tenso
 
 
 def _judged(found: dict[str, Any]) -> Row:
-    return {"worst": found["worst"], "allowed": TOLERANCE * found["scale"], "images": found["images"]}
+    worst = found["worst"] if math.isfinite(found["worst"]) else None  # JSON has no infinity
+    return {"worst": worst, "allowed": TOLERANCE * found["scale"], "images": found["images"]}
 
 
 def latencies(ask: Ask, images: Tensor) -> dict[str, float]:
@@ -123,12 +133,43 @@ def latencies(ask: Ask, images: Tensor) -> dict[str, float]:
     return found
 
 
-def _beside(trained: Trained, rows: list[Row], formats: Mapping[str, Format], folder: Path) -> None:
+def _of_before(trained: Trained, rows: list[Row], out: Path) -> list[str]:
+    """Adds to `rows` those of an earlier export of the same weights and preprocessing whose files are still as they were; the
+    names of the files that have to go."""
+    now, facts = {row["format"]: row for row in rows}, _read(out / "preprocessing.json")
+    before = _read(out / "export.json")
+    same = before.get("weights_sha256") == sha256_file(trained.weights) and facts == json.loads(
+        json.dumps(preprocessing(trained))
+    )
+    known = before.get("formats")
+    stale = [row["format"] for row in rows[1:] if "failed" in row]
+    for row in known if isinstance(known, list) else []:
+        name = row.get("format") if isinstance(row, dict) else None
+        if name not in FORMATS or name in now or "failed" in row:
+            continue
+        path = out / FORMATS[name].file
+        if same and path.is_file() and sha256_file(path) == row.get("sha256"):
+            rows.append(row)
+        else:
+            stale.append(name)
+    return [file for name in stale for file in (FORMATS[name].file, FORMATS[name].example)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; {} where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _beside(trained: Trained, rows: list[Row], folder: Path) -> None:
     """What a format's users need: how an image becomes the input, a script, and what was found here."""
     facts = preprocessing(trained)
     write_atomic(folder / "preprocessing.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     good = [row["format"] for row in rows[1:] if "failed" not in row]
-    for name in ("common.py", *(formats[name].example for name in good)):
+    for name in ("common.py", *(FORMATS[name].example for name in good)):
         write_atomic(folder / name, (EXAMPLES / name).read_text(encoding="utf-8"))
     found = {
         "schema": 1,

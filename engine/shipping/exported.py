@@ -52,10 +52,13 @@ class Exported(nn.Module):
 def preprocessing(trained: Trained) -> dict[str, Any]:
     """What preprocessing.json says: how a file becomes the model's input, and what its output means."""
     known = trained.prepare.describe()
+    steps = [step_of(one) for one in trained.transforms]
+    if trained.transforms and isinstance(trained.transforms[0], Resize):
+        steps[0]["draft"] = True  # as in training, a large JPEG may be decoded smaller before it
     return {
         "input": {"name": "image", "dtype": "uint8", "shape": ["batch", trained.channels, *trained.size]},
         "color": "grey" if trained.channels == 1 else "RGB",
-        "steps": [step_of(one) for one in trained.transforms],
+        "steps": steps,
         "inside_the_model": {
             "divide_by": known["scale"],
             "mean": known["mean"],

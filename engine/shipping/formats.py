@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,7 +179,8 @@ def parity(ask: Ask, reference: Ask, images: Tensor, sizes: Sequence[int]) -> di
     """The greatest difference between two over all `images`, in batches of each of `sizes` and then all at once.
 
     Returns:
-        "worst": greatest absolute difference; "scale": the greatest absolute value of the reference, at least 1; "images".
+        "worst": greatest absolute difference, infinity where shapes differ or one is no number; "scale": the greatest absolute
+        value of the reference, at least 1; "images".
     """
     worst, scale, count = 0.0, 1.0, 0
     with torch.no_grad():
@@ -189,6 +191,7 @@ def parity(ask: Ask, reference: Ask, images: Tensor, sizes: Sequence[int]) -> di
                     return {"worst": float("inf"), "scale": scale, "images": count}
                 gap = (expected - found).abs().max().item()
                 worst = max(worst, gap if gap == gap else float("inf"))  # NaN is no agreement
-                scale = max(scale, expected.abs().max().item())
+                most = expected.abs().max().item()
+                scale = max(scale, most if math.isfinite(most) else 1.0)
                 count = max(count, len(part))
     return {"worst": worst, "scale": scale, "images": count}

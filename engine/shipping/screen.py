@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TextIO
 
-from engine.analysis.pictures import short
+from engine.analysis.pictures import end_of
 from engine.shipping.predictor import Prediction
 
 BAR = 10  # characters
@@ -38,24 +39,28 @@ def make_writer(form: str, kind: str, classes: Sequence[str], top: int, width: i
 
 class JsonLines:
     """An object a line: path, prediction, confidence and top; path and value of a regression; path and error of a file that
-    cannot be read."""
+    cannot be read. A number that is not finite is null."""
 
     def __init__(self, out: TextIO, kind: str) -> None:
         self.out, self.kind = out, kind
 
     def write(self, one: Prediction) -> None:
         """One line."""
-        print(json.dumps(self._content(one), ensure_ascii=False), file=self.out)
+        content = self._content(one)
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        if not line.isascii() and any("\ud800" <= letter <= "\udfff" for letter in line):  # of a path that is not UTF-8
+            line = json.dumps(content, allow_nan=False)
+        print(line, file=self.out)
 
     def _content(self, one: Prediction) -> dict[str, Any]:
         if one.error:
             return {"path": one.path, "error": one.error}
         if self.kind == "value":
-            return {"path": one.path, "value": float(one.prediction)}
+            return {"path": one.path, "value": _finite(float(one.prediction))}
         said: Any = [name for name in one.prediction.split("|") if name] if self.kind == "labels" else one.prediction
         assert one.confidence is not None, "only a value has none"
-        top = [{"class": name, "probability": round(value, 6)} for name, value in one.top]
-        return {"path": one.path, "prediction": said, "confidence": round(one.confidence, 6), "top": top}
+        top = [{"class": name, "probability": _finite(round(value, 6))} for name, value in one.top]
+        return {"path": one.path, "prediction": said, "confidence": _finite(round(one.confidence, 6)), "top": top}
 
 
 class Csv:
@@ -117,7 +122,7 @@ class Table:
         print("\u2500" * (self.width or 120), file=self.out)
 
     def _line(self, path: str, said: str, bar: str, others: str) -> None:
-        place = short(path, self.path) if self.width else path
+        place = end_of(path, self.path) if self.width else path
         cells = [f"{place:<{self.path}}", f"{said:<{self.said}}", f"{bar:<{BAR + 6}}" if bar else "", self._tail(others)]
         print("  ".join(cell for cell in cells if cell).rstrip(), file=self.out)
 
@@ -128,8 +133,13 @@ class Table:
         return text if len(text) <= most or not self.width else text[: most - 1] + "\u2026"
 
 
+def _finite(value: float) -> float | None:
+    """None, which JSON has, for what it has not."""
+    return value if math.isfinite(value) else None
+
+
 def _bar(share: float) -> str:
-    """Ten blocks in eighths."""
-    eighths = round(share * BAR * 8)
+    """Ten blocks in eighths; none of what is no number."""
+    eighths = round(share * BAR * 8) if math.isfinite(share) else 0
     whole, part = divmod(eighths, 8)
     return ("\u2588" * whole + (chr(0x2590 - part) if part else "")).ljust(BAR, "\u00b7")

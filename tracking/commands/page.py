@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.commands import answers
-from tracking.reading import lookup, query
+from tracking.reading import index, lookup, query
 from utils import files
 from utils.errors import UserError
 
@@ -36,7 +36,9 @@ def serve(args: argparse.Namespace) -> int:
     """Shows the page on this machine until it is stopped."""
     from tracking.page.serve import make_server
 
-    _chosen(answers.all_runs(args), args)  # a wrong RUN is said now, not to the browser
+    runs = index.load(args.folder, write=False)
+    runs.parse()
+    _chosen(runs, args)  # a wrong RUN is said now, not to the browser
     server = make_server(args.folder, args.port, lambda runs: _chosen(runs, args))
     gc.enable()  # switched off for commands that end soon
     host, port = server.server_address[:2]

@@ -1,4 +1,4 @@
-"""Is it more than noise? Mean, spread and t intervals of a few repeats, without the seconds that importing scipy takes."""
+"""Is it more than noise? Mean, spread, t intervals of repeats, intervals of shares, without the seconds of importing scipy."""
 
 from __future__ import annotations
 
@@ -69,6 +69,14 @@ def difference(a: Spread, b: Spread) -> Difference:
         return Difference(value, None, False)
     half = t_quantile(0.5 + LEVEL / 2, known.n - 1) * known.std * math.sqrt(1 / a.n + 1 / b.n)
     return Difference(value, (value - half, value + half), True)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `count` samples (Wilson, 1927), which keeps within 0 to 1."""
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def t_quantile(p: float, freedom: float) -> float:

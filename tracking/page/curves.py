@@ -1,4 +1,4 @@
-"""The curves of a run as a page draws them: at most 500 points each, no extreme lost."""
+"""The curves of a run as a page draws them: at most 500 points each, no extreme lost, and the means to smooth and pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from tracking.record import read_metrics
 
 POINTS = 500  # of one curve
-KNOTS = 100  # between which the page interpolates the time of a step
+STRETCHES = 250  # of a longer curve, of each of which the mean is told
+KNOTS = 100  # between which the page interpolates the time, and the epoch, of a step
 _AXES = frozenset({"step", "epoch", "time"})
 Point = tuple[float, float | None]
 
@@ -20,16 +21,21 @@ def read_curves(path: Path) -> dict[str, Any]:
     """All curves of the run in `path`.
 
     Returns:
-        `curves` {metric: [which of `steps`, [value or None, ...]]} (None, a gap, where the value is no finite number),
-        `steps` [[step, ...], ...], which metrics logged together share, and `time` [[step, ...], [seconds, ...]].
+        `curves` {metric: [which of `steps`, [value or None, ...]]} (None, a gap, where the value is no finite number), which
+        goes on for a curve of more than `POINTS` values with what `means` gives, its steps as one of `steps`; `steps`
+        [[step, ...], ...], which metrics logged together share; `time` [[step, ...], [seconds, ...]]; `epoch` [[step, ...],
+        [epochs trained by then, ...]], empty where no row tells where an epoch ended.
     """
     columns: dict[str, tuple[list[Any], list[Any]]] = {}
     clock: list[Point] = []
+    ends: list[tuple[float, Any]] = []
     for row in _rows(path / "metrics.jsonl"):
         step: Any = row.get("step")
         if not _is_finite(step):
             continue
         clock.append((step, row.get("time")))
+        if not any(name.startswith("train/") for name in row):
+            ends.append((step, row.get("epoch")))
         for name, value in row.items():
             if name in columns:
                 at, values = columns[name]
@@ -39,20 +45,49 @@ def read_curves(path: Path) -> dict[str, Any]:
                 columns[name] = ([step], [value])
     steps: list[list[float]] = []
     where: dict[tuple[float, ...], int] = {}
+
+    def place(at: Sequence[float]) -> int:
+        key = tuple(at)
+        if key not in where:
+            where[key] = len(steps)
+            steps.append(list(key))
+        return where[key]
+
     curves: dict[str, list[Any]] = {}
     for name, (at, values) in columns.items():
         found = _numbers(values)
         if all(value is None for value in found) and any(value is not None for value in values):
             continue  # texts and lists
+        rest: list[Any] = []
         if len(at) > POINTS:
-            kept = downsample(list(zip(at, found, strict=True)))
-            at, found = [step for step, _ in kept], [value for _, value in kept]
-        key = tuple(at)
-        if key not in where:
-            where[key] = len(steps)
-            steps.append(list(map(_short, at)))
-        curves[name] = [where[key], [None if value is None else _short(value) for value in found]]
-    return {"curves": curves, "steps": steps, "time": _knots(clock)}
+            points = list(zip(at, found, strict=True))
+            width, middles, averages, counts = means(points)
+            rest = [width, place(middles), averages, counts]
+            at, found = map(list, zip(*downsample(points), strict=True))
+        curves[name] = [place(list(map(_short, at))), [None if value is None else _short(value) for value in found], *rest]
+    return {"curves": curves, "steps": steps, "time": _knots(clock), "epoch": _knots(_rising(ends, clock))}
+
+
+def means(points: Sequence[Point]) -> tuple[float, list[float], list[float | None], list[int]]:
+    """The means of the stretches of a curve, for smoothing and pooling: what `downsample` keeps is no fair sample.
+
+    Stretches are equally wide, by a power of two, and begin at multiples of their width: those of repeats are the same, or,
+    where one run is longer, several together are one of the other's.
+
+    Returns:
+        the width in steps, and of each stretch its middle, the mean of its finite values (None: it has none), their number.
+    """
+    first, last = min(step for step, _ in points), max(step for step, _ in points)
+    width = 2.0 ** math.ceil(math.log2((last - first) / STRETCHES)) if last > first else 1.0
+    found: dict[int, tuple[float, int]] = {}
+    for step, value in points:
+        number = math.floor(step / width)
+        mean, count = found.get(number, (0.0, 0))
+        found[number] = (mean, count) if value is None else (mean + (value - mean) / (count + 1), count + 1)
+    order = sorted(found)
+    middles = [min(max((number + 0.5) * width, first), last) for number in order]
+    averages = [_short(found[n][0]) if found[n][1] and math.isfinite(found[n][0]) else None for n in order]
+    return width, middles, averages, [found[n][1] for n in order]
 
 
 def downsample(points: Sequence[Point], limit: int = POINTS) -> list[Point]:
@@ -90,6 +125,25 @@ def _knots(clock: list[Point]) -> list[list[float]]:
     stride = max(1, math.ceil(len(known) / KNOTS))
     chosen = known[::stride] + known[-1:] if stride > 1 else known
     return [[_short(step) for step, _ in chosen], [_short(seconds) for _, seconds in chosen]]
+
+
+def _rising(ends: list[tuple[float, Any]], clock: list[Point]) -> list[Point]:
+    """(step, epochs trained by then): from the beginning, over each end of an epoch that a row tells, to the newest step.
+
+    Rows of training hold the number of the epoch that goes on, at whichever of its steps; the others, written after an
+    epoch's end, count that epoch.
+    """
+    found: list[tuple[float, float]] = [(0, 0)]
+    for step, epoch in ends:
+        if _is_finite(epoch) and step > found[-1][0] and epoch > found[-1][1]:
+            found.append((step, epoch))
+    if len(found) < 2:
+        return []
+    (before, start), (step, epoch) = found[-2:]
+    newest = max(at for at, _ in clock)
+    if newest > step:  # goes on as it went before
+        found.append((newest, min(epoch + 1, epoch + (newest - step) * (epoch - start) / (step - before))))
+    return [*found]
 
 
 def _numbers(values: list[Any]) -> list[float | None]:

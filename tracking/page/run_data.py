@@ -19,7 +19,8 @@ from tracking.record import read_record
 TEXT_LIMIT = 300_000  # bytes of a file that is shown
 FILES_LIMIT = 60  # of each folder
 _FOLDERS = ("figures", "weights", "export", "crash")
-_FILES = ("log.txt", "config.yml", "notes.md", "metrics.jsonl", "test.json", "predictions.csv", "env.txt", "MODEL_CARD.md")
+_FILES = ("log.txt", "config.yml", "notes.md", "metrics.jsonl", "test.json", "predictions.csv", "env.txt")
+ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)  # what a record may cause
 _PICTURES = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
 
 
@@ -28,12 +29,12 @@ def name_of(run_id: str) -> str:
     return hashlib.sha256(os.fsencode(run_id)).hexdigest()[:16]
 
 
-def code_key(row: Row) -> str:
+def code_key(runs: Runs, row: Row) -> str:
     """Equal for runs whose copies of the code are equal; "" where the code is unknown."""
-    if not row["tree_digest"]:
-        return ""
-    resumed = row["other_code"].startswith("it was resumed")
-    return name_of(row["id"]) if resumed else hashlib.sha256(row["tree_digest"].encode()).hexdigest()[:16]
+    digest = row["tree_digest"]
+    if digest and row["other_code"].startswith("it was resumed"):
+        digest = repr(sorted(code_of(runs.path(row)).files.items()))
+    return hashlib.sha256(digest.encode(errors="backslashreplace")).hexdigest()[:16] if digest else ""
 
 
 def run_data(runs: Runs, row: Row) -> dict[str, Any]:
@@ -44,22 +45,17 @@ def run_data(runs: Runs, row: Row) -> dict[str, Any]:
     text = environment.as_text({"packages": {}, **facts}) if isinstance(facts.get("packages", {}), dict) else ""
     return {
         "command": record.run.get("command", []),
-        "host": row["host"],
         "device": str(facts.get("device", "")),
-        "git": row["git"],
-        "ended": row["ended"],
         "sessions": row["sessions"],
         "notes": record.notes.get("Notes", ""),
         "data": record.run.get("data", {}),
-        "progress": record.status.get("progress", {}),
         "skipped": record.run.get("code_skipped", {}),
         "edited": record.status.get("code_edited", {}),
         "adopted": record.run.get("adopted", ""),
         "environment": text,
         "origins": {k: str(v) for k, v in record.run.get("origins", {}).items() if v != "default"},
-        **_axes(runs, row, record.status),
         **_files(path),
-        **read_curves(path),
+        **_axes(runs.config(row["id"]) | dict(record.overrides), record.status, read_curves(path)),
     }
 
 
@@ -81,17 +77,17 @@ class CodeStore:
 
     runs: Runs
     _codes: dict[str, Code] = field(default_factory=dict)
-    _places: dict[str, Path] = field(default_factory=dict)
+    _places: dict[str, tuple[Path, str]] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         """Makes the code of a run known; costs nothing where an equal copy is."""
-        key = code_key(row)
+        key = code_key(self.runs, row)
         if not key or key in self._codes:
             return
         code = code_of(self.runs.path(row))
         self._codes[key] = code
         for name, digest in code.files.items():
-            self._places.setdefault(digest[:16], code.root / name)
+            self._places.setdefault(digest[:16], (code.root, name))
 
     def copies(self) -> list[str]:
         """Their keys."""
@@ -108,26 +104,30 @@ class CodeStore:
         return {digest for one in every for _, digest in one - shared}
 
     def text(self, digest: str) -> str | None:
-        """A file's content; None where it is no text, is too large, or is gone."""
-        path = self._places.get(digest)
+        """A file's content; None where it is no text, is too large, is gone, or lies elsewhere by way of a link."""
+        if digest not in self._places:
+            return None
+        root, name = self._places[digest]
         try:
-            if path is None or path.is_symlink() or path.stat().st_size > TEXT_LIMIT:
+            path = (root / name).resolve()
+            if root.parent.resolve() / root.name not in path.parents or path.stat().st_size > TEXT_LIMIT:
                 return None
             return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError, RuntimeError):  # RuntimeError: links in a circle
             return None
 
 
-def _axes(runs: Runs, row: Row, status: dict[str, Any]) -> dict[str, Any]:
-    """What makes epochs and samples of steps; None where the record does not say."""
-    config = runs.config(row["id"])
+def _axes(config: dict[str, Any], status: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
+    """The curves, with what makes epochs and samples of steps; None where the record does not say."""
     total, epochs = (status.get("progress") or {}).get("total_steps"), config.get("SOLVER.MAX_EPOCHS")
-    known = all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in (total, epochs))
     batch = config.get("SOLVER.IMS_PER_BATCH")
-    return {
-        "steps_per_epoch": total / epochs if known and total and epochs else None,
-        "batch": batch if isinstance(batch, int) and not isinstance(batch, bool) else None,
-    }
+    if not curves["epoch"][0] and not config.get("SOLVER.MAX_STEPS") and _is_count(total) and _is_count(epochs):
+        curves["epoch"] = [[0, total], [0, epochs]]  # before an epoch ended; where steps are limited, the total tells nothing
+    return {**curves, "batch": batch if _is_count(batch) else None}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53
 
 
 def _files(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from tracking.page.document import data_file, document
 from tracking.page.overview import overview
-from tracking.page.run_data import CodeStore, name_of, run_data
+from tracking.page.run_data import ODD, CodeStore, name_of, run_data
 from tracking.page.text import as_json
 from tracking.reading import index
 from tracking.reading.index import Runs
@@ -61,7 +62,8 @@ class Source:
             return run_data(runs, next(row for row in rows if name_of(row["id"]) == key))
         store = CodeStore(runs)
         for row in rows:
-            store.add(row)
+            with suppress(*ODD):
+                store.add(row)
         if kind == "code":
             return store.files(key)
         if key not in store.differing():
@@ -96,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.NOT_FOUND)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the browser went on to something else
-        except (KeyError, StopIteration, OSError, UserError):  # gone, or moved to the trash meanwhile
+        except (StopIteration, OSError, UserError, *ODD):  # gone, moved to the trash meanwhile, or an odd record
             self._refuse(HTTPStatus.NOT_FOUND)
 
     do_HEAD = do_GET
@@ -124,8 +126,9 @@ class Handler(BaseHTTPRequestHandler):
         if len(parts) < 2 or any(part in ("", ".", "..") or part[0] == "." or "\0" in part or "\\" in part for part in parts):
             self._refuse(HTTPStatus.NOT_FOUND)
             return
-        path = (top / name).resolve()  # a link that leads out of the run leads nowhere
-        if top / parts[0] not in path.parents or not path.is_file():
+        run, path = (top / parts[0]).resolve(), (top / name).resolve()  # a run may be a link; one that leads out of it is none
+        is_run = any((run / file).is_file() for file in ("status.json", "run.json"))
+        if not is_run or run not in path.parents or not path.is_file():
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         kind = _PICTURES.get(path.suffix.lower(), "text/plain; charset=utf-8" if path.suffix.lower() in _TEXTS else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,15 +13,16 @@ from typing import Any
 
 from tracking.page.document import MARK, data_file, document
 from tracking.page.overview import overview
-from tracking.page.run_data import CodeStore, name_of, run_data, signature
+from tracking.page.run_data import ODD, CodeStore, name_of, run_data, signature
 from tracking.page.text import as_url
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row
 from utils.errors import UserError
 from utils.files import write_atomic
 
-LAYOUT = 1  # of the files beside the page; others are written anew
+LAYOUT = 2  # of the files beside the page; others are written anew
 _KINDS = ("run", "code", "blob")
+_OURS = re.compile(rf"({'|'.join(_KINDS)})/[0-9a-f]{{16}}\.js")
 
 
 @dataclass
@@ -40,7 +42,7 @@ class _Beside:
 
     def sweep(self) -> None:
         """Deletes what was written once and is no longer of any use."""
-        for name in set(self.known) - set(self.made):
+        for name in filter(_OURS.fullmatch, set(self.known) - set(self.made)):
             with suppress(OSError):
                 (self.folder / name).unlink()
 
@@ -72,8 +74,11 @@ def _write_data(runs: Runs, rows: Sequence[Row], folder: Path) -> None:
     store = CodeStore(runs)
     for row in rows:
         sign = f"{runs.signs.get(row['id'], '')}{signature(runs.path(row))}"
-        beside.put("run", name_of(row["id"]), sign, lambda row=row: run_data(runs, row))  # type: ignore[misc]
-        store.add(row)
+        try:
+            beside.put("run", name_of(row["id"]), sign, lambda row=row: run_data(runs, row))  # type: ignore[misc]
+            store.add(row)
+        except ODD as error:  # one odd record must not keep the others from being seen
+            row["problems"] = [*row["problems"], f"{runs.path(row)}: {type(error).__name__}: {str(error)[:200]}"]
     for key in store.copies():
         beside.put("code", key, "", lambda key=key: store.files(key))  # type: ignore[misc]
     for digest in store.differing():

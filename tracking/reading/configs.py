@@ -50,7 +50,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load((path / "config.yml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):  # ValueError: no UTF-8, the 99th of a month
         return {}
     flat: dict[str, Any] = {}
     for key, value in content.items() if isinstance(content, dict) else ():
@@ -68,7 +68,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, float) != isinstance(b, float) and not isinstance(a, bool) and not isinstance(b, bool):
         try:
             return math.isclose(float(a), float(b))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return False
     return bool(a == b)
 
@@ -118,7 +118,7 @@ class ConfigReader:
         indent = len(line) - len(line.lstrip())
         try:
             content = yaml.safe_load(stripped)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             return None
         if indent not in (0, 2) or not isinstance(content, dict) or len(content) != 1:
             return None
@@ -130,4 +130,9 @@ class ConfigReader:
 
 def _plain(value: Any) -> Any:
     """Dates, which YAML knows and JSON does not, as text: the index and the files then say the same."""
-    return value if isinstance(value, str | int | float | None) else json.loads(json.dumps(value, default=str))
+    if isinstance(value, str | int | float | None):
+        return value
+    try:
+        return json.loads(json.dumps(value, default=str))
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, a list that holds itself
+        return repr(value)

@@ -26,7 +26,7 @@ class Code:
 
 def code_of(run: Path) -> Code:
     """The code that the newest session of a run used: the copy, or what was kept when it was resumed with other code."""
-    numbers = [int(p.name.split(".")[1]) for p in run.glob("scripts.*.sha256") if p.name.split(".")[1].isdigit()]
+    numbers = [int(p.name.split(".")[1]) for p in run.glob("scripts.*.sha256") if p.name.split(".")[1].isdecimal()]
     name = f"scripts.{max(numbers)}" if numbers else "scripts"
     return Code(run / name, snapshot.read_checksums(run / f"{name}.sha256"))
 

@@ -199,7 +199,7 @@ def load(folder: Path, full: bool = False, trust: bool = False, write: bool = Tr
 
 def forget(folder: Path, run_id: str) -> None:
     """For who changed a run's files: the next reader asks them again, however slow the disk."""
-    with contextlib.suppress(sqlite3.Error, OSError):
+    with contextlib.suppress(sqlite3.Error, OSError, UnicodeError):
         if _file(folder).is_file():
             base = sqlite3.connect(_file(folder), timeout=1.0)
             try:
@@ -300,6 +300,7 @@ def _write(runs: Runs, found: dict[str, str], fresh: list[tuple[str, str, Row]],
 
 
 def _store(base: sqlite3.Connection, runs: Runs, fresh: list[tuple[str, str, Row]], gone: Iterable[str]) -> None:
+    fresh = [(i, sig, row) for i, sig, row in fresh if _is_text(i, row["name"], row["status"])]
     base.executemany("DELETE FROM run WHERE id=?", [(i,) for i in gone])
     base.executemany("DELETE FROM config WHERE id=?", [(i,) for i in gone])
     base.executemany(
@@ -310,6 +311,14 @@ def _store(base: sqlite3.Connection, runs: Runs, fresh: list[tuple[str, str, Row
         "INSERT OR REPLACE INTO config VALUES (?,?)",
         [(i, json.dumps(runs.config(i), default=str)) for i, _, _ in fresh],
     )
+
+
+def _is_text(*texts: str) -> bool:
+    """Whether SQLite takes them; a run whose folder's name is no UTF-8 is read from its files each time."""
+    try:
+        return bool("".join(texts).encode())
+    except UnicodeError:
+        return False
 
 
 def _halves(row: Row) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,10 @@ def _numbers(actual: Any, wanted: str) -> tuple[float, float] | None:
     if isinstance(actual, bool):
         return None
     try:
-        return float(actual), float(wanted)
+        limit = float(wanted)
+        if isinstance(actual, int) and abs(actual) >> 1000:  # too large for a float
+            return math.inf if actual > 0 else -math.inf, limit
+        return float(actual), limit
     except (TypeError, ValueError):
         return None
 

@@ -92,7 +92,9 @@ def _reading(add: Callable[..., None]) -> None:
     file = _argument("--file", default="", metavar="FILE", help="write there, not to stdout")
     curves = _argument("--curves", action="store_true", help="one row a logged value, not one a run")
     add("export", file, curves, _WHERE, help="CSV for pandas")
-    to = _argument("-o", "--to", default="", metavar="DIR", help="where the page goes (.report in the folder of the runs)")
+    to = _argument(
+        "-o", "--output", dest="to", default="", metavar="DIR", help="where the page goes (.report in the folder of the runs)"
+    )
     add("report", _SOME, to, _WHERE, help="a page of all runs, or of those named, that opens without server or network")
     port = _argument("--port", type=_count, default=8765, metavar="N", help="of this machine (8765); 0 takes a free one")
     add("serve", _SOME, port, _WHERE, help="the same page at 127.0.0.1, following runs that are going")

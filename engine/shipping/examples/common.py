@@ -18,7 +18,7 @@ def read(path):
         raise SystemExit(f"take these steps of the run's test here, in common.py: {', '.join(unknown)}")
     with Image.open(path) as image:
         (width, height), scale = image.size, 1
-        if image.format == "JPEG" and steps and "resize" in steps[0]:  # as in training, a large JPEG is decoded smaller
+        if image.format == "JPEG" and steps and steps[0].get("draft"):  # as in training, a large JPEG is decoded smaller
             room = min(height // steps[0]["resize"][0], width // steps[0]["resize"][1])
             scale = next(scale for scale in (8, 4, 2, 1) if scale <= max(room, 1))
             image.draft(None, (width // scale, height // scale))
@@ -31,9 +31,13 @@ def read(path):
 
 
 def eight_bit(image):
-    """16-bit greys scaled, transparency laid over white."""
+    """16-bit greys scaled, transparency laid over white; no pixels whose full scale is unknown."""
+    if image.mode == "F":
+        raise SystemExit("floating-point pixels: convert the image to 8 or 16 bits")
     if image.mode.startswith("I"):
         values = numpy.asarray(image).astype(numpy.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise SystemExit("pixels beyond 16 bits: convert the image to 8 or 16 bits")
         return Image.fromarray((values // 257 if values.max(initial=0) > 255 else values).astype(numpy.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")

@@ -12,15 +12,20 @@ page.charts = (() => {
     return size >= 1e4 ? `${+(value / 1e3).toPrecision(4)} k` : `${+value.toPrecision(6)}`;
   }
 
+  // The points of the lines as uPlot has them.
+  function points(lines, log) {
+    const tables = lines.flatMap((line) => [[line.xs, line.ys], ...(line.low ? [[line.xs, line.high], [line.xs, line.low]] : [])]);
+    return log ? positive(uPlot.join(tables)) : uPlot.join(tables);
+  }
+
   // lines: [{label, colour, dash, xs, ys, low, high, faint}]; where there is low and high, the band between them is filled.
+  // Returns what shows others in its place: lines that look the same, with other points.
   function draw(holder, title, lines, {axis, log}) {
-    const tables = [], series = [{}], bands = [], meaning = [null];
+    const series = [{}], bands = [], meaning = [null];
     for (const line of lines) {
-      tables.push([line.xs, line.ys]);
       series.push({label: line.label, stroke: line.colour, width: line.faint ? 0.7 : THIN, alpha: line.faint ? 0.35 : 1, dash: line.dash, points: {show: line.xs.length === 1, size: 6}});
       meaning.push(line.faint ? null : line);
       if (line.low) {
-        tables.push([line.xs, line.high], [line.xs, line.low]);
         for (let edge = 0; edge < 2; edge++) { series.push({stroke: "transparent", width: 0, points: {show: false}}); meaning.push(null); }
         bands.push({series: [series.length - 2, series.length - 1], fill: line.colour.replace("rgb(", "rgba(").replace(")", ", 0.18)")});
       }
@@ -28,9 +33,18 @@ page.charts = (() => {
     const frame = make("figure", {class: "chart", "data-metric": title}, make("figcaption", {}, title));
     holder.append(frame);
     const tip = make("div", {class: "tip", hidden: true});
-    const chart = new uPlot(options(frame, axis, log, series, bands, tip, meaning), log ? positive(uPlot.join(tables)) : uPlot.join(tables), frame);
+    const chart = new uPlot(options(frame, axis, log, series, bands, tip, meaning), points(lines, log), frame);
     chart.over.append(tip);
-    return chart;
+    return {destroy: () => chart.destroy(), update: (other) => update(chart, points(other, log), meaning, other)};
+  }
+
+  // What was zoomed into stays.
+  function update(chart, table, meaning, lines) {
+    const {min, max} = chart.scales.x, xs = chart.data[0], zoomed = min > xs[0] || max < xs[xs.length - 1];
+    const clear = lines.filter((line) => !line.faint);
+    meaning.forEach((line, i) => { if (line) meaning[i] = clear.shift(); });
+    chart.setData(table, !zoomed);
+    if (zoomed) chart.setScale("x", {min, max});
   }
 
   // A logarithm knows nothing of zero and less: gaps.

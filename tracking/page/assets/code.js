@@ -1,11 +1,13 @@
 "use strict";
 // The code of two runs side by side, file by file, and their environments; lines are matched by jsdiff.
 page.code = (() => {
-  const {make, own} = page.dom, data = page.data;
+  const {make} = page.dom, data = page.data;
   const AROUND = 3; // equal lines beside a change
   const OPEN = 3; // files that are unfolded at once
   const MOST = 3000; // lines of one file
-  let pair = [0, 1];
+  const PATIENCE = 1500; // ms of matching lines
+  const folded = new Map(); // file -> whether it was left open
+  let pair = [0, 1], turn = 0;
 
   function draw(holder, runs, details) {
     if (runs.length < 2) return;
@@ -20,13 +22,14 @@ page.code = (() => {
   }
 
   async function fill(body, runs, details) {
-    const chosen = pair.map((i) => runs[i]);
+    const chosen = pair.map((i) => runs[i]), own = ++turn;
     const note = (text) => body.replaceChildren(make("p", {class: "dim"}, text));
     if (chosen.some((run) => !run.code)) return note("the code of one of the two is unknown");
     let manifests;
     try { manifests = await Promise.all(chosen.map((run) => data.load("code", run.code))); } catch { return note("the code cannot be read"); }
-    const names = [...new Set(manifests.flatMap(Object.keys))].sort().filter((name) => own(manifests[0], name) !== own(manifests[1], name));
-    const files = names.map((name, i) => file(name, manifests.map((files) => own(files, name)), i < OPEN));
+    if (own !== turn) return; // meanwhile others were chosen
+    const names = [...new Set(manifests.flatMap(Object.keys))].sort().filter((name) => page.dom.own(manifests[0], name) !== page.dom.own(manifests[1], name));
+    const files = names.map((name, i) => file(name, manifests.map((files) => page.dom.own(files, name)), i < OPEN));
     const surroundings = pair.map((i) => details[i] && details[i].environment || "");
     if (surroundings[0] !== surroundings[1]) files.push(fold("environment", () => surroundings, false));
     body.replaceChildren(make("p", {class: "dim"}, names.length ? `${names.length} file${names.length === 1 ? " differs" : "s differ"}` : "both ran the same code"), ...files);
@@ -43,18 +46,24 @@ page.code = (() => {
       begun = true;
       try { render(body, counts, await read()); } catch { body.textContent = "cannot be read"; }
     };
-    const whole = make("details", {ontoggle: () => whole.open && begin()}, make("summary", {}, make("code", {}, name), counts), body);
-    if (open) { whole.open = true; begin(); }
+    const whole = make("details", {ontoggle: () => { folded.set(name, whole.open); if (whole.open) begin(); }}, make("summary", {}, make("code", {}, name), counts), body);
+    if (folded.get(name) ?? open) { whole.open = true; begin(); }
     return whole;
   }
 
   function render(body, counts, texts) {
     if (texts.includes(null)) { body.textContent = "no text, too large, or gone"; return; }
-    const parts = Diff.diffLines(texts[0], texts[1]);
+    const parts = Diff.diffLines(texts[0], texts[1], {timeout: PATIENCE}) || unlike(texts);
     const sum = (kind) => parts.filter((part) => part[kind]).reduce((all, part) => all + part.count, 0);
     counts.replaceChildren(make("span", {class: "added"}, `+${sum("added")}`), " ", make("span", {class: "removed"}, `−${sum("removed")}`));
-    body.replaceChildren(make("table", {}, make("colgroup", {}, ["at", "", "at", ""].map((name) => make("col", {class: name}))), make("tbody", {}, rows(parts).slice(0, MOST).map(row))));
+    const lines = rows(parts);
+    body.replaceChildren(make("table", {}, make("colgroup", {}, ["at", "", "at", ""].map((name) => make("col", {class: name}))), make("tbody", {}, lines.slice(0, MOST).map(row))),
+      lines.length > MOST ? make("p", {class: "dim note"}, `and ${lines.length - MOST} more lines, which are not shown`) : "");
   }
+
+  // What matching took too long for: all of the one taken away, all of the other added.
+  const unlike = (texts) => texts.map((value, i) => ({value, [i ? "added" : "removed"]: true, count: value.replace(/\n$/, "").split("\n").length}))
+    .filter(({value}) => value);
 
   const linesOf = (part) => part.value.replace(/\n$/, "").split("\n");
 

@@ -3,7 +3,7 @@
 page.compare = (() => {
   const {make, byId, choice} = page.dom, say = page.say, data = page.data;
   const MOST = 12; // columns
-  let shown = "";
+  let shown = "", code = null, codeOf = "";
 
   // The chosen runs; one alone stands beside its parent.
   function subjects() {
@@ -14,7 +14,7 @@ page.compare = (() => {
 
   function draw(force) {
     const {runs: ids, all} = page.state.get(), runs = subjects();
-    const key = JSON.stringify([ids, all, runs.map((run) => run.id)]);
+    const key = JSON.stringify([ids, all, runs, runs.map((run) => data.byId.has(run.parent))]);
     if (key === shown && !force) return;
     shown = key;
     if (!runs.length) {
@@ -22,13 +22,15 @@ page.compare = (() => {
       return;
     }
     const note = ids.length ? ids.length > MOST ? `the first ${MOST} of ${ids.length} chosen runs` : "" : "nothing is chosen: these are the first of the table";
-    const code = make("div", {class: "code"}), figures = make("div");
+    const figures = make("div"), same = code && codeOf === JSON.stringify(runs.map((run) => [run.id, run.code]));
+    if (!same) code = make("div", {class: "code"});
+    codeOf = JSON.stringify(runs.map((run) => [run.id, run.code]));
     byId("compare").replaceChildren(make("p", {class: "dim note"}, note), sheet(runs, all === "1"), code, figures);
     Promise.allSettled(runs.map((run) => data.details(run))).then((found) => {
       if (key !== shown) return;
       byId("compare").querySelectorAll("td[data-origin]").forEach((cell) => addOrigin(cell, found[Number(cell.dataset.origin)].value));
       figures.replaceChildren(...pictures(runs, found.map((one) => one.value)));
-      page.code.draw(code, runs, found.map((one) => one.value));
+      if (!same) page.code.draw(code, runs, found.map((one) => one.value));
     });
   }
 

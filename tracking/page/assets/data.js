@@ -5,7 +5,10 @@ page.data = (() => {
   const arrived = new Map(); // "run/<file>" -> content
   const waiting = new Map(); // the same -> {promise, done}
   const made = {place, byId: new Map(), children: new Map()};
-  const FIELDS = ["id", "name", "status", "started", "seconds", "seed", "why", "expect", "verdict", "tags", "parent", "reason", "data"];
+  const FIELDS = [ // as --where of exp.py has them
+    "id", "name", "status", "started", "ended", "seconds", "why", "expect", "verdict", "tags", "parent", "reason", "seed", "host", "data",
+    "primary_metric", "config_digest", "code_digest", "git.commit", "git.branch", "git.dirty",
+  ];
 
   function take(overview) {
     Object.assign(made, {overview, runs: overview.runs, metrics: overview.metrics});
@@ -44,7 +47,7 @@ page.data = (() => {
 
   // A field, a metric (its best; .last its last), a config key, or the end of one. Undefined where the run has none.
   function value(run, key) {
-    if (FIELDS.includes(key)) return run[key];
+    if (FIELDS.includes(key)) return key.startsWith("git.") ? page.dom.own(run.git, key.slice(4)) : run[key];
     if (key === "value") return score(run, run.primary_metric);
     if (key === "changes") return page.say.changes(run);
     if (made.numbers.has(key)) return score(run, key);
@@ -79,12 +82,19 @@ page.data = (() => {
   }
 
   const arrive = (kind, key, content) => arrived.set(`${kind}/${key}`, content);
-  const details = (run, again) => load("run", run.file, again);
+  const versions = new Map(); // the same -> how often it was read again
+  const version = (run) => versions.get(run.file) || 0;
+
+  function details(run, again) {
+    if (again) versions.set(run.file, version(run) + 1);
+    return load("run", run.file, again);
+  }
+
   const seen = (run) => arrived.get(`run/${run.file}`);
 
   // An address of something in a run's folder.
-  const address = (run, below) => `${place.files}${encodeURIComponent(run.id)}/${below}`;
+  const address = (run, below) => `${place.files}${run.address || encodeURIComponent(run.id)}/${below}`;
 
   take(JSON.parse(document.getElementById("overview").textContent));
-  return Object.assign(made, {take, config, score, value, known, load, arrive, details, seen, address});
+  return Object.assign(made, {take, config, score, value, known, load, arrive, details, version, seen, address});
 })();

@@ -40,7 +40,7 @@ page.live = (() => {
     // Curves of what runs, or ran until now, are read again where they are in sight.
     const stale = data.runs.filter((run) => (run.status === "running" || going.has(run.id)) && data.seen(run));
     await Promise.allSettled(stale.map((run) => data.details(run, true)));
-    page.main.drawAll(stale.length > 0);
+    page.main.drawAll();
   }
 
   return {start};

@@ -5,16 +5,16 @@ page.parallel = (() => {
   const {make, svg, byId} = page.dom, data = page.data;
   const MOST = 7; // axes at the start
   const MARGIN = {top: 54, bottom: 24, side: 60};
-  let brushes = new Map(), shown = "", axes = [], lines = [], canvas, size;
+  let brushes = new Map(); // name of an axis -> {low, high, ticks: what the axis was}
+  let shown = {}, dragged = false, axes = [], lines = [], canvas, size;
 
   function draw(force) {
-    const {keys, target, q, runs} = page.state.get();
-    const key = JSON.stringify([keys, target, q, runs]);
-    if (key === shown && !force) return;
-    if (!force) brushes = new Map();
-    shown = key;
-    const metric = target || data.primary;
+    const {keys, target, q, runs} = page.state.get(), metric = target || data.primary;
     const rows = page.filter.rows().filter((run) => data.value(run, metric) !== undefined);
+    const question = JSON.stringify([keys, target, q]), scores = JSON.stringify(rows.map((run) => [run.id, data.value(run, metric)]));
+    if (dragged || (shown.question === question && shown.scores === scores && shown.runs === runs && !force)) return;
+    if (shown.question !== question) brushes = new Map();
+    shown = {question, scores, runs};
     const chosen = keys.filter((one) => data.keys.includes(one));
     const names = chosen.length ? chosen : telling(rows, metric);
     const holder = make("div", {class: "parallel"}), list = make("p", {class: "note dim", id: "brushed"});
@@ -29,6 +29,8 @@ page.parallel = (() => {
     for (const line of lines) line.good = falls ? 1 - line.at[axes.length - 1] : line.at[axes.length - 1];
     lines.sort((a, b) => a.good - b.good);
     best.metric = true;
+    const ticks = new Map(axes.map((axis) => [axis.name, JSON.stringify(axis.ticks)]));
+    for (const [name, brush] of brushes) if (ticks.get(name) !== brush.ticks) brushes.delete(name); // another scale by now
     layOut(holder);
   }
 
@@ -91,32 +93,34 @@ page.parallel = (() => {
 
   function axisGroup(axis, i) {
     const x = size.x(i), top = size.y(1), bottom = size.y(0), last = axis.name.slice(axis.name.lastIndexOf(".") + 1);
-    const brush = svg("rect", {class: "brush", x: x - 9, width: 18, y: 0, height: 0});
+    const kept = brushes.get(axis.name);
+    const brush = svg("rect", {class: "brush", x: x - 9, width: 18, y: kept ? size.y(kept.high) : 0, height: kept ? size.y(kept.low) - size.y(kept.high) : 0});
     const group = svg("g", {class: axis.metric ? "axis metric" : "axis"},
       svg("text", {class: "name", x, y: 20 + (i % 2) * 16, "text-anchor": "middle"}, axis.name.includes("/") ? axis.name : last, svg("title", {}, axis.name)),
       svg("line", {x1: x, x2: x, y1: top, y2: bottom}), brush,
       axis.ticks.map(([part, text]) => svg("text", {x: x + 7, y: size.y(part) + 4}, text.length > 14 ? `${text.slice(0, 13)}…` : text, svg("title", {}, text))),
-      svg("rect", {class: "grip", x: x - 14, y: top - 8, width: 28, height: bottom - top + 16, "data-axis": axis.name, onpointerdown: (event) => drag(event, i, brush)}));
+      svg("rect", {class: "grip", x: x - 14, y: top - 8, width: 28, height: bottom - top + 16, "data-axis": axis.name, onpointerdown: (event) => drag(event, axis, brush)}));
     return group;
   }
 
   // A stretch of an axis; a click takes it away again.
-  function drag(event, i, brush) {
+  function drag(event, axis, brush) {
     const top = event.target.ownerSVGElement.getBoundingClientRect().top, start = event.clientY - top;
     event.target.setPointerCapture(event.pointerId);
+    dragged = true;
     const move = (moved) => {
       const [a, b] = [start, moved.clientY - top].sort((one, two) => one - two);
-      if (b - a < 4) brushes.delete(i); else brushes.set(i, [size.part(b), size.part(a)]);
+      if (b - a < 4) brushes.delete(axis.name); else brushes.set(axis.name, {low: size.part(b), high: size.part(a), ticks: JSON.stringify(axis.ticks)});
       brush.setAttribute("y", a);
       brush.setAttribute("height", b - a < 4 ? 0 : b - a);
       paint();
     };
     move(event);
     event.target.onpointermove = move;
-    event.target.onpointerup = () => { event.target.onpointermove = null; };
+    event.target.onlostpointercapture = () => { event.target.onpointermove = null; dragged = false; draw(); };
   }
 
-  const inside = () => lines.filter(({at}) => [...brushes].every(([i, [low, high]]) => at[i] >= low && at[i] <= high));
+  const inside = () => lines.filter(({at}) => axes.every(({name}, i) => !brushes.has(name) || (at[i] >= brushes.get(name).low && at[i] <= brushes.get(name).high)));
 
   function paint() {
     const pen = canvas.getContext("2d"), kept = new Set(inside()), picked = new Set(page.state.get().runs);

@@ -11,13 +11,22 @@ page.run = (() => {
     panel.hidden = !run;
     if (!run) { shown = null; return; }
     const picked = page.state.get().runs.includes(run.id);
-    if (shown && shown.run === run && shown.picked === picked && !force) return;
-    const opened = !shown || shown.run.id !== run.id;
-    shown = {run, picked};
+    const key = JSON.stringify([run, picked, data.version(run), data.byId.get(run.parent)?.scores, (data.children.get(run.id) || []).map((child) => child.id)]);
+    if (shown && shown.key === key && !force) return;
+    const opened = !shown || shown.id !== run.id, {scrollTop} = panel;
+    const open = opened ? [] : [...panel.querySelectorAll("details[open] summary")].map((summary) => summary.textContent);
+    shown = {id: run.id, key};
     const rest = make("div", {}, make("p", {class: "dim"}, "reading …"));
-    panel.replaceChildren(head(run, picked), facts(run), changes(run), scores(run), rest);
-    if (opened) { panel.scrollTop = 0; panel.querySelector("button").focus({preventScroll: true}); }
-    data.details(run).then((details) => shown && shown.run === run && rest.replaceChildren(...more(run, details)),
+    const fill = (details) => {
+      rest.replaceChildren(...more(run, details));
+      for (const one of rest.querySelectorAll("details")) one.open = open.includes(one.querySelector("summary").textContent);
+    };
+    if (data.seen(run)) fill(data.seen(run));
+    page.dom.swap(panel, head(run, picked), facts(run), changes(run), scores(run), rest);
+    panel.scrollTop = opened ? 0 : scrollTop;
+    if (opened) panel.querySelector("button").focus({preventScroll: true});
+    if (data.seen(run)) return;
+    data.details(run).then((details) => shown && shown.key === key && fill(details),
       () => rest.replaceChildren(make("p", {class: "bad"}, "the files of this run cannot be read")));
   }
 
@@ -84,8 +93,10 @@ page.run = (() => {
         make("tr", {}, make("th", {scope: "row"}, key), make("td", {class: "value"}, say.value(data.config(run, key))), make("td", {class: "dim"}, origin)))))),
       make("details", {}, make("summary", {}, "How it was run"), make("dl", {class: "facts"},
         row("command", make("code", {}, details.command.map(quoted).join(" "))), row("seed", String(run.seed ?? "unknown")),
-        row("machine", [details.host, details.device].filter(Boolean).join(", ") || "unknown"),
-        details.git.commit && row("git", `${String(details.git.commit).slice(0, 12)} on ${details.git.branch || "no branch"}${details.git.dirty ? ", with uncommitted changes" : ""}`),
+        row("machine", [run.host, details.device].filter(Boolean).join(", ") || "unknown"),
+        run.git?.commit && row("git", `${String(run.git.commit).slice(0, 12)} on ${run.git.branch || "no branch"}${run.git.dirty ? ", with uncommitted changes" : ""}`),
+        Object.entries(details.edited).map(([how, names]) => row(`code ${how}`, "while it ran: ", [names].flat().join(", "))),
+        Object.keys(details.skipped).length > 0 && row("not copied", Object.entries(details.skipped).map(([name, why]) => make("div", {}, `${name}: ${why}`))),
         details.sessions > 1 && row("sessions", String(details.sessions)), details.adopted && row("adopted from", String(details.adopted)),
         Object.entries(details.data).map(([split, facts]) => row(split, say.value(facts))))),
     ].filter(Boolean);

@@ -12,22 +12,42 @@ page.series = (() => {
   // A run's curve of a metric on an axis: [xs, ys], or null where the run has no such curve or axis.
   function curve(details, metric, axis) {
     const found = page.dom.own(details?.curves, metric);
-    if (!found) return null;
-    const steps = details.steps[found[0]];
-    const xs = onAxis(details, steps, axis);
+    return found ? onAxis(details, details.steps[found[0]], found[1], axis) : null;
+  }
+
+  // How wide the stretches are whose means are told of a long curve; 0 where all its points are.
+  const width = (details, metric) => page.dom.own(details?.curves, metric)?.[2] || 0;
+
+  // The same of the means of stretches `wide` steps: several of a curve that has narrower ones make one.
+  function means(details, metric, axis, wide) {
+    const found = page.dom.own(details?.curves, metric);
+    if (!found || !wide) return curve(details, metric, axis);
+    const [own, which, ys, counts] = found.length > 2 ? found.slice(2) : [0, ...found, found[1].map((y) => y === null ? 0 : 1)];
+    const steps = details.steps[which];
+    if (own === wide) return onAxis(details, steps, ys, axis);
+    const sums = new Map(), first = Math.min(...steps), last = Math.max(...steps);
+    steps.forEach((step, i) => {
+      const number = Math.floor(step / wide), sum = sums.get(number) || [0, 0];
+      sums.set(number, ys[i] === null ? sum : [sum[0] + ys[i] * counts[i], sum[1] + counts[i]]);
+    });
+    const at = [...sums.keys()].map((number) => Math.min(last, Math.max(first, (number + 0.5) * wide)));
+    return onAxis(details, at, [...sums.values()].map(([sum, count]) => count ? sum / count : null), axis);
+  }
+
+  function onAxis(details, steps, ys, axis) {
+    const xs = placesOf(details, steps, axis);
     if (!xs) return null;
     // A value at every step at most once, rising: what a resume wrote twice counts as it was written last.
-    const points = new Map(xs.map((x, i) => [x, found[1][i]]));
+    const points = new Map(xs.map((x, i) => [x, ys[i]]));
     const order = [...points.keys()].filter((x) => x !== null && Number.isFinite(x)).sort((a, b) => a - b);
     return order.length ? [order, order.map((x) => points.get(x))] : null;
   }
 
-  function onAxis(details, steps, axis) {
+  function placesOf(details, steps, axis) {
     if (axis === "step") return steps;
-    if (axis === "epoch") return details.steps_per_epoch ? steps.map((step) => step / details.steps_per_epoch) : null;
     if (axis === "samples") return details.batch ? steps.map((step) => step * details.batch) : null;
-    const [at, seconds] = details.time;
-    return at.length ? steps.map((step) => interpolate(at, seconds, step)) : null;
+    const [at, values] = axis === "epoch" ? details.epoch : details.time;
+    return at.length ? steps.map((step) => interpolate(at, values, step)) : null;
   }
 
   // Between the neighbours; at the ends, the ends. A gap beside it is a gap.
@@ -56,6 +76,12 @@ page.series = (() => {
     });
   }
 
+  // Without those that have another's seed and score again: as in exp.py groups, they count once.
+  function distinct(all, runOf = (run) => run) {
+    const met = new Set();
+    return all.filter((one) => { const {id, twin} = runOf(one), known = met.has(twin ?? id); met.add(twin ?? id); return !known; });
+  }
+
   // Several curves as one: at the places of the longest, as far as all reach, their mean and mean -+ standard deviation.
   function pool(curves) {
     const from = Math.max(...curves.map(([xs]) => xs[0])), to = Math.min(...curves.map(([xs]) => xs[xs.length - 1]));
@@ -72,5 +98,5 @@ page.series = (() => {
     return made;
   }
 
-  return {spread, curve, smooth, pool, interpolate};
+  return {spread, curve, width, means, smooth, distinct, pool, interpolate};
 })();

@@ -4,7 +4,7 @@ page.table = (() => {
   const {make, byId, isNarrow} = page.dom, say = page.say, data = page.data;
   const AHEAD = 8; // rows beyond the edges that are drawn already
   const closed = new Set(); // groups that are folded
-  let items = [], columns = [], drawn = new Map(), body, head, space, height = 52, shown = {};
+  let items = [], columns = [], drawn = new Map(), body, head, space, height = 52, shown = {}, tools = "";
 
   function start() {
     head = make("div", {class: "head", role: "row"});
@@ -32,7 +32,9 @@ page.table = (() => {
   }
 
   function drawTools() {
-    const {group, cols} = page.state.get();
+    const {group, cols} = page.state.get(), key = JSON.stringify([group, cols, data.metrics, data.keys, data.varying]);
+    if (key === tools) return; // a list that is open stays open
+    tools = key;
     const more = ["", ...data.metrics, ...data.varying, ...data.keys.filter((key) => !data.varying.includes(key))].filter((key) => !cols.includes(key));
     const groups = [["", "nothing"], ["experiment", "experiment (all but the seed)"], ["name", "name"], ["status", "status"], ["tags", "tags"],
       ["data", "data"], ...data.varying.map((key) => [key, key])];
@@ -113,7 +115,7 @@ page.table = (() => {
   }
 
   function groupHead({head: key, members, group}) {
-    const values = members.map((run) => data.value(run, "value")).filter((value) => value !== undefined);
+    const values = page.series.distinct(members).map((run) => data.value(run, "value")).filter((value) => value !== undefined);
     const same = new Set(members.map((run) => run.primary_metric).filter(Boolean)).size === 1;
     const {mean, std} = page.series.spread(values);
     const oldest = members.reduce((a, b) => a.number < b.number ? a : b), {SEED: _, ...pairs} = oldest.changes || {};
