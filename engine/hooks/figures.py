@@ -45,17 +45,16 @@ class FiguresHook(Hook):
         """Takes the first batch. It is drawn later, so that the first step need not wait for it."""
         if trainer.step:
             return
-        with harmless("the first batch"):
-            trainer.loader.set_position(0, 0)
-            batch = next((batch for batch in trainer.loader if "image" in batch), {})
-            image, target = batch.get("image"), batch.get("target")
-            if image is None or image.ndim != 4 or image.shape[1] not in (1, 3) or min(image.shape[2:]) < 2:
-                return
-            self._batch = {"image": image[:SHOWN].clone()}
-            if isinstance(target, Tensor):  # else it is of a kind that has no few words
-                self._batch["target"] = target[:SHOWN].clone()
-            if self.events is not None:
-                self.events.add_images("train/batch", self._batch["image"])
+        trainer.loader.set_position(0, 0)  # what it raises is the training's matter, not that of a picture
+        batch = next((batch for batch in trainer.loader if "image" in batch), {})
+        image, target = batch.get("image"), batch.get("target")
+        if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in (1, 3) or min(image.shape[2:]) < 2:
+            return
+        self._batch = {"image": image[:SHOWN].clone()}
+        if isinstance(target, Tensor):  # else it is of a kind that has no few words
+            self._batch["target"] = target[:SHOWN].clone()
+        if self.events is not None:
+            self.events.add_images("train/batch", self._batch["image"])
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Draws where the time since the last drawing pays for it."""
