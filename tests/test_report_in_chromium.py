@@ -241,7 +241,8 @@ def test_the_page_fits_a_phone_and_the_dark(open_page: Open) -> None:
 def test_no_runs_are_a_page_too(open_page: Open, tmp_path: Path) -> None:
     (tmp_path / "exp").mkdir()
     for tab in ("runs", "curves", "keys", "lineage", "compare"):
-        open_page(f"#tab={tab}", runs=tmp_path / "exp").wait_for_selector(f"#{tab} .empty")
+        said = open_page(f"#tab={tab}", runs=tmp_path / "exp").wait_for_selector(f"#{tab} .empty")
+        assert said is not None and (said.text_content() or "").strip(), tab
 
 
 def hostile_run(folder: Path, number: int, text: str) -> None:
