@@ -42,15 +42,20 @@ TARGETS = {"uint8": 2.5, "float": 2.0, "decoding": 0.6}
 SHARED = ROOT.parent / "shared" / "data" / "photos" / "photos-200.tar"
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def arguments(description: str | None) -> argparse.Namespace:
+    """Those of a benchmark on a folder of JPEGs."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=800, help="files in the folder; photographs are repeated")
     parser.add_argument("--photos", type=Path, default=None, metavar="FOLDER", help="JPEGs to use (default: made ones)")
-    parser.add_argument("--threads", type=int, default=2, help="threads, and workers of torchvision's loader")
-    args = parser.parse_args()
+    parser.add_argument("--threads", type=int, default=2, help="threads, and workers of other loaders")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures and prints."""
+    args = arguments(__doc__)
     torch.set_num_threads(1)  # what the threads and workers leave of the cores
     with tempfile.TemporaryDirectory() as place:
         source = make_folder(Path(place), args.images, args.photos)

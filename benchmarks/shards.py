@@ -10,7 +10,6 @@ files; webdataset's reader, which goes through its shards in order, beside them.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -34,13 +33,7 @@ SHARDS = 20
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=800, help="files in the folder; photographs are repeated")
-    parser.add_argument("--photos", type=Path, default=None, metavar="FOLDER", help="JPEGs to use (default: made ones)")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
+    args = jpeg.arguments(__doc__)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         loose, shards = Path(place, "loose"), Path(place, "shards")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Container, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from config.defaults import get_defaults
+from utils.arguments import Parser
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -40,13 +41,6 @@ ANALYSES = {
     "speed": "loader, model and both together, and which one change helps most: each is tried; --seconds N bounds it",
 }
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line; no usage block."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{' '.join(message.split())}; see {self.prog} --help")
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
@@ -164,6 +158,12 @@ def _add_keys(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
         parser.add_argument(*spellings, dest=_attribute(flag), metavar=metavar, help=f"the key {FLAG_KEYS[flag]}")
 
 
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """The run that a tool reads; its config is that run's own."""
+    parser.add_argument("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
+    parser.set_defaults(config_file=None)
+
+
 def _add_start(parser: argparse.ArgumentParser) -> None:
     """What the start of a run is told."""
     add = parser.add_argument
@@ -175,11 +175,10 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 
 
 def _train_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="train_net.py",
         description="Train a model; the run is recorded in exp/<name>_<date>/.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.BASE_LR 0.05.",
-        allow_abbrev=False,
     )
     _add_start(parser)
     add = parser.add_argument
@@ -204,7 +203,7 @@ def _train_parser() -> argparse.ArgumentParser:
 
 
 def _sweep_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="sweep.py",
         usage="sweep.py --config-file FILE --search FILE|KEY=SPEC ... [--trials N] [--seeds N] [--folds K] [--jobs N]\n"
         "       [--sampler S] [--pruner P] [--storage URL] [--json] [flags of train_net.py] [KEY VALUE ...]\n"
@@ -212,7 +211,6 @@ def _sweep_parser() -> argparse.ArgumentParser:
         description="Search, repeats and folds: each trial is an ordinary run, recorded in exp/<name>_<date>/. A SPEC is "
         "grid(0.1,0.01), choice(a,b), uniform(a,b), loguniform(a,b) or int(a,b).",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE; it then holds for every trial.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--search", metavar="FILE|KEY=SPEC", nargs="+", help="what is searched: KEY=SPEC words, or a YAML of KEY: SPEC lines")
@@ -235,11 +233,10 @@ def _sweep_parser() -> argparse.ArgumentParser:
 
 
 def _test_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="test_net.py",
         description="Test a run's best weights, or any weights with --config-file FILE TEST.WEIGHT FILE.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("run", metavar="RUN", nargs="?", default="", help="a run's folder, its name, a part of it, last, best:METRIC")
@@ -251,64 +248,57 @@ def _test_parser() -> argparse.ArgumentParser:
 
 
 def _extract_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="extract.py",
         description="Features of a folder of images by a run's best weights: a .npz file with the arrays features and paths.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as TEST.IMS_PER_BATCH 64.",
-        allow_abbrev=False,
     )
+    _add_run(parser)
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
     add("folder", metavar="FOLDER", help="of images, read in order of their names, those of folders in it too; or one image")
     add("-o", "--out", metavar="FILE", default="", help="a .npz; default: features_<FOLDER>.npz in the working directory")
-    parser.set_defaults(config_file=None)
     add("--json", action="store_true", help="print what was done as JSON to stdout and nothing else")
     _add_keys(parser, ["--device", "--output-dir"])
     return parser
 
 
 def _predict_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="predict.py",
         description="What a run's best model says of image files: class and probability, a line each, as soon as it is known.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as TEST.IMS_PER_BATCH 64.",
-        allow_abbrev=False,
     )
+    _add_run(parser)
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
     add("files", metavar="FILE", nargs="+", help="images, folders of them, or - for paths from stdin, one a line")
     add("--json", action="store_true", help="print a JSON object a line to stdout and nothing else")
     add("--csv", action="store_true", help="print CSV to stdout and nothing else")
     add("--top", metavar="N", type=int, default=3, help="name the N most probable classes (default 3)")
     add("--grid", metavar="FILE", default="", help="draw the first 48 images with what was said of them")
-    parser.set_defaults(config_file=None)
     _add_keys(parser, ["--device", "--output-dir"])
     return parser
 
 
 def _export_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="export.py",
         description="A run's best model as files that need no Fieldbook, checked against it, with examples and a model card.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
-        allow_abbrev=False,
     )
+    _add_run(parser)
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run's folder, its name, a part of it, last, best:METRIC")
     add("--to", metavar="FORMATS", default="onnx,torch-export,safetensors", help="by commas; default: %(default)s")
     add("-o", "--out", metavar="DIR", default="", help="default: export/ in the run's folder")
     add("--json", action="store_true", help="print what was done as JSON to stdout and nothing else")
-    parser.set_defaults(config_file=None)
     _add_keys(parser, ["--output-dir"])
     return parser
 
 
 def _replay_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="replay.py",
         description="Make the step of a run whose loss or gradient was NaN or infinite again, exactly; nothing is written.",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE, such as SOLVER.PRECISION fp32.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="a run's folder, its name, a part of it, last")
@@ -321,13 +311,12 @@ def _replay_parser() -> argparse.ArgumentParser:
 
 def _analyze_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:<10} {text}" for name, text in ANALYSES.items())
-    parser = _Parser(
+    parser = Parser(
         prog="analyze.py",
         usage="analyze.py COMMAND [RUN] [--config-file FILE] [--file FILE] [--steps N] [--seconds N] [KEY VALUE ...]",
         description=f"Look at data, model and solver before training; no run is made or touched.\n\ncommands:\n{commands}",
         epilog="Any key of config/defaults.py can follow as KEY VALUE or KEY=VALUE.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("command", metavar="COMMAND", choices=list(ANALYSES), help="one of those above")

@@ -19,7 +19,6 @@ from engine import distributed
 from engine.blame import blame, passed_through, report
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
-from engine.evaluators.build import build_evaluator
 from engine.figures.events import add_pictures
 from engine.figures.harmless import harmless
 from engine.manifest import read_manifest
@@ -195,7 +194,7 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
         run.write_test(tested.result)
         scores = tested.result["metrics"]
         primary = "" if splits.val is not None else next(iter(scores))
-        lower = build_evaluator(cfg, splits.num_classes, trainer.device).lower_is_better
+        lower = tested.evaluator.lower_is_better
         step = read_manifest(run.weights_dir).get("best.pt", {}).get("step", trainer.step)  # whose weights these are
         run.update(metrics=scores, step=step, primary_metric=primary, lower_is_better=lower, final=True)
         run.log(trainer.step, trainer.epoch, scores)

@@ -77,8 +77,7 @@ class Trainer:
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm, clip_value: greatest norm of the gradient, and greatest size of each of its values; 0 leaves it alone.
         ema: moving average of the weights, `update()`d after each step.
-        wait: look at each step's numbers before the next begins, which waits for the device; needed to leave single steps
-            out. A CPU always looks.
+        wait: look at each step's numbers before the next begins, as a CPU always does; needed to leave single steps out.
     """
 
     leaves_out = True  # whether ranks may lack batches of any window (bad samples left out), not only of the last
@@ -230,9 +229,9 @@ class Trainer:
     def _fewest(self, own: int, last: bool) -> int:
         """Batches that a rank's window must have: with several ranks one, and sharded, where each forward is a matter of all
         ranks, as many as the rank with the most has, which is asked where it may be more."""
-        if not self.guard.sharded:
-            return int(self.world_size > 1)
-        return max(distributed.greatest(own, self.device) if last or self.leaves_out else own, 1)
+        if self.guard.sharded and (last or self.leaves_out):
+            own = distributed.greatest(own, self.device)
+        return max(own, int(self.world_size > 1))
 
     def _stand_in(self, epoch: int) -> list[Batch]:
         """For a rank without a sample in an epoch's short last window: it takes part in the step, but with no weight."""

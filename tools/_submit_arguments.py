@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import NoReturn
 
+from utils.arguments import Parser
 from utils.errors import UserError
 from utils.names import check_run_name
 
@@ -15,13 +15,6 @@ _TIMES = (  # how SLURM writes a time, most precise first
     r"(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)",
     r"(?P<m>\d+)(:(?P<s>\d+))?",
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """Mistakes are one line without the usage block."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -62,12 +55,11 @@ def parse_time(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="submit.py",
         usage="submit.py [FLAG ...] -- TOOL [WORD ...]",
         description="Submit a tool, such as tools/train_net.py, to SLURM: one process a GPU, from a copy of the code.",
         epilog="Everything behind -- is the command, as it would be typed here.",
-        allow_abbrev=False,
     )
 
     def add(flag: str, *, help: str, **options: object) -> None:

@@ -15,10 +15,11 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import _root
 
+from utils.arguments import Parser
 from utils.errors import RunFailed, UserError
 from utils.files import free_bytes, sha256_file, size, write_atomic
 from utils.logger import setup_logger
@@ -30,13 +31,6 @@ LOG = logging.getLogger("fieldbook.pack")
 SUMS, CLASSES = "SHA256SUMS", "classes.txt"
 SHOWN = 20  # files left out that are named
 Plan = list[tuple["Source", list["Shard"]]]
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line; no usage block."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{' '.join(message.split())}; see pack.py --help")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = _Parser(prog="pack.py", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    parser = Parser(prog="pack.py", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("source", metavar="SOURCE", help="image_folder:PATH or csv:PATH; a folder or a .csv will do")
     add("-o", "--out", metavar="DIR", required=True, help="the folder of the shards; what a killed packing finished is kept")

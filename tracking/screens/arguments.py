@@ -5,18 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from utils.errors import UserError
+from utils.arguments import Parser
 
 _Argument = tuple[tuple[str, ...], dict[str, Any]]
-
-
-class _Parser(argparse.ArgumentParser):
-    """Mistakes are one line without the usage block."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def parse_arguments(argv: Sequence[str], text: str) -> argparse.Namespace:
@@ -30,12 +23,12 @@ def parse_arguments(argv: Sequence[str], text: str) -> argparse.Namespace:
 
 def make_parser(text: str) -> argparse.ArgumentParser:
     """All commands with their flags; `text` is the tool's own description."""
-    parser = _Parser(prog="exp.py", description=text, allow_abbrev=False)
+    parser = Parser(prog="exp.py", description=text)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
     def add(name: str, *arguments: _Argument, help: str) -> None:
-        sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        sub = commands.add_parser(name, help=help, description=help)
         for names, options in arguments:
             sub.add_argument(*names, **options)
         sub.add_argument("--json", action="store_true", help="print JSON to stdout and nothing else")
