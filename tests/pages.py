@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-SHOWN = {"text", "yaml", "json", "toml", "markdown", "html", "make", "diff"}  # without a title: shown, never run
+SHOWN = {"text", "py", "yaml", "json", "toml", "markdown", "html", "make", "diff"}  # without a title: shown, never run
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 EXIT = re.compile(r"<!-- exit: (\d+) -->")
 
