@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -80,6 +81,36 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     assert not any(problem(page, link) for link in links(page)) and len(links(page)) == 4
     page.write_text('[a](absent.md) [b](other.md#absent) ![c](absent.png) [d](https:/example) <img src="absent.svg">\n')
     assert len([said for link in links(page) if (said := problem(page, link))]) == 5
+
+
+ROOMS = ("config", "data", "engine", "layers", "modeling", "solver", "tracking", "tools", "utils", "docs", "benchmarks")
+
+
+def unknown_arguments(source: str) -> list[str]:
+    """Names below Args: that the signature does not have; of a class, that of its constructor, or its fields."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", flags=re.MULTILINE)
+        said = re.findall(r"^    ([*\w][*\w, ]*):", section[1] if section else "", flags=re.MULTILINE)
+        init = node if isinstance(node, ast.FunctionDef) else None
+        for below in node.body if init is None else []:
+            init = below if isinstance(below, ast.FunctionDef) and below.name == "__init__" else init
+        known = {argument.arg for argument in ast.walk(init.args) if isinstance(argument, ast.arg)} if init else set()
+        known |= {ast.unparse(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
+        found += [f"{node.name}: {name}" for names in said for name in names.replace("*", "").split(", ") if name not in known]
+    return found
+
+
+def test_documented_arguments_are_those_of_the_signature() -> None:
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}" for path in files for name in unknown_arguments(path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+    doc = '"""X.\n\n    Args:\n        a, b: of it.\n    """'
+    assert unknown_arguments(f"def f(a):\n    {doc}\nclass C:\n    {doc}\n    a: int\n") == ["f: b", "C: b"]
 
 
 @pytest.mark.slow
