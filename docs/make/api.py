@@ -49,13 +49,21 @@ def page(root: Path) -> str:
 
 def _entry(node: ast.stmt, source: str, file: str) -> list[str]:
     assert isinstance(node, ast.FunctionDef | ast.ClassDef)
-    lines = [f"### {node.name}", "", "```py", f"from {file.removesuffix('.py').replace('/', '.')} import {node.name}", ""]
+    lines = [f"### {node.name}", "", "```py", f"from {file.removesuffix('.py').replace('/', '.')} import {node.name}"]
     if isinstance(node, ast.FunctionDef):
-        return [*lines, *_heading(node, source), "```", "", *_docstring(node), ""]
+        return [*lines, "", *_heading(node, source), "```", "", *_docstring(node), ""]
     methods = [method for method in node.body if isinstance(method, ast.FunctionDef)]
     made = [line for method in methods if method.name == "__init__" for line in _heading(method, source, node.name)]
     shown = [f"- `{_short(m)}`: {first_sentence(ast.get_docstring(m))}" for m in methods if not m.name.startswith("_")]
-    return [*lines, *made, "```", "", *_docstring(node), "", *(["**Methods**", "", *shown, ""] if shown else [])]
+    return [
+        *lines,
+        *(["", *made] if made else []),
+        "```",
+        "",
+        *_docstring(node),
+        "",
+        *(["**Methods**", "", *shown, ""] if shown else []),
+    ]
 
 
 def _heading(node: ast.FunctionDef, source: str, name: str = "") -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from config.defaults import CHOICES, DEFAULT_RANGE, RANGES, get_defaults
 from config.dump import _comments, _yaml
-from docs.make.markdown import cell, code, head, table
+from docs.make.markdown import cell, code, head
 
 INTRODUCTION = """Each key can stand in a YAML (`SOLVER: {BASE_LR: 0.1}`) and, as `SOLVER.BASE_LR 0.1`, on any command line
 that trains. A key that does not exist, a value of another type or out of its range is one line with the file, the line and
@@ -39,25 +38,23 @@ def page() -> str:
     sections = list(dict.fromkeys(key.rpartition(".")[0] for key in flat))
     for section in sorted(sections, key=bool):  # the keys without a section first; else as in the file
         lines += [f"## {SECTIONS.get(section, section)}", ""]
-        keys = [key for key in flat if key.rpartition(".")[0] == section]
-        lines += table(("key", "default", "values", "meaning"), [_row(key, flat, comments) for key in keys])
-    return "\n".join(lines)
+        for key in flat:
+            if key.rpartition(".")[0] == section:
+                lines += _entry(key, flat[key], comments.get(key, ""))
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _row(key: str, flat: Mapping[str, object], comments: Mapping[str, str]) -> tuple[str, str, str, str]:
-    default = "" if flat[key] == "" else code(_yaml(flat[key]))
-    return (
-        f'<a id="{key.lower()}"></a>{code(key)}',
-        default,
-        allowed(key, flat[key]),
-        cell(_RANGE.sub("", comments.get(key, ""))),
-    )
+def _entry(key: str, default: object, comment: str) -> list[str]:
+    """A heading, so that it can be searched for and linked to; the meaning; default and values."""
+    meaning = cell(_RANGE.sub("", comment)).replace(">", "&gt;")  # at the head of a line it would quote
+    standard = code(_yaml(default)) if default != "" else "empty"
+    return [f"#### {key}", "", f"{meaning}<br>", f"default {standard}; {allowed(key, default)}", ""]
 
 
 def allowed(key: str, default: object) -> str:
-    """What may stand there, as a cell: the choices, the range, or the kind of value."""
+    """What may stand there: the choices, the range, or the kind of value."""
     if key in CHOICES:
-        return ", ".join(code(choice) for choice in CHOICES[key] if choice)
+        return ", ".join(code(choice) or "empty" for choice in CHOICES[key])
     if isinstance(default, bool):
         return "`true`, `false`"
     if isinstance(default, int | float):

@@ -27,9 +27,9 @@ def cell(text: str) -> str:
     """Text in a cell: one line, and nothing in it is Markdown or HTML but its code."""
     parts = " ".join(text.split()).split("`")
     for i, part in enumerate(parts):
-        for sign in "|" if i % 2 else "\\|*_<[":
+        for sign in "|" if i % 2 else "\\|*_[":
             part = part.replace(sign, f"\\{sign}")
-        parts[i] = part
+        parts[i] = part if i % 2 else part.replace("<", "&lt;")
     return "`".join(parts)
 
 
