@@ -24,7 +24,8 @@ from pages import Block, blocks_of
 
 from tracking import snapshot
 
-PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")])
+COPIED = ROOT / "docs" / "zh.md"  # README.zh-CN.md, by docs.make
+PAGES = sorted({*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")} - {COPIED})
 TRANSLATIONS = [page for page in PAGES if page.name.endswith(".zh-CN.md")]
 SECONDS = 120  # for one command
 # The shell's folder and exported variables go on from one line to the next, as in one terminal.

@@ -1,7 +1,7 @@
 """Writes the pages that follow from the code, and the order of the pages in mkdocs.yml: python -m docs.make [--check]
 
-docs/reference/config.md, commands.md, components.md and api.md. They are committed, so that they can be read without a build;
-a test says that they are what this command would write now.
+docs/zh.md, and in docs/reference/ config.md, commands.md, components.md and api.md. They are committed, so that they can be
+read without a build; a test says that they are what this command would write now.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ sys.path[:0] = [
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Each generated file with what it should hold, the order of all pages last. Nothing here imports torch."""
-    from docs.make import api, commands, components, config_keys, nav
+    from docs.make import api, chinese, commands, components, config_keys, nav
 
     reference = ROOT / "docs" / "reference"
     yield reference / "config.md", config_keys.page()
     yield reference / "commands.md", commands.page(ROOT)
     yield reference / "components.md", components.page(ROOT)
     yield reference / "api.md", api.page(ROOT)
+    if (ROOT / "README.zh-CN.md").is_file():
+        yield ROOT / "docs" / "zh.md", chinese.page(ROOT)
     yield ROOT / "mkdocs.yml", nav.with_nav(ROOT)
 
 

@@ -12,13 +12,13 @@ SECTIONS = {
     "Start": ["index.md", "guide.md"],
     "How to": ["howto/"],
     "Topics": [
-        "recipes.md", "retrieval.md", "datasets.md", "omniglot.md", "sweeps.md", "shards.md", "ranks.md", "slurm.md",
-        "report.md", "shipping.md", "mirrors.md", "fork.md",
+        "training.md", "survive.md", "records.md", "analysis.md", "recipes.md", "retrieval.md", "datasets.md", "omniglot.md",
+        "sweeps.md", "shards.md", "ranks.md", "slurm.md", "report.md", "shipping.md", "mirrors.md", "fork.md",
     ],
     "Evidence": ["performance.md", "reliability.md", "tracking.md", "scaling.md", "comparison.md"],
     "Coming from": ["from/"],
     "Reference": ["reference/"],
-    "中文": ["zh/"],
+    "中文": ["zh.md"],
 }  # fmt: skip
 ORDER = [
     "own-data", "own-model", "own-loss", "own-metric", "own-loop", "multi-label", "segmentation", "two-optimizers",
