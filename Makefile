@@ -26,6 +26,11 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy over the whole code base
 	$(VENV)/bin/mypy
 
+.PHONY: docs
+docs: $(STAMP)  ## the site of the documents, into site/; its generated pages first
+	$(RUN) -m docs.make
+	$(VENV)/bin/zensical build --strict
+
 clean:  ## remove .venv and caches; runs and data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
@@ -33,5 +38,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@test ! -L $(VENV) || { echo "error: $(VENV) is a link; remove it, or call its python directly" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade uv
-	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --constraints constraints.txt --requirements pyproject.toml --extra test --extra dev --extra docs
 	@touch $(STAMP)

@@ -53,7 +53,7 @@ def main() -> int:
         page = ROOT / "docs" / "tracking.md"
         page.parent.mkdir(exist_ok=True)
         title = "# What reading records costs\n\nPrinted by `python benchmarks/tracking.py --peers --page` on 2 cores.\n"
-        page.write_text(f"{title}\n```\n" + "\n".join(LINES) + "\n```\n", encoding="utf-8")
+        page.write_text(f"{title}\n```text\n" + "\n".join(LINES) + "\n```\n", encoding="utf-8")
     if MISSED:
         print(f"missed: {', '.join(MISSED)}", file=sys.stderr)
     return int(bool(MISSED))
