@@ -15,8 +15,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 SHARED = ROOT.parent / "shared" / "data"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two test processes with two threads each get in each other's way
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported: two test processes with two threads each get in each other's way
 
+needs_benchmarks = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="only the template has benchmarks")
 TINY = [
     "DATASETS.TRAIN", "synthetic:96x1x8x8x4", "MODEL.NAME", "mlp", "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", "16",
     "SOLVER.MAX_EPOCHS", "3", "SOLVER.LOG_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "1", "NAME", "tiny",
