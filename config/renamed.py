@@ -72,22 +72,24 @@ def _table() -> list[Renamed]:
 
 def _today(key: str, value: Any, where: str, known: Collection[str], version: int) -> tuple[str, Any]:
     """Name and value today; rows of later versions go on with what earlier ones gave."""
-    name = key
+    name, renewed = key, value
     for row in _table():
         if row.old == name and row.new and (name not in known or 0 < version < row.since):
             try:
-                value = row.convert(value) if row.convert else value
+                renewed = row.convert(renewed) if row.convert else renewed
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise UserError(f"{where}: {key} {value!r} has no counterpart in {row.new}, which took its place") from error
             name = row.new
-    if name != key:
+    if renewed != value:
+        _say(where, f"{key} {value!r}", f"{name} {renewed!r}")
+    elif name != key:
         _say(where, key, name)
-    return name, value
+    return name, renewed
 
 
 @lru_cache(maxsize=1000)  # a config is read several times a run
 def _say(where: str, old: str, new: str) -> None:
-    LOG.warning("%s: %s is %s now and is taken as that; write the new name", where, old, new)
+    LOG.warning("%s: %s is %s now and is taken as that; write the new one", where, old, new)
 
 
 def _yes(value: Any) -> bool:

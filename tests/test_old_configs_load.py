@@ -62,9 +62,9 @@ def test_an_old_name_is_taken_as_the_new_one_and_warned_of_once(tmp_path: Path, 
     cfg = load(tmp_path, "SEED: 1\nSOLVER:\n  PEAK_RATE: 0.5\n")
     assert cfg.SOLVER.BASE_LR == 0.5 and cfg.origins["SOLVER.BASE_LR"] == f"{tmp_path}/old.yml:3"
     load(tmp_path, "SEED: 1\nSOLVER:\n  PEAK_RATE: 0.5\n")
-    assert said() == [f"{tmp_path}/old.yml:3: SOLVER.PEAK_RATE is SOLVER.BASE_LR now and is taken as that; write the new name"]
+    assert said() == [f"{tmp_path}/old.yml:3: SOLVER.PEAK_RATE is SOLVER.BASE_LR now and is taken as that; write the new one"]
     assert load(tmp_path, "", ("SOLVER.PEAK_RATE", "0.25")).SOLVER.BASE_LR == 0.25
-    assert said()[1:] == ["command line: SOLVER.PEAK_RATE is SOLVER.BASE_LR now and is taken as that; write the new name"]
+    assert said()[1:] == ["command line: SOLVER.PEAK_RATE is SOLVER.BASE_LR now and is taken as that; write the new one"]
 
 
 def test_a_name_may_have_changed_twice_and_its_section_may_be_gone(tmp_path: Path, table: None, said: Any) -> None:
@@ -77,6 +77,7 @@ def test_what_would_be_misread_goes_by_the_version_of_the_file(tmp_path: Path, t
     for version, momentum, gamma, warmup in ((1, 0.9, 0.5, 200), (2, 0.9, 0.5, 2), (3, 0.5, 0.1, 2)):
         solver = load(tmp_path, f"VERSION: {version}\n{text}").SOLVER
         assert (momentum, gamma, warmup) == (solver.MOMENTUM, solver.GAMMA, solver.WARMUP_ITERS)
+    assert "SOLVER.WARMUP_ITERS 2 is SOLVER.WARMUP_ITERS 200 now" in said()[1]
     assert load(tmp_path, text).SOLVER.MOMENTUM == 0.5  # nobody said that it is old
 
 
