@@ -119,6 +119,8 @@ def test_nothing_of_the_templates_own_goes_along(small: Path, tmp_path: Path) ->
     assert not [name for name in names if name.endswith(".jinja") or name.startswith((".git/", "benchmarks", ".ci"))]
     assert not names & {"copier.yml", "CHANGELOG.md", "CITATION.cff", "README.zh-CN.md", "tests/test_benchmarks.py"}
     text = "".join((project / name).read_text() for name in names if "/" not in name and name != "LICENSE")
+    for link in re.findall(r"\]\(([^)]+)\)", (project / "README.md").read_text()):
+        assert (ROOT / link).exists(), link
     assert "{{" not in text and "{%" not in text and "Leaf Study" in (project / "README.md").read_text()
 
 
@@ -231,7 +233,11 @@ def test_where_both_changed_a_line_both_are_kept_between_markers(small: Path, tm
     text = (project / "config/defaults.py").read_text()
     ours, theirs = text.partition("<<<<<<< before updating\n")[2].partition(">>>>>>> after updating\n")[0].split("=======\n")
     assert "BASE_LR = 0.33" in ours and "BASE_LR = 0.02" in theirs and "_C.SEED = 7" in text
-    assert "MAX_EPOCHS: 16" in git(project, "show", "HEAD:configs/train_digits_cnn.yml")  # git has what was deleted here
+    git(project, "checkout", "--ours", "config/defaults.py")
+    assert "BASE_LR = 0.33" in (project / "config/defaults.py").read_text()
+    git(project, "restore", "--staged", "--worktree", ".")
+    assert "MAX_EPOCHS: 16" in (project / "configs/train_digits_cnn.yml").read_text()
+    assert not git(project, "status", "--porcelain")
 
 
 def test_other_answers_are_an_update_too(small: Path, tmp_path: Path) -> None:
