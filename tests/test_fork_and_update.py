@@ -116,7 +116,7 @@ def test_a_project_is_this_repository_under_its_name(small: Path, tmp_path: Path
 def test_nothing_of_the_templates_own_goes_along(small: Path, tmp_path: Path) -> None:
     project = copy(small, tmp_path / "leaves")
     names = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
-    assert not [name for name in names if name.endswith(".jinja") or name.startswith((".git/", "benchmarks", ".ci"))]
+    assert not [name for name in names if name.endswith(".jinja") or name.startswith((".git/", "benchmarks"))]
     assert not names & {"copier.yml", "CHANGELOG.md", "CITATION.cff", "README.zh-CN.md", "tests/test_benchmarks.py"}
     text = "".join((project / name).read_text() for name in names if "/" not in name and name != "LICENSE")
     for link in re.findall(r"\]\(([^)]+)\)", (project / "README.md").read_text()):
@@ -174,7 +174,7 @@ def test_a_project_passes_its_tests_and_trains(tmp_path: Path) -> None:
     done = command("-m", "pytest", "-p", "no:cacheprovider", "tests/test_house_rules.py", cwd=project)
     assert done.returncode == 0, done.stdout
     for path in (project / "tests").glob("*.py"):
-        needs = re.compile(r"^(from|import) (benchmarks|pages|test_documents)|ROOT / .docs", re.M)
+        needs = re.compile(r"^(from|import) (benchmarks|pages|test_documents)", re.M)
         assert not needs.search(path.read_text()), path
 
 
