@@ -256,7 +256,7 @@ def test_a_clone_can_be_updated_by_copier_from_then_on(small: Path, tmp_path: Pa
     at = git(project, "describe", "--tags", "--always").strip()
     edit(project / "config/defaults.py", "_C.SEED = 0", "_C.SEED = 5")
     commit(project)
-    (project / ".copier-answers.yml").write_text(f"_commit: {at}\n_src_path: {source}\n{yaml.safe_dump(ANSWERS)}")
+    (project / ".copier-answers.yml").write_text(yaml.safe_dump({"_commit": at, "_src_path": str(source), **ANSWERS}))
     commit(project)
     edit(source / "config/defaults.py", "_C.VERSION = 1", "_C.VERSION = 2")
     commit(source)
