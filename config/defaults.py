@@ -6,6 +6,7 @@ from config.node import Config
 
 _C = Config()
 
+_C.VERSION = 1  # of the keys' names; raised by this code alone. In a YAML: the one it was written for; see config/renamed.py
 _C.NAME = ""  # name of the run; empty: the stem of the YAML
 _C.SEED = 0  # >= 0; of order, augmentation, initial weights, dropout; never of the splits
 _C.DETERMINISTIC = False  # ask torch for deterministic kernels (bit-equal repeats on CUDA; slower)

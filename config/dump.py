@@ -17,6 +17,7 @@ from utils.registry import nearest
 
 # Equal digests are repeats of one experiment: these keys do not make another one.
 NOT_IN_DIGEST = {
+    "VERSION",
     "SEED",
     "NAME",
     "OUTPUT_DIR",

@@ -15,6 +15,7 @@ from yaml.nodes import MappingNode
 from config.arguments import Override
 from config.defaults import CHOICES, DEFAULT_RANGE, FREE_MAPPINGS, RANGES, get_defaults
 from config.node import Config, FreeMapping
+from config.renamed import instead_of, renew
 from config.yaml_loader import read_value, read_yaml
 from utils.errors import UserError
 from utils.names import check_run_name
@@ -58,13 +59,14 @@ def load_run(path: str | Path, overrides: Sequence[Override | tuple[str, Any]] =
     """
     cfg = get_defaults()
     cfg.origins.update(dict.fromkeys(cfg.flat(), "default"))
-    pairs = _read(Path(path))
     known = cfg.flat()
+    pairs = _renewed(_read(Path(path)), unsaid=1)
     keys = {key for key, (value, _) in pairs.items() if value is not SECTION}
     unknown = sorted(k for k in keys if k not in known and not _below_free(k))
     if unknown:
-        LOG.warning("%s: this code does not know %s; the run's own copy (--code run) does", path, ", ".join(unknown))
-    missing = sorted(k for k in known if k not in keys and k not in FREE_MAPPINGS)
+        named = ", ".join(f"{key} ({instead_of(key)})" if instead_of(key) else key for key in unknown)
+        LOG.warning("%s: this code does not know %s; the run's own copy (--code run) does", path, named)
+    missing = sorted(k for k in known if k not in keys and k not in FREE_MAPPINGS and k != "VERSION")
     if missing:
         LOG.info("%s: written by older code; defaults are taken for %s", path, ", ".join(missing))
     sections = {key.partition(".")[0] for key in known}
@@ -97,13 +99,27 @@ def _read(path: Path) -> dict[str, tuple[Any, str]]:
         raise UserError(f"{path}: cannot be read ({reason}); see configs/ for those that exist") from error
 
 
+def _renewed(pairs: dict[str, tuple[Any, str]], unsaid: int = 0) -> dict[str, tuple[Any, str]]:
+    """The pairs of a file under today's names. `unsaid`: the VERSION of a file that names none, 0 where nobody knows."""
+    known = get_defaults().flat()
+    version, where = pairs.pop("VERSION", (unsaid, ""))
+    if where and (not isinstance(version, int) or isinstance(version, bool) or version < 1):
+        raise UserError(f"{where}: VERSION expects a whole number of at least 1, got {version!r}")
+    if version > known["VERSION"]:
+        raise UserError(
+            f"{where}: written for newer code (VERSION {version}, this code has {known['VERSION']}); update this code, or "
+            "take the code that a run carries along (--code run)"
+        )
+    return renew(pairs, known, version)
+
+
 def _file_layers(path: Path, chain: tuple[Path, ...]) -> list[dict[str, tuple[Any, str]]]:
     """The file's `_BASE_`s, in order and each with its own, then the file itself."""
     if path.resolve() in chain:
         raise UserError(f"{path}: _BASE_ goes round in a circle ({' -> '.join(p.name for p in (*chain, path))})")
     if len(chain) >= MAX_BASES:
         raise UserError(f"{path}: _BASE_ goes more than {MAX_BASES} files deep; this is no config")
-    pairs = _read(path)
+    pairs = _renewed(_read(path))
     base, where = pairs.pop("_BASE_", ((), ""))
     bases = [base] if isinstance(base, str) else base
     if not isinstance(bases, list | tuple) or not all(isinstance(b, str) for b in bases):
@@ -119,11 +135,18 @@ def _file_layers(path: Path, chain: tuple[Path, ...]) -> list[dict[str, tuple[An
 
 
 def _merge_overrides(cfg: Config, overrides: Sequence[Override | tuple[str, Any]]) -> None:
+    typed: dict[str, str] = {}  # today's key -> as it was spelled
     for entry in overrides:
         key, value, *rest = entry
         origin = rest[0] if rest else "command line"
+        if key == "VERSION":
+            raise UserError(f"{origin}: VERSION tells for which code a YAML was written; it stands in the YAML")
         plain = read_value(value, key) if isinstance(value, str) else value
-        _merge(cfg, {key: (plain, origin)}, text=value if isinstance(value, str) else None)
+        pairs = renew({key: (plain, origin)}, cfg.flat())
+        (today, (renewed, _)) = next(iter(pairs.items()))
+        if origin == "command line" and rest and typed.setdefault(today, key) != key:
+            raise UserError(f"{origin}: {typed[today]} and {key} are the same key; keep {today} alone")
+        _merge(cfg, pairs, text=value if isinstance(value, str) and renewed is plain else None)
 
 
 def _below_free(key: str) -> bool:
@@ -141,7 +164,12 @@ def _merge(cfg: Config, pairs: dict[str, tuple[Any, str]], text: str | None = No
         if key in sections:
             raise UserError(f"{where}: {key} is a section of keys, it cannot be {value!r}; write {key}.KEY")
         if key not in known:
-            raise UserError(f"{where}: unknown key {key}{nearest(key, sorted(known))}")
+            instead = instead_of(key)
+            raise UserError(
+                f"{where}: there is no key {key}; {instead}"
+                if instead
+                else f"{where}: unknown key {key}{nearest(key, sorted(known))}"
+            )
         cfg.set_flat(key, _fit(key, value, get_defaults().flat()[key], where, text))
         cfg.origins[key] = where
 

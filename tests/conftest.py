@@ -18,6 +18,7 @@ SHARED = ROOT.parent / "shared" / "data"
 # Before torch is imported: two test processes with two threads each get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+needs_benchmarks = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="only the template has benchmarks")
 TINY = [
     "DATASETS.TRAIN", "synthetic:96x1x8x8x4", "MODEL.NAME", "mlp", "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", "16",
     "SOLVER.MAX_EPOCHS", "3", "SOLVER.LOG_PERIOD", "2", "SOLVER.CHECKPOINT_PERIOD", "1", "NAME", "tiny",

@@ -334,6 +334,7 @@ def test_listing_imports_no_torch(folder: Path) -> None:
     [("tools/exp.py re", "restore rerun reindex"), ("tools/exp.py ls --so", "--sort"), ("tools/exp.py show base_", "base_1")],
 )
 def test_bash_completes_commands_flags_and_runs(line: str, expected: str, exp: Exp, tmp_path: Path) -> None:
+    pytest.importorskip("shtab", reason="the extra `completion` is not installed")
     (tmp_path / "exp" / "base_1").mkdir(parents=True, exist_ok=True)
     code, out, _ = exp("completion", "bash")
     ask = f'COMP_WORDS=(python {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _fieldbook_python; echo "${{COMPREPLY[*]}}"'

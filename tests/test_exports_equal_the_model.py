@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import export as export_tool
 import numpy
-import onnxruntime
 import predict as predict_tool
 import pytest
 import torch
@@ -31,6 +30,7 @@ from engine.shipping.build import load_for_export, sample_images
 from engine.shipping.exported import Exported, preprocessing, step_of
 from modeling.models import MODELS
 
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 Train = Callable[..., tuple[int, str, str]]
 PLAIN: dict[str, Any] = {"channels": 3, "size": (10, 12), "kind": "class", "classes": ["one", "two"]}
 # Runs a script with no path of Fieldbook's among sys.path, and says whether a room of it was imported nevertheless.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from conftest import command, newest, read_json
+from conftest import command, needs_benchmarks, newest, read_json
 from PIL import Image
 from test_ranks_agree import TOLERANCE, launch, weights
 from test_resume_equals_uninterrupted import assert_a_resumed_run_is_equal, final
@@ -87,6 +87,7 @@ def test_runs_are_listed_ranked_and_pooled(people: Path, train: Train, tmp_path:
     assert code == 0 and group["n"] == 2 and group["mean"] == pytest.approx(sum(found) / 2) and max(found) > min(found)
 
 
+@needs_benchmarks
 @pytest.mark.slow
 def test_a_short_training_beats_the_pixels_on_unseen_alphabets(shared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(shared / "omniglot" / "images_background_small1.zip") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from conftest import command, newest, read_json
+from conftest import command, needs_benchmarks, newest, read_json
 from PIL import Image
 
 from engine.evaluators.retrieval import RetrievalEvaluator
@@ -148,6 +148,7 @@ def test_two_ranks_give_the_scores_and_predictions_of_one(tmp_path: Path, market
     assert found[0] == found[1]
 
 
+@needs_benchmarks
 @pytest.mark.slow
 def test_memory_above_the_features_is_bounded() -> None:
     done = command("-m", "benchmarks.retrieval", "peak")
@@ -178,6 +179,7 @@ print(count * 512 * 4 / 2**20, kept, most, memory("VmRSS") - empty)
 """
 
 
+@needs_benchmarks
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is asked of Linux")
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_the_evaluator_holds_the_features_once(distance: str) -> None:

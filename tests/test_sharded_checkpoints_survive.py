@@ -23,6 +23,7 @@ from engine.sharded_checkpoint import ShardedWriter, join, split
 from utils.errors import NoUsableCheckpoint
 from utils.files import sweep
 
+pytest.importorskip("safetensors", reason="the extra `export` is not installed")
 CPU = torch.device("cpu")
 
 

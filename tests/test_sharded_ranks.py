@@ -16,6 +16,7 @@ from test_resume_equals_uninterrupted import assert_equal
 from engine.checkpoint import load_newest
 from engine.sharded_checkpoint import join
 
+pytest.importorskip("safetensors", reason="the extra `export` is not installed")
 Train = Callable[..., tuple[int, str, str]]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 FSDP = ["DISTRIBUTED.STRATEGY", "fsdp"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY, command, newest, read_json
 
+pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 Train = Callable[..., tuple[int, str, str]]
 TRAIN = str(ROOT / "tools" / "train_net.py")
 LONG = ["SOLVER.MAX_EPOCHS", "100000", "SOLVER.CHECKPOINT_SECONDS", "0.2"]

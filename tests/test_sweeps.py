@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, TINY, command, newest, read_json
 
+pytest.importorskip("optuna", reason="the extra `search` is not installed")
 LR = "SOLVER.BASE_LR"
 SHORT = ["--epochs", "2", *TINY[:8]]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from data.dataset import ArrayDataset, Dataset, Part
 from data.datasets import DATASETS
+from data.identities import IdentityArrays, View
 from data.splits import stratified
 
 
@@ -15,12 +17,25 @@ def digits(place: str, root: str, train: bool, seed: int) -> Dataset:
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
+    pixels, targets = _read()
+    whole = ArrayDataset("digits", pixels, targets, [str(n) for n in range(10)], mean=[0.305], std=[0.376])
+    kept, held_out = stratified(whole.targets, 0.2, seed)
+    return Part(whole, kept if train else held_out)
+
+
+@DATASETS.register("digit_identities")
+def digit_identities(place: str, root: str, train: bool, seed: int) -> Dataset | None:
+    """The same images for retrieval: a digit is an identity, no camera is known, and whole digits are held out for test."""
+    if not train:
+        return None
+    pixels, targets = _read()
+    views = [View(f"digits[{index}]", str(digit), camera=-1) for index, digit in enumerate(targets.tolist())]
+    return IdentityArrays("digit_identities", pixels, views, mean=[0.305], std=[0.376])
+
+
+def _read() -> tuple[Tensor, Tensor]:
+    """N x 1 x 8 x 8 uint8 and N class numbers."""
     from sklearn.datasets import load_digits  # slow to import
 
     raw = load_digits()
-    pixels = torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None]
-    whole = ArrayDataset(
-        "digits", pixels, torch.from_numpy(raw.target).long(), [str(n) for n in range(10)], mean=[0.305], std=[0.376]
-    )
-    kept, held_out = stratified(whole.targets, 0.2, seed)
-    return Part(whole, kept if train else held_out)
+    return torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None], torch.from_numpy(raw.target).long()

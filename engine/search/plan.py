@@ -191,7 +191,7 @@ def check_same(sweep: Sweep, search: dict[str, str], settings: dict[str, Any], g
         if old != new:
             raise UserError(f"--resume {sweep.name}: it searches {key} {old or 'not at all'}, not {new or 'not at all'}{fresh}")
     for key in sorted(settings):
-        if key not in ("NAME", "OUTPUT_DIR") and sweep.settings.get(key) != settings[key]:
+        if key not in ("NAME", "OUTPUT_DIR", "VERSION") and sweep.settings.get(key) != settings[key]:
             raise UserError(f"--resume {sweep.name}: {key} is {sweep.settings.get(key)!r} there, here {settings[key]!r}{fresh}")
     for name, value in given:
         if value not in (None, getattr(sweep, name)):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BOOKKEEPING = frozenset({"NAME", "OUTPUT_DIR"})  # differ in every run and change nothing
+BOOKKEEPING = frozenset({"NAME", "OUTPUT_DIR", "VERSION"})  # differ without changing anything
 
 
 def changes(row_config: dict[str, Any], parent_config: dict[str, Any]) -> dict[str, list[Any]]:
