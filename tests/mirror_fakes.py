@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-LIBRARY = '''
+LIBRARY = """
 import json, os, re, sys, time
 
 def note(*what):
@@ -52,7 +52,7 @@ def init(**kwargs):
     note("init", kwargs)
     misbehave("init")
     return Run()
-'''
+"""
 
 
 def fake_library(folder: Path) -> dict[str, str]:
@@ -97,5 +97,3 @@ def add_rows(run: Path, steps: range) -> None:
         for step in steps:
             loss = None if step % 3 == 0 else step / 2
             file.write(json.dumps({"step": step, "epoch": 0, "time": step / 10, "train/loss": loss}) + "\n")
-
-

@@ -107,6 +107,7 @@ class Follower:
             self.state: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             self.state = {"id": "", "link": "", "rows": 0}
+        self._handed = int(self.state["rows"])  # rows; what a flush has sent of them is in the state
 
     def follow(self) -> None:
         """Until the run has ended."""
@@ -116,32 +117,37 @@ class Follower:
         self._save()
         print("INFO", self.mirror.link or f"has begun ({identity or self._file.stem})", file=self.said)
         self.orders.wait()
-        while True:
-            ended = self.orders.ended  # before the rows are read: none comes after it
-            self._send()
-            if ended:
-                break
-            self.orders.wait(PERIOD)
+        try:
+            while not self._send():
+                self.orders.wait(PERIOD)
+        finally:
+            self._save()
         self._finish()
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """All rows that there are by now; whether these were the last."""
+        ended = self.orders.ended  # asked before the rows are read: none comes after it
         for step, values in self._new_rows():
             self.orders.still_there()
             self.mirror.scalars(step, values)
-            self.state["rows"] += 1
             if time.monotonic() - self._saved > SAVE:
-                self.mirror.flush()
+                self._flush()
                 self._save()
+        self._flush()
+        return ended
+
+    def _flush(self) -> None:
         self.orders.still_there()
         self.mirror.flush()
+        self.state["rows"] = self._handed
 
     def _new_rows(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Whole lines not yet sent. After a cut the file is another one, whose first rows are old."""
+        """Whole lines not yet handed on. After a cut the file is another one, whose first rows are old."""
         old = self.orders.take_rows()
         if old is not None or self._rows is None:
-            self.state["rows"] = self.state["rows"] if old is None else min(self.state["rows"], old)
+            self._handed = self._handed if old is None else min(self._handed, old)
             self._rows = open(self.run / "metrics.jsonl", "rb")  # noqa: SIM115
-            for _ in range(self.state["rows"]):
+            for _ in range(self._handed):
                 self._rows.readline()
         while True:
             place = self._rows.tell()
@@ -149,11 +155,13 @@ class Follower:
             if not line.endswith(b"\n"):  # the end, or a line that is being written
                 self._rows.seek(place)
                 return
+            self._handed += 1
             try:
                 row = json.loads(line)
-                yield row.pop("step"), {name: math.nan if value is None else value for name, value in row.items()}
-            except (ValueError, KeyError, TypeError):
-                self.state["rows"] += 1  # a torn line
+                step = int(row.pop("step"))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # a torn line
+            yield step, {name: math.nan if value is None else value for name, value in row.items()}
 
     def _finish(self) -> None:
         status = read_record(self.run).status
@@ -163,7 +171,6 @@ class Follower:
                 self.mirror.figure(figure)
         best = {name: entry["best"] for name, entry in status.get("metrics", {}).items() if entry["best"] is not None}
         self.mirror.finish(outcome, best)
-        self._save()
 
     def _save(self) -> None:
         self._saved = time.monotonic()

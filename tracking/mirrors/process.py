@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tracking.mirrors.build import named
+from tracking.mirrors.follow import HANG
 
 LOG = logging.getLogger("fieldbook.tracking")
 PATIENCE = 10.0  # seconds that the end of a run waits for its mirrors, all together
 _ROOT = Path(__file__).resolve().parents[2]
-_START = "import sys; sys.path = [sys.argv[1], *filter(None, sys.path)]; from tracking.mirrors.follow import main; main(*sys.argv[2:])"
+_START = "import sys; sys.path = [sys.argv[1], *filter(None, sys.path)]; import tracking.mirrors.follow as f"
+_MAIN = "; f.main(*sys.argv[2:])"
 
 
 def start_mirrors(run: Path, entries: Sequence[Any]) -> list[MirrorProcess]:
@@ -61,7 +63,7 @@ class MirrorProcess:
     def __init__(self, run: Path, name: str, arguments: dict[str, Any]) -> None:
         self.run, self.name, self.failed = run, name, False
         self._child: subprocess.Popen[bytes] | None = None
-        words = [sys.executable, "-c", _START, str(_ROOT), str(run), name, json.dumps(arguments)]
+        words = [sys.executable, "-c", _START + _MAIN, str(_ROOT), str(run), name, json.dumps(arguments)]
         try:
             (run / "mirrors").mkdir(exist_ok=True)
             with open(run / "mirrors" / f"{name}.log", "ab") as log:
@@ -69,12 +71,13 @@ class MirrorProcess:
                 self._child = subprocess.Popen(
                     words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0, start_new_session=True
                 )
-        except OSError as error:
-            self._give_up(f"it cannot be started ({error.strerror or error})")
+            self._listener = threading.Thread(target=self._listen, args=(self._child,), name=f"mirror {name}", daemon=True)
+            self._listener.start()
+        except (OSError, RuntimeError) as error:  # no more processes, threads or room
+            self._give_up(f"it cannot be started ({getattr(error, 'strerror', None) or error})")
+            self._kill()
             return
         self.goes_on_at(rows_of(run))
-        self._listener = threading.Thread(target=self._listen, args=(self._child,), name=f"mirror {name}", daemon=True)
-        self._listener.start()
 
     def goes_on_at(self, rows: int) -> None:
         """Of metrics.jsonl the first `rows` rows are old; what follows them is new."""
@@ -91,29 +94,38 @@ class MirrorProcess:
         self._listener.join(max(deadline - time.monotonic(), 0))
         if self._listener.is_alive():
             self._give_up(f"it was not done in time, with {self._sent()} of {rows_of(self.run)} rows sent")
-            if self._child.poll() is None:
-                os.killpg(self._child.pid, signal.SIGKILL)
-            self._listener.join(1.0)
+        self._kill()
+        self._listener.join(1.0)
+
+    def _kill(self) -> None:
+        """Ends what is left of the process."""
+        child, self._child = self._child, None
+        if child is not None and child.stdin is not None:
+            if child.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            child.stdin.close()
 
     def _tell(self, order: str) -> None:
         """A few bytes into a pipe that holds thousands of such: this never waits."""
         if self._child is not None and self._child.stdin is not None:
-            with suppress(OSError, ValueError):  # it is gone; the listener says so
+            with suppress(OSError):  # it is gone; the listener says so
                 self._child.stdin.write(f"{order}\n".encode())
 
     def _listen(self, child: subprocess.Popen[bytes]) -> None:
-        with child:  # which waits for its end
-            assert child.stdout is not None
-            for line in child.stdout:
+        assert child.stdout is not None
+        with child.stdout as said:
+            for line in said:
                 level, _, text = line.decode(errors="replace").strip().partition(" ")
                 if level == "WARNING":
                     self._give_up(text)
                 else:
                     LOG.info("mirror %s: %s", self.name, text)
-        if child.returncode == -signal.SIGALRM:
-            self._give_up("it did not answer for too long")
-        elif child.returncode:
-            self._give_up(f"its process died (code {child.returncode})")
+        code = child.wait()
+        if code == -signal.SIGALRM:
+            self._give_up(f"a call into its library took more than {HANG} s")
+        elif code:
+            self._give_up(f"its process died (code {code})")
 
     def _give_up(self, text: str) -> None:
         if not self.failed:
