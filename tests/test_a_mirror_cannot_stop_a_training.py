@@ -43,7 +43,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in fake_library(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(str(tmp_path / "libraries"))
-    monkeypatch.setattr(process, "PATIENCE", 3.0)
+    monkeypatch.setattr(process, "PATIENCE", 60.0)  # what hangs is given less
     return tmp_path
 
 

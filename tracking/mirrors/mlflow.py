@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tracking.mirrors import MIRRORS, Mirror, RunFacts
 
 MOST_METRICS, MOST_PARAMETERS = 1000, 100  # that one request may hold
-LONGEST = 500  # characters of a parameter or a tag that every server takes
+LONGEST, LONGEST_NOTE = 500, 5000  # characters of a parameter or tag, and of the description, that every server takes
 STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "lost": "KILLED"}
 
 
@@ -45,13 +46,10 @@ class MlflowMirror(Mirror):
                 if before.get(key) != value:
                     self.client.set_tag(known, f"resumed.{key}", value)
             return known
-        name = self.experiment or run.project
-        found = self.client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found is not None else self.client.create_experiment(name)
         tags = {**run.facts, **{f"tag.{tag}": "true" for tag in run.tags}, "why": run.why, "expect": run.expect}
         tags = {_name(key): value[:LONGEST] for key, value in tags.items() if value}
-        tags["mlflow.note.content"] = "\n\n".join(text for text in (run.why, run.notes) if text)
-        begun = self.client.create_run(experiment, int(1000 * run.started), tags, run.id)
+        tags["mlflow.note.content"] = "\n\n".join(text for text in (run.why, run.notes) if text)[:LONGEST_NOTE]
+        begun = self.client.create_run(self._experiment(self.experiment or run.project), int(1000 * run.started), tags, run.id)
         self.id = str(begun.info.run_id)
         parameters = [Param(key, value) for key, value in values.items()]
         for first in range(0, len(parameters), MOST_PARAMETERS):
@@ -83,6 +81,17 @@ class MlflowMirror(Mirror):
             self.client.log_metric(self.id, f"best/{_name(name)}", value)
         self.client.set_tag(self.id, "status", status)
         self.client.set_terminated(self.id, STATUS.get(status, "FAILED"))
+
+    def _experiment(self, name: str) -> str:
+        """The experiment's id; it is made if need be, unless another run that begins just now makes it."""
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            with suppress(MlflowException):
+                return str(self.client.create_experiment(name))
+            found = self.client.get_experiment_by_name(name)
+        return str(found.experiment_id)
 
 
 def _name(text: str) -> str:

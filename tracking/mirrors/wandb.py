@@ -7,6 +7,8 @@ from typing import Any
 
 from tracking.mirrors import MIRRORS, Mirror, RunFacts
 
+LONGEST_TAG = 64  # characters; W&B refuses the whole run for a longer one
+
 
 @MIRRORS.register("wandb")
 class WandbMirror(Mirror):
@@ -38,7 +40,7 @@ class WandbMirror(Mirror):
             resume="allow" if known else None,
             name=run.id,
             notes="\n\n".join(text for text in (run.why, run.expect and f"expected: {run.expect}", run.notes) if text),
-            tags=run.tags,
+            tags=[tag[:LONGEST_TAG] for tag in run.tags],
             config={**sections, "run": run.facts},
             allow_val_change=True,
             dir=str(run.path / "mirrors"),
