@@ -24,7 +24,7 @@ setup(
             "layers": [""],
             "modeling": ["", ".losses", ".models"],
             "solver": ["", ".schedules"],
-            "tracking": ["", ".commands", ".judging", ".keeping", ".page", ".reading", ".screens"],
+            "tracking": ["", ".commands", ".judging", ".keeping", ".mirrors", ".page", ".reading", ".screens"],
             "utils": [""],
         }.items()
         for below in parts

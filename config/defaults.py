@@ -146,6 +146,7 @@ _C.DISTILL.WEIGHT = 0.5  # 0 to 1; share of the teacher's part in the loss
 _C.DISTILL.TEMPERATURE = 4.0  # > 0; softens both outputs before they are compared
 
 _C.HOOKS = ()  # further hooks by name, in order; see engine/hooks
+_C.MIRRORS = ()  # wandb, mlflow, trackio, a name in tracking/mirrors, or {name: {argument: value}}: get a copy of the record
 
 FREE_MAPPINGS = {"MODEL.ARGS", "LOSS.ARGS", "SOLVER.OPTIMIZER_ARGS"}  # keys whose inner names are not ours to check
 

@@ -21,6 +21,7 @@ NOT_IN_DIGEST = {
     "SEED",
     "NAME",
     "OUTPUT_DIR",
+    "MIRRORS",
     "MODEL.DEVICE",
     "DATASETS.CACHE_GB",
     "DATALOADER.LOADER",

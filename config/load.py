@@ -248,6 +248,7 @@ _ELEMENTS: dict[str, tuple[type, ...]] = {
     "DATASETS.TEST": (str,),
     "MODEL.WEIGHTS_ALLOW": (str,),
     "HOOKS": (str,),
+    "MIRRORS": (str, dict),
     "INPUT.TRANSFORMS_TRAIN": (str, dict),
     "INPUT.TRANSFORMS_TEST": (str, dict),
     "SOLVER.PARAM_GROUPS": (tuple,),

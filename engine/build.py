@@ -29,6 +29,7 @@ from modeling import Freezing, build_loss, build_model, layer_depths
 from modeling.losses.outputs import check_needs
 from modeling.losses.pairs import too_few_pairs
 from solver import ModelSWA, effective_lr, make_average, make_lr_scheduler, make_optimizer
+from tracking.mirrors.build import check_mirrors
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.engine")
@@ -113,7 +114,7 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     """What `build_hooks` would find wrong, found before there is a run.
 
     Raises:
-        UserError: an unknown evaluator, score, view or hook, targets that do not fit, or something that listens to a
+        UserError: an unknown evaluator, score, view, hook or mirror, targets that do not fit, or something that listens to a
             validation that there is not.
     """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
@@ -128,6 +129,7 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
     with_views(cfg, task, splits, evaluator)
     for name in cfg.HOOKS:
         HOOKS.get(name)
+    check_mirrors(cfg.MIRRORS)
     solver = cfg.SOLVER
     if solver.SWA_EPOCHS and solver.EARLY_STOP:
         raise UserError("SOLVER.SWA_EPOCHS averages the last epochs, which SOLVER.EARLY_STOP may never reach; set one to 0")

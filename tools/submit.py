@@ -38,7 +38,7 @@ from utils.names import check_run_name
 
 LOG = logging.getLogger("fieldbook.tools")
 SAVE_SECONDS = 120  # SIGUSR1 comes so long before the time is up
-ALONE = ("analyze.py", "exp.py", "export.py", "extract.py", "pack.py", "predict.py", "replay.py", "sweep.py")
+ALONE = ("analyze.py", "exp.py", "export.py", "extract.py", "mirror.py", "pack.py", "predict.py", "replay.py", "sweep.py")
 
 
 @dataclass(frozen=True)

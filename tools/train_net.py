@@ -147,6 +147,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
                 restore(trainer, run, splits)
             else:
                 print_card(cfg, splits, trainer, run, parent)
+            run.mirror(cfg.MIRRORS)
             began = True
             trainer.train()
             if trainer.stop_reason.startswith(("signal", PRUNED)):

@@ -8,12 +8,14 @@ import math
 import os
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tracking import snapshot
 from tracking.lock import RunLock
+from tracking.mirrors.process import MirrorProcess, finish_mirrors, start_mirrors
 from utils.files import write_atomic
 from utils.redact import redact
 
@@ -45,9 +47,14 @@ class Run:
         self._ended = threading.Event()
         self._torn = False  # whether the last line of metrics.jsonl was cut off by a full disk
         self._warned: set[str] = set()
+        self._mirrors: list[MirrorProcess] = []
         # Unbuffered appends of whole lines: a killed run loses at most the line it was writing.
         self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def mirror(self, entries: Sequence[Any]) -> None:
+        """From here on the trackers of MIRRORS get a copy of the record, which changes nothing for the run."""
+        self._mirrors = start_mirrors(self.path, entries)
 
     def log(self, step: int, epoch: int, scalars: dict[str, float]) -> None:
         """Appends one line to metrics.jsonl. NaN and infinities, which JSON does not have, become null."""
@@ -100,6 +107,7 @@ class Run:
                 LOG.warning("code was edited while the run was going: %s", ", ".join(sum(changed.values(), [])[:5]))
                 self._write()
         os.close(self._metrics)
+        finish_mirrors(self._mirrors)
         self._run_lock.release(self.path)
 
     def give_back(self, status: dict[str, Any]) -> None:
@@ -133,6 +141,8 @@ class Run:
             return 0
         os.close(self._metrics)
         self._metrics = os.open(path, os.O_WRONLY | os.O_APPEND)
+        for mirror in self._mirrors:
+            mirror.goes_on_at(len(kept))
         self._recount([json.loads(line) for line in kept])
         return len(cut)
 
@@ -186,6 +196,9 @@ class QuietRun:
     def __init__(self, path: Path) -> None:
         self.path, self.id = path, path.name
         self.weights_dir, self.figures_dir, self.events_dir = path / "weights", path / "figures", path / "runs"
+
+    def mirror(self, entries: Sequence[Any]) -> None:
+        """Nothing."""
 
     def log(self, step: int, epoch: int, scalars: dict[str, float]) -> None:
         """Nothing."""
