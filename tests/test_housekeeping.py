@@ -21,7 +21,9 @@ TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILIN
 
 
 def read(name: str) -> str:
-    """A file of the repository."""
+    """A file of the repository. A project that was made from the template leaves some of them out, and its copier.yml."""
+    if not (ROOT / name).is_file() and not (ROOT / "copier.yml").is_file():
+        pytest.skip(f"this project has no {name}")
     return (ROOT / name).read_text(encoding="utf-8")
 
 
@@ -58,7 +60,7 @@ def test_the_citation_is_one_of_cff_1_2() -> None:
     assert {"authors", "cff-version", "message", "title"} <= set(citation) <= known
     assert citation["cff-version"] == "1.2.0" and citation["type"] in ("software", "dataset")
     assert isinstance(citation["version"], str) and isinstance(citation["date-released"], date)
-    assert citation["license"] == "MIT" and read("LICENSE").startswith("MIT License")
+    assert f'license = {{ text = "{citation["license"]}" }}' in read("pyproject.toml")
     for author in citation["authors"]:
         assert "name" in author or {"family-names", "given-names"} & set(author)
 
@@ -82,8 +84,8 @@ def test_a_bug_is_reported_with_what_the_record_knows() -> None:
 def test_make_helps_with_every_target() -> None:
     said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert TARGETS and all(re.search(rf"^  make {target} +\S", said, re.MULTILINE) for target in TARGETS), said
-    phony = re.search(r"^\.PHONY: (.*)$", read("Makefile"), re.MULTILINE)
-    assert phony and sorted(phony[1].split()) == sorted(TARGETS)
+    phony = " ".join(re.findall(r"^\.PHONY: (.*)$", read("Makefile"), re.MULTILINE)).split()
+    assert sorted(phony) == sorted(TARGETS)
     assert all(len(line) <= 100 for line in said.splitlines())
 
 
