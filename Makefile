@@ -4,26 +4,31 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help train test quick lint types clean
+.PHONY: help train test quick house lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 16
+	@echo "What make does; everything else is a command in tools/, each with --help."
+	@[ ! -t 1 ] || { on='\033[1m'; off='\033[0m'; }; awk -F ':.*## ' -v on="$$on" -v off="$$off" \
+		'/^[a-z]+:.*## / { printf "  %smake %-6s%s  %s\n", on, $$1, off, $$2 }' $(MAKEFILE_LIST)
 
-train: $(STAMP)  ## set everything up and run the main job: a linear model on handwritten digits
+train: $(STAMP)  ## train the main job, a linear model on handwritten digits (sets everything up first)
 	$(RUN) tools/train_net.py --config-file configs/train_digits_softmax.yml --why "does the baseline learn?"
 
-test: $(STAMP)  ## set everything up and run all tests
+test: $(STAMP)  ## all tests (sets everything up first)
 	$(RUN) -m pytest -n 2
 
 quick: $(STAMP)  ## the tests without the slow ones
 	$(RUN) -m pytest -n 2 -m "not slow"
 
-lint: $(STAMP)  ## ruff
+house: $(STAMP)  ## the tests of the rules of the house and of its papers: seconds
+	$(RUN) -m pytest tests/test_house_rules.py tests/test_housekeeping.py
+
+lint: $(STAMP)  ## ruff: mistakes and format, as CI does
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(STAMP)  ## mypy over the whole code base
+types: $(STAMP)  ## mypy over the whole code base, as CI does
 	$(VENV)/bin/mypy
 
 .PHONY: docs

@@ -43,16 +43,8 @@ ANALYSES = {
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
-def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
-    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py`, `replay.py`,
-    `extract.py`, `sweep.py`, `predict.py` or `export.py`.
-
-    The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win; that of a sweep also
-    `search`, the words after --search.
-
-    Raises:
-        UserError: an unknown flag, a key without a value, a word that is neither.
-    """
+def make_parser(tool: str) -> argparse.ArgumentParser:
+    """The flags and words that `tool` takes (see `parse_arguments`); KEY VALUE pairs are read beside it."""
     parsers = {
         "train": _train_parser,
         "test": _test_parser,
@@ -63,7 +55,20 @@ def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namesp
         "predict": _predict_parser,
         "export": _export_parser,
     }
-    parser = parsers[tool]()
+    return parsers[tool]()
+
+
+def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
+    """Reads the command line of `tools/train_net.py` (tool "train"), `test_net.py` ("test"), `analyze.py`, `replay.py`,
+    `extract.py`, `sweep.py`, `predict.py` or `export.py`.
+
+    The namespace has `overrides`, a list of `Override`: flags first, then KEY VALUE pairs, which win; that of a sweep also
+    `search`, the words after --search.
+
+    Raises:
+        UserError: an unknown flag, a key without a value, a word that is neither.
+    """
+    parser = make_parser(tool)
     search, argv = _take_search(argv) if tool == "sweep" else ([], argv)
     # A camera's IMG_0001.JPG looks like a key: where files are named, only what begins like a known one is taken for it
     sections = {key.partition(".")[0] for key in get_defaults().flat()} if tool == "predict" else None

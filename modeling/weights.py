@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -71,6 +72,7 @@ def _load_torch(path: str | Path) -> Any:
     scalar = numpy.float64(0).__reduce__()[0]
     names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
     known: list[Any] = [*((scalar, name) for name in names), numpy.dtype, type(numpy.dtype("f4")), type(numpy.dtype("f8"))]
+    known.append(argparse.Namespace)  # and those of timm's train.py their flags
     with torch.serialization.safe_globals(known):
         return torch.load(path, map_location="cpu", weights_only=True)
 

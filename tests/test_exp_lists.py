@@ -331,12 +331,36 @@ def test_listing_imports_no_torch(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("tools/exp.py re", "restore rerun reindex"), ("tools/exp.py ls --so", "--sort"), ("tools/exp.py show base_", "base_1")],
+    [
+        ("tools/exp.py re", "restore rerun reindex"),
+        ("tools/exp.py ls --so", "--sort"),
+        ("tools/exp.py show base_", "base_1"),
+        ("tools/train_net.py --config-file conf", "configs"),
+        ("tools/train_net.py --wh", "--why"),
+        ("tools/train_net.py SOLVER.BASE", "SOLVER.BASE_LR"),
+        ("tools/test_net.py base_", "base_1"),
+        ("tools/analyze.py lr-", "lr-find"),
+        ("tools/replay.py --ano", "--anomaly"),
+        ("tools/extract.py --dev", "--device"),
+        ("tools/sweep.py --samp", "--sampler"),
+        ("tools/predict.py base_", "base_1"),
+        ("tools/export.py --t", "--to"),
+        ("tools/pack.py --shard", "--shard-size"),
+        ("tools/submit.py --cluster lo", "local"),
+    ],
 )
-def test_bash_completes_commands_flags_and_runs(line: str, expected: str, exp: Exp, tmp_path: Path) -> None:
+def test_bash_completes_commands_flags_keys_and_runs(line: str, expected: str, exp: Exp, tmp_path: Path) -> None:
     pytest.importorskip("shtab", reason="the extra `completion` is not installed")
     (tmp_path / "exp" / "base_1").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "configs").mkdir()
     code, out, _ = exp("completion", "bash")
     ask = f'COMP_WORDS=(python {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _fieldbook_python; echo "${{COMPREPLY[*]}}"'
     done = subprocess.run(["bash", "-c", f"{out}\n{ask}"], cwd=tmp_path, capture_output=True, text=True)
     assert code == 0 and set(expected.split()) <= set(done.stdout.split()), done.stderr
+
+
+def test_every_tool_is_completed() -> None:
+    import _parsers
+
+    tools = {path.name for path in (ROOT / "tools").glob("[a-z]*.py")}
+    assert set(_parsers.all_parsers()) == tools

@@ -25,7 +25,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     """
     words = list(argv)
     cut = words.index("--") if "--" in words else len(words)
-    args = _parser().parse_args(words[:cut])
+    args = make_parser().parse_args(words[:cut])
     command = words[cut + 1 :]
     if not command:
         raise UserError("what shall the job run? submit.py [FLAG ...] -- tools/train_net.py --config-file FILE ...")
@@ -54,7 +54,8 @@ def parse_time(text: str) -> int:
     raise UserError(f"--time {text}: expected minutes, HH:MM:SS or D-HH:MM:SS, and more than none")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The flags before `--`."""
     parser = Parser(
         prog="submit.py",
         usage="submit.py [FLAG ...] -- TOOL [WORD ...]",

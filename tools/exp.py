@@ -196,11 +196,13 @@ def reindex(args: argparse.Namespace) -> int:
 
 
 def completion(args: argparse.Namespace) -> int:
-    """A script for the shell."""
-    from tracking.screens.arguments import make_parser
+    """A script for the shell, for all tools."""
+    from _parsers import all_parsers
+
+    from config.defaults import get_defaults
     from tracking.screens.completion import script
 
-    print(script(make_parser(""), args.shell), end="")
+    print(script(all_parsers(), sorted(get_defaults().flat()), args.shell), end="")
     return 0
 
 

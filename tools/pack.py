@@ -51,8 +51,8 @@ def main(argv: Sequence[str]) -> int:
     return summarise(args.source, folder, plans, outcomes)
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """The flags."""
     parser = Parser(prog="pack.py", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("source", metavar="SOURCE", help="image_folder:PATH or csv:PATH; a folder or a .csv will do")
@@ -60,7 +60,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--shard-size", metavar="MB", type=float, default=100.0, help="size of a shard at most, in MB (default: 100)")
     add("--samples", metavar="N", type=int, default=0, help="samples of a shard, instead of its size")
     add("--jobs", metavar="N", type=int, default=0, help="shards written at a time (default: one a core)")
-    args = parser.parse_args(list(argv))
+    return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    args = make_parser().parse_args(list(argv))
     if args.shard_size <= 0 or args.samples < 0 or args.jobs < 0:
         raise UserError("--shard-size, --samples and --jobs are no less than 0, the size greater")
     return args
