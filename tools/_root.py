@@ -23,7 +23,10 @@ ROOMS = ("config", "data", "engine", "layers", "modeling", "solver", "tracking",
 def _need_posix(platform: str) -> None:
     """Ends a command on native Windows, which has none of the file locks, signals and renames that records rely on."""
     if platform == "win32":
-        print("error: Fieldbook runs on Linux and macOS; on Windows run it within WSL 2 (docs/howto/platforms.md)", file=sys.stderr)
+        print(
+            "error: Fieldbook runs on Linux and macOS; on Windows run it within WSL 2 (docs/howto/platforms.md)",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 
