@@ -142,8 +142,11 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
             raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
 
 
-def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device) -> Trainer:
+def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
     """A trainer without the hooks that need a run (`build_hooks`): what is wrong is to be said before there is one.
+
+    Args:
+        kind: a class of your own that overrides `compute_losses` or `train_step`.
 
     Raises:
         UserError: whatever of data, solver and device does not fit.
@@ -168,7 +171,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device)
     )
     wrapped = wrap()
     ema = make_average(cfg, task.model)
-    trainer = Trainer(
+    trainer = kind(
         task,
         optimizer,
         lambda step: solver.BASE_LR,

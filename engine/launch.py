@@ -121,12 +121,16 @@ def make_facts(
     *,
     name: str,
     args: argparse.Namespace,
-    argv: Sequence[str],
+    command: Sequence[str],
     root: Path,
     parent: tracking.Record | None,
     guess: bool,
 ) -> tracking.Facts:
-    """What run.json says of the start."""
+    """What run.json says of the start.
+
+    Args:
+        command: the tool's path in `root`, such as tools/train_net.py, and its words.
+    """
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     device = choose_device(cfg.MODEL.DEVICE)
     hardware = {"torch": torch.__version__, "device": device_name(device), "threads": str(torch.get_num_threads())}
@@ -137,7 +141,7 @@ def make_facts(
         config_digest=config.digest(cfg),
         origins=dict(cfg.origins),
         seed=cfg.SEED,
-        command=["tools/train_net.py", *argv],
+        command=list(command),
         why=args.why,
         expect=args.expect,
         tags=args.tags,

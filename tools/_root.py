@@ -20,6 +20,16 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("config", "data", "engine", "layers", "modeling", "solver", "tracking", "utils")
 
 
+def _need_posix(platform: str) -> None:
+    """Ends a command on native Windows, which has none of the file locks, signals and renames that records rely on."""
+    if platform == "win32":
+        print(
+            "error: Fieldbook runs on Linux and macOS; on Windows run it within WSL 2 (docs/howto/platforms.md)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
 def _claim() -> None:
     sys.path[:] = [str(ROOT), *(p for p in sys.path if p != str(ROOT))]
     for room in ROOMS:
@@ -29,6 +39,7 @@ def _claim() -> None:
             sys.exit(f"error: the package {room!r} was found in {found}, not in {ROOT}; is the copy of the code whole?")
 
 
+_need_posix(sys.platform)
 _claim()
 
 

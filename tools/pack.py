@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -103,6 +102,8 @@ def sources_of(name: str) -> list[Source]:
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Within, no other packing writes to the folder, which is made if need be."""
+    import fcntl  # Windows, which is told so when _root is imported, has none
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "wb") as lock:

@@ -28,6 +28,7 @@ from utils.errors import UserError
 from utils.logger import log_file, setup_logger
 
 LOG = logging.getLogger("fieldbook.tools")
+TOOL = f"tools/{Path(__file__).name}"  # a copy of this file is a command of its own: records and reruns name it
 INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be resumed
 
 
@@ -51,7 +52,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
     name = cfg.NAME or "run"
-    own = job.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, ["tools/train_net.py", *argv])
+    own = job.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, [TOOL, *argv])
     if own is not None:
         LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
         args.resume, args.code = str(own), "run"
@@ -71,7 +72,8 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         check_disk(trainer, Path(cfg.OUTPUT_DIR or "exp"))
         parent, guess = choose_parent(cfg, name, args.parent)
         args.why = args.why or ask_why(cfg, parent)
-        facts = make_facts(cfg, splits, name=name, args=args, argv=argv, root=_root.ROOT, parent=parent, guess=guess)
+        words = [TOOL, *argv]
+        facts = make_facts(cfg, splits, name=name, args=args, command=words, root=_root.ROOT, parent=parent, guess=guess)
         interrupts.check()
         run = make_run(Path(cfg.OUTPUT_DIR or "exp"), facts)
         return train(cfg, splits, trainer, run, parent=parent)
@@ -87,10 +89,13 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     path = find_resumable(args, folder, given.NAME or "run")
     if path is None:
         return start(args, argv)
+    made_by = next(iter(read_record(path).run.get("command", [])), TOOL)
+    if made_by != TOOL and (_root.ROOT / made_by).is_file():  # a copy of this file, with a loop of its own
+        raise UserError(f"{path.name} was made by {made_by}; resume it with that command")
     if job.began(path):  # this job was started again
         args.code = "run"
     if args.code == "run" and path / "scripts" != _root.ROOT:
-        script = str(path / "scripts" / "tools" / "train_net.py")
+        script = str(path / "scripts" / TOOL)
         os.execv(sys.executable, [sys.executable, script, *_with_run(argv, path)])
     cfg, changes = load_resumed(args, path)
     before = read_record(path).status

@@ -55,7 +55,7 @@ def restore(run: Path, destination: Path) -> list[str]:
     verify(code)
     changes = read_record(run).changes
     _warn_of_sessions(run)
-    script, config = (str(destination / name) for name in ("tools/train_net.py", "config.yml"))
+    script, config = (str(destination / name) for name in (_tool(run, code), "config.yml"))
     destination = destination.absolute()
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError(f"{destination} exists and is not empty; name a new folder")
@@ -152,8 +152,15 @@ def _curves(path: Path) -> dict[str, dict[int, float | None]]:
     return curves
 
 
+def _tool(run: Path, code: Code) -> str:
+    """The tool that made a run: that of its command, where the run's code has it."""
+    first = str(next(iter(read_record(run).run.get("command", [])), ""))
+    return first if first in code.files else "tools/train_net.py"
+
+
 def _command(folder: Path, path: Path, row: Row, overrides: Sequence[str]) -> list[str]:
-    script = str((diff.code_of(path).root / "tools" / "train_net.py").resolve())
+    code = diff.code_of(path)
+    script = str((code.root / _tool(path, code)).resolve())
     world = read_record(path).run.get("world_size", 1)
     start = [sys.executable]
     if isinstance(world, int) and world > 1:
