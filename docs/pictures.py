@@ -47,7 +47,7 @@ STORY = (
     'exp.py verdict last "better, but slower"',
     f'{CNN} cnn --why "how far can the rate go?" SOLVER.BASE_LR 100000',
 )
-TINY = (STORY[0], "edit", STORY[8], STORY[10])
+TINY = (f'{CNN} cnn --why "a start"', "edit", f'{LINEAR} mlp --why "GELU" MODEL.NAME mlp')
 FAILS = "BASE_LR 100000"
 COLUMNS = 100
 SWITCHES = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="where the pictures go")
     parser.add_argument("--keep", type=Path, help="a new folder: the copy of the project with its runs stays there")
-    parser.add_argument("--tiny", action="store_true", help="three runs of one epoch: to see that all pictures can be made")
+    parser.add_argument("--tiny", action="store_true", help="two runs of one epoch: to see that all pictures can be made")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -148,9 +148,8 @@ def draw_figures(project: Path, to: Path) -> None:
             sheet.paste(figure, (left, top))
             top += figure.height + gap
         left, bottom = left + width + gap, max(bottom, top)
-    save_small(
-        sheet.crop((0, 0, sheet.width, bottom)).resize((1600, round(1600 * bottom / sheet.width)), Image.Resampling.LANCZOS), to
-    )
+    size = (1600, round(1600 * bottom / sheet.width))
+    save_small(sheet.crop((0, 0, sheet.width, bottom)).resize(size, Image.Resampling.LANCZOS), to)
 
 
 def photograph(project: Path, to: Path) -> None:
