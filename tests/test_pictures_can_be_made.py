@@ -1,4 +1,4 @@
-"""The pictures of the documents: one command makes them all from real runs, and the documents show no other and leave none out."""
+"""The pictures of the documents: one command makes them all of real runs, and the documents show each, and no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_picture_that_is_shown_is_there_and_each_is_shown() -> None:
     pages = [*(ROOT / name for name in READMES), *(ROOT / "docs").rglob("*.md")]
     found = {picture for page in pages for picture in shown(page)}
     assert [str(picture) for picture in sorted(found) if not picture.is_file()] == []
-    made = {path for path in (ROOT / "docs" / "pictures").iterdir()}
+    made = set((ROOT / "docs" / "pictures").iterdir())
     assert made <= found
     sizes = [path.stat().st_size for path in made]
     assert max(sizes) < LIMITS["one"] and sum(sizes) < LIMITS["all"]
