@@ -88,7 +88,7 @@ def tail(args: argparse.Namespace) -> int:
     """The end of a log; goes on while the run does."""
     from tracking.screens.show import follow
 
-    lines = follow(lookup.find(args.folder, args.run), args.lines, forever=not args.json)
+    lines = follow(lookup.find_run(args.folder, args.run), args.lines, forever=not args.json)
     if args.json:
         return answers.as_json(list(lines))
     for line in lines:
@@ -101,12 +101,12 @@ def diff(args: argparse.Namespace) -> int:
     from tracking.reading import diff as differ
     from tracking.screens import screens
 
-    a = lookup.find(args.folder, args.run, write=True)
+    a = lookup.find_run(args.folder, args.run, write=True)
     if args.other == ".":
         found, codes = differ.with_working_tree(a, _root.ROOT)
         other, origins = "the working tree", [read_origins(a), {}]
     else:
-        b = lookup.find(a.parent, args.other or f"{a.name}^")
+        b = lookup.find_run(a.parent, args.other or f"{a.name}^")
         found, codes = differ.runs(a, b, swap_code=not args.other)
         other, origins = b.name, [read_origins(a), read_origins(b)]
     if args.json:

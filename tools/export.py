@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.shipping.export import SAMPLES, export_to
     from engine.shipping.exported import preprocessing, unexpressed
     from engine.shipping.formats import choose
-    from tracking.model_card import model_card
+    from tracking.screens.model_card import model_card
 
     formats = choose(args.to)
     own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]

@@ -23,6 +23,7 @@ import _root
 
 import config
 from tracking import job
+from tracking.reading import lookup
 from utils import interrupts, orphans
 from utils.errors import UserError
 from utils.logger import log_file, setup_logger
@@ -51,7 +52,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
     name = cfg.NAME or "run"
-    own = job.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, ["tools/train_net.py", *argv])
+    own = lookup.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, ["tools/train_net.py", *argv])
     if own is not None:
         LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
         args.resume, args.code = str(own), "run"

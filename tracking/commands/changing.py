@@ -16,7 +16,7 @@ def note(args: argparse.Namespace) -> int:
     """Appends to the notes, or sets the verdict."""
     from tracking import notes
 
-    path = lookup.find(args.folder, args.run)
+    path = lookup.find_run(args.folder, args.run)
     (notes.add_note if args.command == "note" else notes.set_verdict)(path, " ".join(args.text))
     index.forget(path.parent, path.name)
     return answers.as_json({"run": path.name}) if args.json else answers.say(f"written to {path / 'notes.md'}")
@@ -26,7 +26,7 @@ def tag(args: argparse.Namespace) -> int:
     """Adds tags, or takes them away."""
     from tracking import notes
 
-    path = lookup.find(args.folder, args.run)
+    path = lookup.find_run(args.folder, args.run)
     add, remove = (args.tags, []) if args.command == "tag" else ([], args.tags)
     tags = notes.change_tags(path, add, remove, read_record(path).run.get("tags", []))
     index.forget(path.parent, path.name)
@@ -43,7 +43,7 @@ def restore(args: argparse.Namespace) -> int:
 
     from tracking.keeping import restore as restoring
 
-    path = lookup.find(args.folder, args.run)
+    path = lookup.find_run(args.folder, args.run)
     command = shlex.join(restoring.restore(path, Path(args.destination)))
     if args.json:
         return answers.as_json({"run": path.name, "destination": args.destination, "command": command})

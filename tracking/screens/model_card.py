@@ -12,10 +12,10 @@ from typing import Any
 
 from tracking.judging.groups import key_of, left_out, pool
 from tracking.judging.noise import wilson
-from tracking.model_limits import limits, parts_of
 from tracking.reading import index
 from tracking.reading.configs import read_config, read_origins
 from tracking.record import Record, read_record
+from tracking.screens.model_limits import limits, parts_of
 from tracking.wording import code, plain, value
 from utils.files import size
 
