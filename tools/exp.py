@@ -59,13 +59,13 @@ def ls(args: argparse.Namespace) -> int:
     _warn(rows)
     if args.json:
         runs.parse()
-        rows = rows[: args.limit] if args.limit is not None else rows
+        rows = rows[: args.limit]
         runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
         return answers.as_json([listing.as_object(runs, row) for row in rows])
     from tracking.screens import screens
 
-    shown = len(rows) if args.all else args.limit if args.limit is not None else listing.PAGE
-    screens.runs_list(runs, rows[:shown], len(rows), args.only_open)
+    limit = None if args.all else listing.PAGE if args.limit is None else args.limit
+    screens.runs_list(runs, rows[:limit], len(rows), args.only_open)
     return 0
 
 
@@ -126,7 +126,7 @@ def groups(args: argparse.Namespace) -> int:
     against = lookup.find_row(runs, args.against) if args.against else None
     rows = query.select(runs, runs.rows, args.where)
     if args.metric:
-        listing.check_metric(runs.rows, args.metric, runs.folder)
+        query.check_metric(runs, runs.rows, args.metric)
     found = pooling.report(runs, rows, args.metric, against)
     for reason, count in pooling.reasons_left_out(rows).items():
         LOG.info("%d finished run%s left out: %s", count, "" if count == 1 else "s", reason)
@@ -143,9 +143,9 @@ def best(args: argparse.Namespace) -> int:
     runs = answers.all_runs(args)
     ranked = listing.best(runs, query.select(runs, runs.rows, args.where), args.metric)
     if args.json:
-        ranked = ranked[: args.limit] if args.limit is not None else ranked
-        return answers.as_json([{"place": p, "value": v, **listing.as_object(runs, row)} for p, row, v in ranked])
-    screens.best(runs, ranked[: args.limit if args.limit is not None else listing.PAGE], args.metric)
+        places = enumerate(ranked[: args.limit], start=1)
+        return answers.as_json([{"place": place, **listing.as_object(runs, row)} for place, row in places])
+    screens.best(runs, ranked[: listing.PAGE if args.limit is None else args.limit], args.metric)
     return 0
 
 

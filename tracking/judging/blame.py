@@ -48,18 +48,15 @@ def blame(runs: Runs, row: Row, metric: str) -> dict[str, Any]:
 
 
 def _chain(runs: Runs, row: Row, metric: str) -> list[Row]:
-    """The run and its ancestors that have the metric, oldest first; a chain that bites its tail ends there.
+    """The run and its ancestors that have the metric, oldest first.
 
     Of repeats in a row only the newest stands for all: other seeds moved nothing.
     """
-    chain, seen = [row], {row["id"]}
-    parent = runs.by_id.get(row["parent"])
-    while parent is not None and parent["id"] not in seen:
-        seen.add(parent["id"])
-        key = key_of(parent)
-        if value_of(parent, metric) is not None and (key is None or key != key_of(chain[-1])):
-            chain.append(parent)
-        parent = runs.by_id.get(parent["parent"])
+    chain = [row]
+    for one in runs.ancestors(row):
+        key = key_of(one)
+        if value_of(one, metric) is not None and (key is None or key != key_of(chain[-1])):
+            chain.append(one)
     return chain[::-1]
 
 

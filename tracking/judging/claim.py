@@ -69,14 +69,8 @@ def judge(runs: Runs, row: Row, pools: Pools | None = None) -> dict[str, Any] | 
 def baseline(runs: Runs, row: Row) -> Row | None:
     """The nearest ancestor that is no repeat of this run: the parent of the second seed is the first one, which says
     nothing of the idea; None where there is none."""
-    key, seen = key_of(row), {row["id"]}
-    parent = runs.by_id.get(row["parent"])
-    while parent is not None and parent["id"] not in seen:
-        if key is None or key_of(parent) != key:
-            return parent
-        seen.add(parent["id"])
-        parent = runs.by_id.get(parent["parent"])
-    return None
+    key = key_of(row)
+    return next((one for one in runs.ancestors(row) if key is None or key_of(one) != key), None)
 
 
 def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim, pools: Pools) -> dict[str, Any]:

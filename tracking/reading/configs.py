@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tracking.record import read_record
+
 BOOKKEEPING = frozenset({"NAME", "OUTPUT_DIR"})  # differ in every run and change nothing
 
 
@@ -37,11 +39,7 @@ def real_changes(
 
 def read_origins(path: Path) -> dict[str, str]:
     """Config key -> where its value came from, as the run in `path` recorded it; {} where it did not."""
-    try:
-        found = json.loads((path / "run.json").read_text(encoding="utf-8"))["origins"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return {key: str(value) for key, value in read_record(path).run.get("origins", {}).items()}
 
 
 def read_config(path: Path) -> dict[str, Any]:

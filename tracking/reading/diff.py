@@ -13,8 +13,6 @@ from tracking.reading.configs import ConfigReader, read_origins, real_changes
 from tracking.reading.summary import summarize, value_of
 from tracking.record import read_record
 
-_NOT_ENVIRONMENT = frozenset({"packages"})
-
 
 @dataclass
 class Code:
@@ -109,16 +107,15 @@ def environment(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
     """{FACT: [a's, b's]}; packages by their names."""
     flat = []
     for side in (a, b):
-        packages = side.get("packages") if isinstance(side.get("packages"), dict) else {}
-        flat.append({k: v for k, v in side.items() if k not in _NOT_ENVIRONMENT} | (packages or {}))
-    keys = sorted({*flat[0], *flat[1]})
+        packages = side.get("packages")
+        flat.append({**side, **packages} if isinstance(packages, dict) else side)
+    keys = sorted({*flat[0], *flat[1]} - {"packages"})
     return {k: [flat[0].get(k), flat[1].get(k)] for k in keys if flat[0].get(k) != flat[1].get(k)}
 
 
 def environment_of(run: Path) -> dict[str, Any]:
     """The recorded environment; {} where there is none."""
-    found = read_record(run).run.get("environment")
-    return found if isinstance(found, dict) else {}
+    return dict(read_record(run).run.get("environment", {}))
 
 
 def metrics(a: Path, b: Path) -> dict[str, list[float | None]]:

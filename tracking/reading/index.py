@@ -140,6 +140,14 @@ class Runs:
         for run_id in wanted:
             self.config(run_id)
 
+    def ancestors(self, row: Row) -> Iterator[Row]:
+        """The run's parent, that one's parent, ... as far as they are here; a chain that bites its tail ends there."""
+        seen, parent = {row["id"]}, self.by_id.get(row["parent"])
+        while parent is not None and parent["id"] not in seen:
+            seen.add(parent["id"])
+            yield parent
+            parent = self.by_id.get(parent["parent"])
+
     def changes(self, row: Row) -> dict[str, list[Any]]:
         """{KEY: [parent's, this one's]}; {} without a parent that is still there."""
         if row["parent"] not in self.by_id:

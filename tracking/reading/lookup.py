@@ -11,7 +11,7 @@ from typing import Any
 from tracking import environment, job
 from tracking.reading.configs import same
 from tracking.reading.index import Runs, load
-from tracking.reading.summary import Row, value_of
+from tracking.reading.summary import Row, metric_names, value_of
 from tracking.record import Record, read_record
 from utils.errors import UserError
 from utils.registry import nearest
@@ -149,8 +149,7 @@ def _last(runs: Runs, text: str, back: int) -> Row:
 def _best(runs: Runs, metric: str) -> Row:
     ranked = ranking(runs.rows, metric)
     if not ranked:
-        known = sorted({name for row in runs.rows for name in row["metrics"]})
-        raise UserError(f"best:{metric}: no run in {runs.folder} has that metric{nearest(metric, known)}")
+        raise UserError(f"best:{metric}: no run in {runs.folder} has that metric{nearest(metric, metric_names(runs.rows))}")
     return ranked[0]
 
 

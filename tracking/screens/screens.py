@@ -13,7 +13,7 @@ from tracking.reading import diff, listing
 from tracking.reading.diff import Code
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
-from tracking.reading.summary import Row
+from tracking.reading.summary import Row, value_of
 from tracking.record import read_metrics
 from tracking.screens import runs_table, show, tables
 from tracking.screens.sparkline import sparkline
@@ -159,16 +159,16 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
     tables.stacked(screen, head, rows, right=("n", "mean " + metric, "std"))
 
 
-def best(runs: Runs, ranked: Sequence[tuple[int, Row, float]], metric: str) -> None:
+def best(runs: Runs, ranked: Sequence[Row], metric: str) -> None:
     """`best`."""
     screen = tables.console()
-    handles = listing.short_names(runs, [row for _, row, _ in ranked])
+    handles = listing.short_names(runs, ranked)
     made = tables.table("", "run", "name", metric, "n", "why", right=("", metric, "n"), flexible=("name", "why"))
     pooled = pool(runs.rows, metric)
-    for place, row, value in ranked:
+    for place, row in enumerate(ranked, start=1):
         key = key_of(row)
-        count = len(pooled[key].values) if key in pooled else 1
-        made.add_row(str(place), handles[row["id"]], row["name"], wording.number(value), str(count), tables.text(row["why"]))
+        count, value = len(pooled[key].values) if key in pooled else 1, wording.number(value_of(row, metric))
+        made.add_row(str(place), handles[row["id"]], row["name"], value, str(count), tables.text(row["why"]))
     screen.print(made)
     direction = "lower" if lower_is_better(runs.rows, metric) else "higher"
     screen.print(f"{direction} is better; n: runs of equal config and code (exp.py groups)", style="dim")
