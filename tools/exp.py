@@ -62,16 +62,15 @@ def ls(args: argparse.Namespace) -> int:
         rows = rows[: args.limit]
         runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
         return answers.as_json([listing.as_object(runs, row) for row in rows])
-    from tracking.screens import screens
+    from tracking.screens.runs_table import print_runs
 
     limit = None if args.all else listing.PAGE if args.limit is None else args.limit
-    screens.runs_list(runs, rows[:limit], len(rows), args.only_open)
+    print_runs(runs, rows[:limit], len(rows), args.only_open)
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
     """One run."""
-    from tracking.screens import screens
     from tracking.screens import show as shown
 
     runs, row = answers.one_run(args, trust=True)
@@ -80,7 +79,7 @@ def show(args: argparse.Namespace) -> int:
         runs.reread(row["parent"])
     if args.json:
         return answers.as_json(shown.as_object(runs, row))
-    screens.run(runs, row)
+    shown.print_run(runs, row)
     return 0
 
 

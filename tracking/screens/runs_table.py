@@ -20,12 +20,25 @@ REASON = 120  # characters of why a run ended; `show` has all
 WIDE = 120  # columns from which the reason has a column of its own
 
 
-def print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool = False) -> None:
-    """One line for each run; on narrow terminals what changed and why stand below it.
+def print_runs(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = False) -> None:
+    """The table, or that there is nothing for it.
 
     Args:
-        proposals: behind the reason, what was expected and how the records judge it (for `--open`).
+        total: how many runs there are of which `rows` are a page.
+        only_open: they are open questions: what was expected and how the records judge it is told too.
     """
+    screen = tables.console()
+    if not total:
+        which = "no open questions" if only_open and runs.rows else "no such runs" if runs.rows else "no runs"
+        screen.print(f"{which} in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"), soft_wrap=True)
+        return
+    _print_table(runs, rows, screen, proposals=only_open)
+    if total > len(rows):
+        screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
+
+
+def _print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool) -> None:
+    """One line for each run; on narrow terminals what changed and why stand below it."""
     from rich.text import Text
 
     runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])

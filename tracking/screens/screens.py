@@ -1,4 +1,4 @@
-"""What `exp.py` prints for people: one function a screen."""
+"""What `exp.py` prints for people, one function a screen; `ls` and `show` have files of their own."""
 
 from __future__ import annotations
 
@@ -14,59 +14,11 @@ from tracking.reading.diff import Code
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row, value_of
-from tracking.record import read_metrics
-from tracking.screens import runs_table, show, tables
-from tracking.screens.sparkline import sparkline
+from tracking.screens import tables
 from utils import files
 
 _VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cannot": "dim"}
 _DIFF_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
-
-
-def runs_list(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = False) -> None:
-    """`ls`."""
-    screen = tables.console()
-    if not total:
-        which = "no open questions" if only_open and runs.rows else "no such runs" if runs.rows else "no runs"
-        screen.print(f"{which} in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"), soft_wrap=True)
-        return
-    runs_table.print_table(runs, rows, screen, proposals=only_open)
-    if total > len(rows):
-        screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
-
-
-def run(runs: Runs, row: Row) -> None:
-    """`show`."""
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
-    screen = tables.console()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="fold", max_width=16)
-    grid.add_column(overflow="fold")
-    last = ""
-    for label, content in show.lines(runs, row):
-        grid.add_row(Text(label if label != last else "", style="bold"), tables.text(content))
-        last = label
-    screen.print(Panel(grid, title=Text(row["id"]), title_align="left", border_style=tables.STYLES.get(row["status"], "")))
-    metrics = show.metric_rows(runs, row)
-    if metrics:
-        has_parent = any(theirs is not None for *_, theirs in metrics)
-        columns = ("metric", "last", "best", "at step", *(("parent", "difference") if has_parent else ()))
-        made = tables.table(*columns, "curve", right=columns[1:])
-        logged, width = read_metrics(runs.path(row) / "metrics.jsonl"), min(max(screen.width - 64, 12), 60)
-        for name, latest, best, step, theirs in metrics:
-            gap = best - theirs if best is not None and theirs is not None else None
-            cells = [name, wording.number(latest), wording.number(best), "-" if step is None else str(step)]
-            cells += [wording.number(theirs), wording.signed(gap)] if has_parent else []
-            curve = sparkline([line[name] for line in logged if name in line], width)
-            made.add_row(*cells, curve, style="bold" if name == row["primary_metric"] else "")
-        screen.print(made)
-        screen.print()
-    screen.print(f"in {runs.path(row)}/", soft_wrap=True)
-    for place, amount in show.places(runs.path(row)):
-        screen.print(Text.assemble(f"  {place:<16}", (amount, "dim")))
 
 
 def difference(

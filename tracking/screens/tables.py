@@ -9,6 +9,7 @@ from tracking.wording import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
@@ -22,14 +23,33 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def table(*columns: str, right: Iterable[str] = (), title: str = "", flexible: Iterable[str] = ()) -> Table:
+def panel(title: str, rows: Iterable[tuple[str, str]], border_style: str = "") -> Panel:
+    """A box of labels and texts; a label that repeats the one above it is shown once."""
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold", max_width=16)
+    grid.add_column(overflow="fold")
+    last = ""
+    for label, content in rows:
+        grid.add_row(Text(label if label != last else "", style="bold"), text(content))
+        last = label
+    return Panel(grid, title=Text(title), title_align="left", border_style=border_style)
+
+
+def line_count(name: str, added: int, removed: int) -> str:
+    """What `tracking.reading.diff.line_counts` says of a file."""
+    return f"{name} +{added} -{removed}" if added >= 0 else f"{name} (no text)"
+
+
+def table(*columns: str, right: Iterable[str] = (), flexible: Iterable[str] = ()) -> Table:
     """A plain table. Columns named in `flexible` share what is left and wrap; the others are never cut."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(
-        box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False, collapse_padding=True
-    )
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for name in columns:
         fixed = name not in flexible
         made.add_column(name, justify="right" if name in right else "left", no_wrap=fixed, overflow="fold")
