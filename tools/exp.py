@@ -181,7 +181,8 @@ def export(args: argparse.Namespace) -> int:
             count = exporting.write_csv(content, file, columns)
     except OSError as error:
         raise UserError(f"{args.file}: cannot be written ({error.strerror})") from error
-    return answers.say(f"{count} rows written to {args.file}")
+    print(f"{count} rows written to {args.file}")
+    return 0
 
 
 def reindex(args: argparse.Namespace) -> int:
@@ -189,9 +190,8 @@ def reindex(args: argparse.Namespace) -> int:
     runs = index.load(args.folder, full=True)
     _warn(runs.rows)
     broken = sum(bool(row["problems"]) for row in runs.rows)
-    if args.json:
-        return answers.as_json({"runs": len(runs.rows), "with_problems": broken})
-    return answers.say(f"{len(runs.rows)} runs read" + (f", {broken} of them with problems" if broken else ""))
+    said = f"{len(runs.rows)} runs read" + (f", {broken} of them with problems" if broken else "")
+    return answers.answer(args, {"runs": len(runs.rows), "with_problems": broken}, said)
 
 
 def completion(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def note(args: argparse.Namespace) -> int:
     path = lookup.find_run(args.folder, args.run)
     (notes.add_note if args.command == "note" else notes.set_verdict)(path, " ".join(args.text))
     index.forget(path.parent, path.name)
-    return answers.as_json({"run": path.name}) if args.json else answers.say(f"written to {path / 'notes.md'}")
+    return answers.answer(args, {"run": path.name}, f"written to {path / 'notes.md'}")
 
 
 def tag(args: argparse.Namespace) -> int:
@@ -30,11 +30,7 @@ def tag(args: argparse.Namespace) -> int:
     add, remove = (args.tags, []) if args.command == "tag" else ([], args.tags)
     tags = notes.change_tags(path, add, remove, read_record(path).run.get("tags", []))
     index.forget(path.parent, path.name)
-    return (
-        answers.as_json({"run": path.name, "tags": tags})
-        if args.json
-        else answers.say(f"{path.name}: {' '.join(tags) or 'no tags'}")
-    )
+    return answers.answer(args, {"run": path.name, "tags": tags}, f"{path.name}: {' '.join(tags) or 'no tags'}")
 
 
 def restore(args: argparse.Namespace) -> int:
@@ -45,10 +41,8 @@ def restore(args: argparse.Namespace) -> int:
 
     path = lookup.find_run(args.folder, args.run)
     command = shlex.join(restoring.restore(path, Path(args.destination)))
-    if args.json:
-        return answers.as_json({"run": path.name, "destination": args.destination, "command": command})
-    print(f"the code of {path.name}, every file verified, is in {args.destination}; run it with\n{command}")
-    return 0
+    said = f"the code of {path.name}, every file verified, is in {args.destination}; run it with\n{command}"
+    return answers.answer(args, {"run": path.name, "destination": args.destination, "command": command}, said)
 
 
 def rerun(args: argparse.Namespace) -> int:
@@ -75,12 +69,12 @@ def rm(args: argparse.Namespace) -> int:
         if args.yes:
             trash.empty(args.folder)
         words = "freed" if args.yes else "would be freed, for good; --yes does it"
-        return answers.as_json({"bytes": size, "done": args.yes}) if args.json else answers.say(f"{files.size(size)} {words}")
+        return answers.answer(args, {"bytes": size, "done": args.yes}, f"{files.size(size)} {words}")
     if not args.runs:
         raise UserError("which runs? exp.py rm RUN...")
     runs = index.load(args.folder)
-    rows = {row["id"]: row for row in (lookup.find_row(runs, text, strict=True) for text in args.runs)}
-    return _move(args, trash.plan_removal(runs, list(rows.values())), "rm", not args.dry_run)
+    rows = answers.named(runs, args.runs, strict=True)
+    return _move(args, trash.plan_removal(runs, rows), "rm", not args.dry_run)
 
 
 def prune(args: argparse.Namespace) -> int:
@@ -88,8 +82,8 @@ def prune(args: argparse.Namespace) -> int:
     from tracking.keeping import trash
 
     runs = answers.all_runs(args)
-    rows = {r["id"]: r for r in (lookup.find_row(runs, text, strict=True) for text in args.runs)}
-    chosen = query.select(runs, list(rows.values()) if args.runs else runs.rows, args.where)
+    rows = answers.named(runs, args.runs, strict=True) if args.runs else runs.rows
+    chosen = query.select(runs, rows, args.where)
     return _move(args, trash.plan_pruning(runs, chosen), "prune", args.yes)
 
 
@@ -98,7 +92,7 @@ def undo(args: argparse.Namespace) -> int:
     from tracking.keeping import trash
 
     what, paths = trash.undo(args.folder)
-    return answers.as_json({"undone": what, "paths": paths}) if args.json else answers.say(f"{what} undone: {', '.join(paths)}")
+    return answers.answer(args, {"undone": what, "paths": paths}, f"{what} undone: {', '.join(paths)}")
 
 
 def adopt(args: argparse.Namespace) -> int:
@@ -108,11 +102,9 @@ def adopt(args: argparse.Namespace) -> int:
 
     typed = old_files.read_notes(Path(args.notes)) if args.notes else {}
     made, known = adopting.adopt_all(args.old, args.folder, typed)
-    if args.json:
-        return answers.as_json([{"from": str(old), "run": run} for old, run in made])
-    for old, run in made:
-        print(f"{old} -> {args.folder / run}")
-    return answers.say(f"{len(made)} runs adopted" + (f", {known} were already" if known else "") + "; their code is unknown")
+    lines = [f"{old} -> {args.folder / run}" for old, run in made]
+    lines.append(f"{len(made)} runs adopted{f', {known} were already' if known else ''}; their code is unknown")
+    return answers.answer(args, [{"from": str(old), "run": run} for old, run in made], "\n".join(lines))
 
 
 def _move(args: argparse.Namespace, items: list[Any], what: str, act: bool) -> int:
