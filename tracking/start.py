@@ -17,9 +17,9 @@ from tracking.notes import check_tags, notes_text
 from tracking.record import SCHEMA, is_alive, read_record
 from tracking.run import Run, now
 from utils.errors import UserError
-from utils.files import fsync_directory, sweep, write_atomic
+from utils.files import fsync_directory, sweep, write_atomic, write_json
 from utils.names import check_run_name
-from utils.redact import redact
+from utils.redact import redact, redact_command
 
 _STARTING = ".starting-"
 
@@ -69,7 +69,7 @@ def start_run(folder: Path, facts: Facts) -> Run:
         aside.mkdir(parents=True)
         status = _fill(aside, folder, facts, moment)
         lock = RunLock(aside)
-        path = _claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}")
+        path = claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}")
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -88,7 +88,7 @@ def _shareable(facts: Facts) -> Facts:
     def clean(text: str) -> str:
         return redact(text).encode(errors="replace").decode()
 
-    command, tags = [clean(word) for word in environment.without_secrets(facts.command)], [clean(tag) for tag in facts.tags]
+    command, tags = [clean(word) for word in redact_command(facts.command)], [clean(tag) for tag in facts.tags]
     return replace(facts, why=clean(facts.why), expect=clean(facts.expect), tags=tags, command=command)
 
 
@@ -100,8 +100,8 @@ def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str
     described = environment.facts(facts.hardware)
     started = now()
     status = _first_status(started, copy.code_digest)
-    _write_json(aside / "run.json", _run_json(facts, copy, described, started, moment))
-    _write_json(aside / "status.json", status)
+    write_json(aside / "run.json", _run_json(facts, copy, described, started, moment))
+    write_json(aside / "status.json", status)
     write_atomic(aside / "config.yml", facts.config)
     write_atomic(aside / "notes.md", notes_text(facts.why, facts.expect, facts.tags))
     write_atomic(aside / "env.txt", environment.as_text(described))
@@ -109,23 +109,6 @@ def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str
     for name in ("log.txt", "metrics.jsonl"):
         (aside / name).touch()
     return status
-
-
-def _claim(aside: Path, folder: Path, wanted: str) -> Path:
-    """Renames to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds something fails, and a run's always does."""
-    for number in range(1, 10_000):
-        path = folder / (wanted if number == 1 else f"{wanted}-{number}")
-        run_json = aside / "run.json"
-        _write_json(run_json, {**json.loads(run_json.read_text()), "id": path.name})
-        try:
-            os.rename(aside, path)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                continue
-            raise
-        fsync_directory(folder)
-        return path
-    raise UserError(f"{folder}: no free name like {wanted}")
 
 
 def _first_status(started: str, code: str) -> dict[str, Any]:
@@ -185,6 +168,24 @@ def _run_json(
     }
 
 
+def claim(aside: Path, folder: Path, wanted: str) -> Path:
+    """Renames a whole record to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds something fails, and a run's
+    always does."""
+    for number in range(1, 10_000):
+        path = folder / (wanted if number == 1 else f"{wanted}-{number}")
+        run_json = aside / "run.json"
+        write_json(run_json, {**json.loads(run_json.read_text(encoding="utf-8")), "id": path.name})
+        try:
+            os.rename(aside, path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                continue
+            raise
+        fsync_directory(folder)
+        return path
+    raise UserError(f"{folder}: no free name like {wanted}")
+
+
 def resume_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Run, str]:
     """Goes on in the folder of an ended run; the run, and one line on code that differs from its copy ("" if none).
 
@@ -225,7 +226,7 @@ def _reopen(path: Path, root: Path, changes: dict[str, Any]) -> tuple[dict[str, 
     status = {**_first_status("", ""), **record.status, "status": "running", "reason": "", "ended": ""}
     status["sessions"] = [*record.status.get("sessions", []), _session(now(), changes, snapshot.code_digest(code))]
     try:
-        _write_json(path / "status.json", status)
+        write_json(path / "status.json", status)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
     return status, code, difference
@@ -250,7 +251,3 @@ def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:
         write_atomic(path / f"scripts.{number}.sha256", snapshot.checksum_lines(copy, f"scripts.{number}"))
     shown = ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in differs.items())
     return f"the code differs from the run's copy: {shown}; kept as scripts.{number}/", today.files
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_json
 
 KEPT_WEIGHTS = {"best.pt", "last.pt", "last"}  # the last is a folder, of sharded training
 
@@ -72,7 +72,7 @@ def move(folder: Path, items: Sequence[Item], what: str) -> Path:
     entry = _new_entry(folder, what)
     moves = [[item.path, f"files/{item.path}"] for item in items]
     # The list is written first: whatever happens on the way, undo knows what may lie here.
-    write_atomic(entry / "entry.json", json.dumps({"what": what, "when": entry.name[:19], "moves": moves}, indent=1))
+    write_json(entry / "entry.json", {"what": what, "when": entry.name[:19], "moves": moves})
     try:
         for source, target in moves:
             (entry / target).parent.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tracking import environment, job
+from tracking import job
 from tracking.reading.configs import same
 from tracking.reading.index import Runs, load
 from tracking.reading.summary import Row, metric_names, value_of
 from tracking.record import Record, read_record
 from utils.errors import UserError
+from utils.redact import redact_command
 from utils.registry import nearest
 
 _NO_BASELINE = {"debug", "sweep"}  # tags of runs that are no parent unless they are named
@@ -113,7 +114,7 @@ def find_own(folder: Path, name: str, command: list[str] | None = None) -> Path 
     if not job.was_restarted():
         return None
     runs = load(folder, write=False)
-    command = environment.without_secrets(command) if command else None
+    command = redact_command(command) if command else None
     found = None
     for row in reversed([row for row in runs.rows if row["name"] == name]):
         path = runs.path(row)
