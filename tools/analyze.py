@@ -101,8 +101,7 @@ def of_run(given: config.Config, args: argparse.Namespace) -> tuple[Any, ...]:
     from engine.build import build_task
     from engine.launch import find_trained, test_task
 
-    own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
-    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
+    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
     path = picture(cfg, args, "") if args.file else folder / "figures" / f"{args.command}_{args.split}.png"
     splits = build_splits(cfg)
     return cfg, splits, *test_task(cfg, splits, weights, build_task), weights, path

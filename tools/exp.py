@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--output-dir {args.folder}: no such folder")
     gc.disable()  # ten thousand rows are made and none is garbage: looking for it takes a third of the time
     try:
-        return COMMANDS[args.command](args)
+        return _command(args.command)(args)
     finally:
         gc.enable()
 
@@ -209,21 +209,16 @@ def _warn(rows: Sequence[Any]) -> None:
             LOG.warning("%s", problem)
 
 
-def _elsewhere(place: str) -> Command:
-    """A command of tracking/commands, imported when it is called."""
-    module, name = place.split(":")
+def _command(name: str) -> Command:
+    """One of those above, or of tracking/commands, which are imported when they are called."""
+    if name in HERE:
+        return HERE[name]
+    module = import_module(f"tracking.commands.{'page' if name in ('report', 'serve') else 'changing'}")
+    found: Command = getattr(module, {"verdict": "note", "untag": "tag"}.get(name, name))
+    return found
 
-    def call(args: argparse.Namespace) -> int:
-        return int(getattr(import_module(f"tracking.commands.{module}"), name)(args))
 
-    return call
-
-
-COMMANDS: dict[str, Command] = {f.__name__: f for f in (ls, show, tail, diff, groups, best, blame, export, reindex, completion)}
-CHANGING = ("note", "tag", "restore", "rerun", "rm", "prune", "undo", "adopt")
-COMMANDS |= {name: _elsewhere(f"changing:{name}") for name in CHANGING}
-COMMANDS |= {"verdict": COMMANDS["note"], "untag": COMMANDS["tag"]}
-COMMANDS |= {name: _elsewhere(f"page:{name}") for name in ("report", "serve")}
+HERE: dict[str, Command] = {f.__name__: f for f in (ls, show, tail, diff, groups, best, blame, export, reindex, completion)}
 
 if __name__ == "__main__":
     _root.run_tool(main)

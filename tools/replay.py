@@ -25,7 +25,7 @@ from utils.logger import setup_logger
 def main(argv: Sequence[str]) -> int:
     """Prints what the step shows; writes nothing."""
     args = config.parse_arguments(argv, tool="replay")
-    setup_logger(screen=os.environ.get("RANK", "0") == "0")
+    setup_logger()
     cfg, path, record = choose(args)
     from train_net import build
 

@@ -35,7 +35,7 @@ INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be r
 def main(argv: Sequence[str]) -> int:
     """From the command line to the exit code."""
     args = config.parse_arguments(argv)
-    setup_logger(screen=os.environ.get("RANK", "0") == "0")
+    setup_logger()
     if args.print_config or args.explain:
         cfg = config.load(args)
         print(config.explain(cfg, args.explain) if args.explain else config.dump(cfg), end="\n" if args.explain else "")

@@ -167,10 +167,9 @@ def _fill(aside: Path, old: Old, curves: Curves, typed: dict[str, str]) -> None:
             steps.setdefault(step, {"step": step})[name] = value
     (aside / "metrics.jsonl").write_text("".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)))
     rest = [typed.get("notes", ""), *(f"{k}: {v}" for k, v in typed.items() if v and k not in _NOTES and _score(v) is None)]
-    why, expect, verdict = (typed.get(column, "") for column in ("why", "expect", "verdict"))
-    write_atomic(
-        aside / "notes.md", notes_text(why, expect, tags_in(typed.get("tags", "")), verdict, "\n".join(filter(None, rest)))
-    )
+    why, expect, verdict, tags = (typed.get(column, "") for column in ("why", "expect", "verdict", "tags"))
+    text = notes_text(why, expect, tags_in(tags), verdict, "\n".join(filter(None, rest)))
+    write_atomic(aside / "notes.md", text)
 
 
 def _run_json(old: Old, name: str, started: datetime, typed: dict[str, str]) -> dict[str, Any]:
