@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.commands import answers
-from tracking.reading import index, lookup, query
+from tracking.reading import cache, index, lookup, query
 from tracking.record import read_record
 from utils.errors import UserError
 
@@ -18,7 +18,7 @@ def note(args: argparse.Namespace) -> int:
 
     path = lookup.find_run(args.folder, args.run)
     (notes.add_note if args.command == "note" else notes.set_verdict)(path, " ".join(args.text))
-    index.forget(path.parent, path.name)
+    cache.forget(path.parent, path.name)
     return answers.answer(args, {"run": path.name}, f"written to {path / 'notes.md'}")
 
 
@@ -29,7 +29,7 @@ def tag(args: argparse.Namespace) -> int:
     path = lookup.find_run(args.folder, args.run)
     add, remove = (args.tags, []) if args.command == "tag" else ([], args.tags)
     tags = notes.change_tags(path, add, remove, read_record(path).run.get("tags", []))
-    index.forget(path.parent, path.name)
+    cache.forget(path.parent, path.name)
     return answers.answer(args, {"run": path.name, "tags": tags}, f"{path.name}: {' '.join(tags) or 'no tags'}")
 
 
