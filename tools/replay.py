@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import _root
+from train_net import build
 
 import config
 from utils.errors import UserError
@@ -27,8 +28,6 @@ def main(argv: Sequence[str]) -> int:
     args = config.parse_arguments(argv, tool="replay")
     setup_logger()
     cfg, path, record = choose(args)
-    from train_net import build
-
     from engine import distributed, prepare
     from engine.analysis.replay import replay_step
     from engine.checkpoint import load_checkpoint

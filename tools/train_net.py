@@ -214,12 +214,12 @@ def ask_why(cfg: config.Config, parent: Any) -> str:
         return ""
     import select
 
-    from tracking.reading.configs import read_config, read_origins, real_changes
+    from tracking.reading.configs import changes, read_config, read_origins
     from tracking.wording import changed
 
     if parent is not None:
         origins = (dict(cfg.origins), read_origins(parent.path))
-        pairs = real_changes(cfg.flat(), read_config(parent.path), lambda: origins)
+        pairs = changes(cfg.flat(), read_config(parent.path), lambda: origins)
         print(f"Changed since {parent.id}: {changed(pairs, 6) or 'no key'}")
     print("What is this run meant to find out? (Enter to skip) ", end="", flush=True)
     ready, _, _ = select.select([sys.stdin], [], [], 60)

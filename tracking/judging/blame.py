@@ -62,13 +62,10 @@ def _chain(runs: Runs, row: Row, metric: str) -> list[Row]:
 
 def _usual_noise(pooled: dict[Key, Group], chain: list[Row]) -> tuple[float, float] | None:
     """(standard deviation, degrees of freedom) over all repeats of the chain's runs, else of the same names, else None."""
-    ids = {row["id"] for row in chain}
-    names = {row["name"] for row in chain}
-    for fits in (
-        lambda group: ids & {row["id"] for row in group.rows},
-        lambda group: names & {row["name"] for row in group.rows},
-    ):
-        spreads = [group.spread() for group in pooled.values() if len(group.values) > 1 and fits(group)]
+    repeated = [group for group in pooled.values() if len(group.values) > 1]
+    for key in ("id", "name"):
+        of_chain = {row[key] for row in chain}
+        spreads = [group.spread() for group in repeated if of_chain & {row[key] for row in group.rows}]
         freedom = sum(s.n - 1 for s in spreads)
         if freedom:
             return (sum((s.n - 1) * (s.std or 0.0) ** 2 for s in spreads) / freedom) ** 0.5, float(freedom)

@@ -40,7 +40,8 @@ def plan_removal(runs: Runs, rows: Sequence[Row]) -> list[Item]:
         UserError: one of them still runs.
     """
     for row in rows:
-        _refuse_living(row)
+        if row["status"] == "running":
+            raise UserError(f"{row['id']} is still running on {row['host'] or 'an unknown host'}; stop it first")
     return [Item(row["id"], row["id"], bytes_of(runs.path(row))) for row in rows]
 
 
@@ -128,11 +129,6 @@ def _freed(path: Path | str) -> int:
     except OSError:
         return 0  # a file that vanished meanwhile
     return info.st_size if info.st_nlink == 1 else 0
-
-
-def _refuse_living(row: Row) -> None:
-    if row["status"] == "running":
-        raise UserError(f"{row['id']} is still running on {row['host'] or 'an unknown host'}; stop it first")
 
 
 def _new_entry(folder: Path, what: str) -> Path:

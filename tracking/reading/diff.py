@@ -9,7 +9,7 @@ from typing import Any
 
 from tracking import environment as machine
 from tracking import snapshot
-from tracking.reading.configs import ConfigReader, read_origins, real_changes
+from tracking.reading.configs import ConfigReader, changes, read_origins
 from tracking.reading.summary import summarize, value_of
 from tracking.record import read_record
 
@@ -37,7 +37,7 @@ def working_tree(root: Path, runs: Path) -> Code:
 def config(a: Path, b: Path) -> dict[str, list[Any]]:
     """{KEY: [a's, b's]} for each key that differs."""
     reader = ConfigReader()
-    return real_changes(reader.read(b), reader.read(a), lambda: (read_origins(b), read_origins(a)))
+    return changes(reader.read(b), reader.read(a), lambda: (read_origins(b), read_origins(a)))
 
 
 def code(a: Code, b: Code) -> dict[str, list[str]]:

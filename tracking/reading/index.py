@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.reading import cache
-from tracking.reading.configs import ConfigReader, read_origins, real_changes
+from tracking.reading.configs import ConfigReader, changes, read_origins
 from tracking.reading.summary import Row, date_in, summarize
 
 LOG = logging.getLogger("fieldbook.tracking")
@@ -94,7 +94,7 @@ class Runs:
     def changes_between(self, old: str, new: str) -> dict[str, list[Any]]:
         """{KEY: [that run's, this one's]} of two runs, named by their ids."""
         paths = (self.folder / new, self.folder / old)
-        return real_changes(self.config(new), self.config(old), lambda: (read_origins(paths[0]), read_origins(paths[1])))
+        return changes(self.config(new), self.config(old), lambda: (read_origins(paths[0]), read_origins(paths[1])))
 
 
 @contextlib.contextmanager
