@@ -56,8 +56,9 @@ def find(top: Path) -> list[Old]:
         raise UserError(f"{top}: no such folder to adopt")
     found: dict[Path, Old] = {}
     # A dated folder of several that hold weights is a backup of runs, not a run.
-    trained = [child for child in top.iterdir() if child.is_dir() and any(map(_is_weights, child.rglob("*")))]
-    dated = _has_time(top) and len(trained) < 2
+    below = (child.rglob("*") for child in top.iterdir() if child.is_dir())
+    trained = sum(any(_KINDS["weights"].match(file.name) for file in files) for files in below)
+    dated = _has_time(top) and trained < 2
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if (Path(folder) / "run.json").is_file():  # a record of our own
@@ -125,10 +126,6 @@ def _adopted_before(runs: Path) -> set[str]:
 
 def _has_time(folder: Path) -> bool:
     return bool(_TIME.search(folder.name) or _TENSORBOARD_TIME.search(folder.name))
-
-
-def _is_weights(file: Path) -> bool:
-    return bool(_KINDS["weights"].match(file.name))
 
 
 def _owner(top: Path, dated: bool, folder: Path, found: dict[Path, Old]) -> Path:

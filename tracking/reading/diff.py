@@ -29,11 +29,6 @@ def code_of(run: Path) -> Code:
     return Code(run / name, snapshot.read_checksums(run / f"{name}.sha256"))
 
 
-def working_tree(root: Path, runs: Path) -> Code:
-    """The code that a run started now would copy."""
-    return Code(root, snapshot.take(root, None, runs).files)
-
-
 def config(a: Path, b: Path) -> dict[str, list[Any]]:
     """{KEY: [a's, b's]} for each key that differs."""
     reader = ConfigReader()
@@ -96,7 +91,7 @@ def runs(a: Path, b: Path, swap_code: bool = False) -> tuple[dict[str, Any], tup
 
 def with_working_tree(a: Path, root: Path) -> tuple[dict[str, Any], tuple[Code, Code] | None]:
     """The same between a run and what a run started now would use: code, Python and packages."""
-    codes = (code_of(a), working_tree(root, a.parent))
+    codes = (code_of(a), Code(root, snapshot.take(root, None, a.parent).files))
     recorded = environment_of(a)
     now = {k: v for k, v in machine.facts({}).items() if k in recorded}
     recorded = {k: v for k, v in recorded.items() if k in now}
