@@ -98,7 +98,6 @@ def tail(args: argparse.Namespace) -> int:
 def diff(args: argparse.Namespace) -> int:
     """Two runs, or a run and the working tree. Without B: what the run has against what its parent has."""
     from tracking.reading import diff as differ
-    from tracking.screens import screens
 
     a = lookup.find_run(args.folder, args.run, write=True)
     if args.other == ".":
@@ -110,6 +109,8 @@ def diff(args: argparse.Namespace) -> int:
         other, origins = b.name, [read_origins(a), read_origins(b)]
     if args.json:
         return answers.as_json(found)
+    from tracking.screens import screens
+
     screens.difference(a.name, other, found, origins, codes, as_parent=not args.other)
     return 0
 
@@ -118,7 +119,6 @@ def groups(args: argparse.Namespace) -> int:
     """Repeats and their differences."""
     from config.dump import NOT_IN_DIGEST
     from tracking.judging import groups as pooling
-    from tracking.screens import screens
 
     runs = answers.all_runs(args)
     pooling.pass_over(runs, args.across, {*NOT_IN_DIGEST, "MODEL.NUM_CLASSES"})
@@ -131,19 +131,22 @@ def groups(args: argparse.Namespace) -> int:
         LOG.info("%d finished run%s left out: %s", count, "" if count == 1 else "s", reason)
     if args.json:
         return answers.as_json(found)
+    from tracking.screens import screens
+
     screens.groups(runs, found)
     return 0
 
 
 def best(args: argparse.Namespace) -> int:
     """The ranking by a metric."""
-    from tracking.screens import screens
 
     runs = answers.all_runs(args)
     ranked = listing.best(runs, query.select(runs, runs.rows, args.where), args.metric)
     if args.json:
         places = enumerate(ranked[: args.limit], start=1)
         return answers.as_json([{"place": place, **listing.as_object(runs, row)} for place, row in places])
+    from tracking.screens import screens
+
     screens.best(runs, ranked[: listing.PAGE if args.limit is None else args.limit], args.metric)
     return 0
 
@@ -152,11 +155,12 @@ def blame(args: argparse.Namespace) -> int:
     """Who moved a metric."""
     runs, row = answers.one_run(args)
     from tracking.judging import blame as blaming
-    from tracking.screens import screens
 
     result = blaming.blame(runs, row, args.metric)
     if args.json:
         return answers.as_json(result)
+    from tracking.screens import screens
+
     screens.blame(result)
     return 0
 

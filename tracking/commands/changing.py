@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
+from tracking import notes
 from tracking.commands import answers
+from tracking.keeping import adopt as adopting
+from tracking.keeping import old_files, trash
+from tracking.keeping import restore as restoring
 from tracking.reading import cache, index, lookup, query
 from tracking.record import read_record
+from utils import files
 from utils.errors import UserError
 
 
 def note(args: argparse.Namespace) -> int:
     """Appends to the notes, or sets the verdict."""
-    from tracking import notes
-
     path = lookup.find_run(args.folder, args.run)
     (notes.add_note if args.command == "note" else notes.set_verdict)(path, " ".join(args.text))
     cache.forget(path.parent, path.name)
@@ -24,8 +28,6 @@ def note(args: argparse.Namespace) -> int:
 
 def tag(args: argparse.Namespace) -> int:
     """Adds tags, or takes them away."""
-    from tracking import notes
-
     path = lookup.find_run(args.folder, args.run)
     add, remove = (args.tags, []) if args.command == "tag" else ([], args.tags)
     tags = notes.change_tags(path, add, remove, read_record(path).run.get("tags", []))
@@ -35,10 +37,6 @@ def tag(args: argparse.Namespace) -> int:
 
 def restore(args: argparse.Namespace) -> int:
     """The code and the config of a run in a new folder."""
-    import shlex
-
-    from tracking.keeping import restore as restoring
-
     path = lookup.find_run(args.folder, args.run)
     command = shlex.join(restoring.restore(path, Path(args.destination)))
     said = f"the code of {path.name}, every file verified, is in {args.destination}; run it with\n{command}"
@@ -48,7 +46,6 @@ def restore(args: argparse.Namespace) -> int:
 def rerun(args: argparse.Namespace) -> int:
     """The same again; exit code 1 where it came out different."""
     runs, row = answers.one_run(args)
-    from tracking.keeping import restore as restoring
     from tracking.screens import screens
 
     result = restoring.rerun(runs, row, args.overrides)
@@ -61,9 +58,6 @@ def rerun(args: argparse.Namespace) -> int:
 
 def rm(args: argparse.Namespace) -> int:
     """Runs to the trash, at once: undo brings them back. Emptying the trash needs --yes."""
-    from tracking.keeping import trash
-    from utils import files
-
     if args.empty_trash:
         size = trash.trash_bytes(args.folder)
         if args.yes:
@@ -79,8 +73,6 @@ def rm(args: argparse.Namespace) -> int:
 
 def prune(args: argparse.Namespace) -> int:
     """Weights that nothing needs, to the trash."""
-    from tracking.keeping import trash
-
     runs = answers.all_runs(args)
     rows = answers.named(runs, args.runs, strict=True) if args.runs else runs.rows
     chosen = query.select(runs, rows, args.where)
@@ -89,17 +81,12 @@ def prune(args: argparse.Namespace) -> int:
 
 def undo(args: argparse.Namespace) -> int:
     """Takes back the newest removal."""
-    from tracking.keeping import trash
-
     what, paths = trash.undo(args.folder)
     return answers.answer(args, {"undone": what, "paths": paths}, f"{what} undone: {', '.join(paths)}")
 
 
 def adopt(args: argparse.Namespace) -> int:
     """Records of old folders; one adopted before is passed over."""
-    from tracking.keeping import adopt as adopting
-    from tracking.keeping import old_files
-
     typed = old_files.read_notes(Path(args.notes)) if args.notes else {}
     made, known = adopting.adopt_all(args.old, args.folder, typed)
     lines = [f"{old} -> {args.folder / run}" for old, run in made]
@@ -108,7 +95,6 @@ def adopt(args: argparse.Namespace) -> int:
 
 
 def _move(args: argparse.Namespace, items: list[Any], what: str, act: bool) -> int:
-    from tracking.keeping import trash
     from tracking.screens import screens
 
     if act and items:

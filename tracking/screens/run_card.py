@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from rich.console import Console
+
 from tracking.judging.claim import parse as parse_claim
 from tracking.reading import diff
 from tracking.record import Record, read_record
@@ -18,8 +20,6 @@ def run_card(run: Run, parent: Record | None, facts: list[tuple[str, str]], widt
     Args:
         facts: further rows, such as batch arithmetic and data sizes.
     """
-    from rich.console import Console
-
     record = read_record(run.path).run
     rows = [("why", record["why"] or "(not given; --why says what a run is meant to find out)")]
     if record["expect"]:

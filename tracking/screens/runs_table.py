@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
 
 from tracking import wording
 from tracking.judging import claim
@@ -11,9 +13,6 @@ from tracking.reading.index import Runs
 from tracking.reading.listing import shared_metric, short_names
 from tracking.reading.summary import Row
 from tracking.screens import tables
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 KEYS_SHOWN = 6  # config keys of one run
 REASON = 120  # characters of why a run ended; `show` has all
@@ -39,8 +38,6 @@ def print_runs(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = Fa
 
 def _print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool) -> None:
     """One line for each run; on narrow terminals what changed and why stand below it."""
-    from rich.text import Text
-
     runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
     handles = short_names(runs, rows)
     metric = shared_metric(rows)
@@ -74,10 +71,8 @@ def _print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bo
     screen.print(made)
 
 
-def _changed(runs: Runs, row: Row) -> Any:
+def _changed(runs: Runs, row: Row) -> Text:
     """What differs from the parent: config, code, and what a resume changed."""
-    from rich.text import Text
-
     if row["problems"]:
         return tables.text(row["problems"][0], style="red")
     pairs = runs.changes(row)
@@ -98,9 +93,7 @@ def _changed(runs: Runs, row: Row) -> Any:
     return Text(wording.clean(words), style="dim")
 
 
-def _why(row: Row) -> Any:
-    from rich.text import Text
-
+def _why(row: Row) -> Text:
     line = Text(wording.clean(row["why"]))
     if row["tags"]:
         line.append(" " * bool(line) + wording.clean(" ".join(f"#{tag}" for tag in row["tags"])), style="magenta")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from tracking import wording
 from tracking.judging.blame import changed_words
 from tracking.judging.groups import key_of, pool
@@ -35,8 +37,6 @@ def difference(
         origins: of both sides, config key -> where its value came from.
         as_parent: b is a's parent; differences then say what a has over it, and + in code is what a added.
     """
-    from rich.text import Text
-
     screen = tables.console()
     one, two = ("run", "parent") if as_parent else ("a", "b")
     screen.print(Text.assemble(f"{one:<7}", (a, "bold"), f"\n{two:<7}", (b, "bold"), "\n"), soft_wrap=True)
@@ -61,8 +61,6 @@ def difference(
 
 def code_difference(codes: tuple[Code, Code] | None) -> None:
     """Files with their line counts, then the unified diff."""
-    from rich.text import Text
-
     screen = tables.console()
     if codes is None:
         screen.print("code: unknown of one of them", style="dim")
@@ -84,8 +82,6 @@ def code_difference(codes: tuple[Code, Code] | None) -> None:
 
 def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
     """`groups`."""
-    from rich.text import Text
-
     screen = tables.console()
     if not found:
         screen.print("no finished runs with a metric to pool")
@@ -128,8 +124,6 @@ def best(runs: Runs, ranked: Sequence[Row], metric: str) -> None:
 
 def blame(result: dict[str, Any]) -> None:
     """`blame`."""
-    from rich.text import Text
-
     screen = tables.console()
     if result["steps"]:
         first = result["steps"][0]
@@ -203,9 +197,7 @@ def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
         screen.print(f"\n{total} would move to {folder / '.trash'}; nothing was done yet: {how}", soft_wrap=True)
 
 
-def _sourced(value: Any, source: str) -> Any:
-    from rich.text import Text
-
+def _sourced(value: Any, source: str) -> Text:
     return Text.assemble(wording.value(value), (f"  {wording.origin(source)}" if source else "", "dim"))
 
 

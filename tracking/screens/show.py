@@ -6,7 +6,10 @@ import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
 
 from tracking import wording
 from tracking.judging import claim
@@ -19,9 +22,6 @@ from tracking.screens import tables
 from tracking.screens.sparkline import sparkline
 from utils.errors import UserError
 from utils.files import size
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _PLACES = (
     "weights", "crash", "figures", "runs", "scripts", "log.txt", "metrics.jsonl", "test.json", "predictions.csv",
@@ -56,8 +56,6 @@ def as_object(runs: Runs, row: Row) -> dict[str, Any]:
 
 def print_run(runs: Runs, row: Row) -> None:
     """The card, the metrics with their curves, and where things are."""
-    from rich.text import Text
-
     screen = tables.console()
     screen.print(tables.panel(row["id"], _lines(runs, row), tables.STYLES.get(row["status"], "")))
     if row["metrics"]:
