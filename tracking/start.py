@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from dataclasses import dataclass, field, replace
@@ -67,9 +66,9 @@ def start_run(folder: Path, facts: Facts) -> Run:
     aside = folder / f"{_STARTING}{facts.name}-{os.getpid()}-{moment:%H%M%S%f}"
     try:
         aside.mkdir(parents=True)
-        status = _fill(aside, folder, facts, moment)
+        record, status = _fill(aside, folder, facts)
         lock = RunLock(aside)
-        path = claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}")
+        path = claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}", record)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -92,15 +91,14 @@ def _shareable(facts: Facts) -> Facts:
     return replace(facts, why=clean(facts.why), expect=clean(facts.expect), tags=tags, command=command)
 
 
-def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str, Any]:
-    """Writes every file of the record into the half-made folder; its first status."""
+def _fill(aside: Path, folder: Path, facts: Facts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Writes every file of the record but run.json into the half-made folder; the content of run.json and the first status."""
     for name in ("runs", "weights", "figures"):
         (aside / name).mkdir()
     copy = snapshot.take(facts.root, aside / "scripts", folder)
     described = environment.facts(facts.hardware)
     started = now()
     status = _first_status(started, copy.code_digest)
-    write_json(aside / "run.json", _run_json(facts, copy, described, started, moment))
     write_json(aside / "status.json", status)
     write_atomic(aside / "config.yml", facts.config)
     write_atomic(aside / "notes.md", notes_text(facts.why, facts.expect, facts.tags))
@@ -108,7 +106,7 @@ def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str
     write_atomic(aside / "scripts.sha256", snapshot.checksum_lines(copy, "scripts"))
     for name in ("log.txt", "metrics.jsonl"):
         (aside / name).touch()
-    return status
+    return _run_json(facts, copy, described, started), status
 
 
 def _first_status(started: str, code: str) -> dict[str, Any]:
@@ -138,12 +136,8 @@ def _session(started: str, changes: dict[str, Any], code: str) -> dict[str, Any]
     }
 
 
-def _run_json(
-    facts: Facts, copy: snapshot.Snapshot, described: dict[str, Any], started: str, moment: datetime
-) -> dict[str, Any]:
+def _run_json(facts: Facts, copy: snapshot.Snapshot, described: dict[str, Any], started: str) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
-        "id": f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}",
         "name": facts.name,
         "why": facts.why,
         "expect": facts.expect,
@@ -168,13 +162,16 @@ def _run_json(
     }
 
 
-def claim(aside: Path, folder: Path, wanted: str) -> Path:
-    """Renames a whole record to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds something fails, and a run's
-    always does."""
+def claim(aside: Path, folder: Path, wanted: str, record: dict[str, Any]) -> Path:
+    """Writes run.json, and renames a record that is whole to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds
+    something fails, and a run's always does.
+
+    Args:
+        record: the content of run.json but for `schema` and `id`.
+    """
     for number in range(1, 10_000):
         path = folder / (wanted if number == 1 else f"{wanted}-{number}")
-        run_json = aside / "run.json"
-        write_json(run_json, {**json.loads(run_json.read_text(encoding="utf-8")), "id": path.name})
+        write_json(aside / "run.json", {"schema": SCHEMA, "id": path.name, **record})
         try:
             os.rename(aside, path)
         except OSError as error:

@@ -109,9 +109,8 @@ def adopt(old: Old, runs: Path, typed: dict[str, str]) -> Path:
     try:
         aside.mkdir(parents=True)
         _fill(aside, old, curves, typed)
-        write_json(aside / "run.json", _run_json(old, name[:100], started, typed))
         write_json(aside / "status.json", _status(curves, typed, started, ended, old))
-        return claim(aside, runs, f"{name[:100]}_{started:%Y-%m-%d_%H-%M-%S}")
+        return claim(aside, runs, f"{name[:100]}_{started:%Y-%m-%d_%H-%M-%S}", _run_json(old, name[:100], started, typed))
     except OSError as error:
         raise UserError(f"{runs}: the record cannot be written ({error.strerror or error})") from error
     finally:
@@ -171,8 +170,6 @@ def _fill(aside: Path, old: Old, curves: Curves, typed: dict[str, str]) -> None:
 
 def _run_json(old: Old, name: str, started: datetime, typed: dict[str, str]) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
-        "id": "",  # its folder's name, once that is free
         "name": name,
         "adopted": str(old.folder.resolve()),
         "why": typed.get("why", ""),
