@@ -69,13 +69,15 @@ def find_weights(text: str, folder: Path) -> Path:
 
 
 def find_trained(folder: Path, run: str, overrides: Sequence[config.Override]) -> tuple[Config, Path, Path]:
-    """(config, weights, folder) of a run in `folder`: its newest config with `overrides`, and TEST.WEIGHT or its best.pt.
+    """(config, weights, folder) of a run in `folder`: its newest config with `overrides` (but for OUTPUT_DIR, which says where
+    to look for runs), and TEST.WEIGHT or its best.pt.
 
     Raises:
         UserError: there is no such run, or no such weights.
     """
     path = tracking.find_run(folder, run)
-    cfg = config.load_run(path / "config.yml", [*tracking.read_record(path).overrides, *overrides])
+    own = [override for override in overrides if override.key != "OUTPUT_DIR"]
+    cfg = config.load_run(path / "config.yml", [*tracking.read_record(path).overrides, *own])
     weights = Path(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else path / "weights" / "best.pt"
     if not weights.is_file():
         raise UserError(f"{weights}: no such weights file; the run may have no best.pt yet")

@@ -15,8 +15,7 @@ from engine import distributed
 from engine.hooks.checkpoints import CheckpointHook
 from engine.state import note_rate
 from engine.trainer import Trainer
-from tracking import job
-from tracking.reading import index
+from tracking.reading import index, lookup
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.engine")
@@ -53,7 +52,7 @@ def find_resumable(args: argparse.Namespace, folder: Path, name: str) -> Path | 
         if (folder / args.resume).is_symlink() and folder.resolve() not in (folder / args.resume).resolve().parents:
             raise UserError(f"--resume {args.resume}: a link out of {folder}; name the folder that it points to")
         return tracking.find_run(folder, args.resume)
-    own = job.find_own(folder, name)
+    own = lookup.find_own(folder, name)
     if own is not None:
         return own
     runs = index.load(folder, write=False)

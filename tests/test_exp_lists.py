@@ -153,6 +153,17 @@ def test_configs_edited_by_hand_are_seen_through_the_index(exp: Exp, folder: Pat
     assert [row["name"] for row in ls(exp, "--where", "SOLVER.BASE_LR=0.7")] == ["more3"]
 
 
+def test_an_index_written_anew_keeps_the_runs_that_did_not_change(
+    exp: Exp, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ls(exp)
+    monkeypatch.setattr(index, "MANY", 1)
+    for path in sorted(folder.glob("*_*"))[:2]:
+        os.utime(path / "notes.md", (1, 1))
+    assert ls(exp) == before
+    assert ls(exp) == before
+
+
 @pytest.mark.parametrize("trouble", ["database or disk is full", "attempt to write a readonly database"])
 def test_an_index_that_cannot_be_written_changes_no_answer(
     exp: Exp, folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str

@@ -41,6 +41,17 @@ def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
         assert others <= ALLOWED[room], path
 
 
+def test_tracking_is_layered() -> None:
+    """Each part of tracking/ knows only the record (the files of tracking/ itself) and the parts that stand before it."""
+    parts = ("reading", "judging", "screens", "keeping", "page", "commands")
+    for path in (ROOT / "tracking").rglob("*.py"):
+        own = parts.index(path.parent.name) if path.parent.name in parts else -1
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and path != ROOT / "tracking" / "__init__.py":
+                part = (node.module or "").removeprefix("tracking.").partition(".")[0]
+                assert part not in parts or parts.index(part) <= own, (path, node.module)
+
+
 def test_tracking_and_utils_and_config_import_no_torch() -> None:
     code = "import sys; sys.path.insert(0, '.'); import tracking, utils.logger, config; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

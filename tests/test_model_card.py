@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, TINY, newest
 
 from tracking.judging.noise import wilson
-from tracking.model_card import model_card
+from tracking.screens.model_card import model_card
 
 Train = Callable[..., tuple[int, str, str]]
 FACTS: dict[str, Any] = {
@@ -97,5 +97,5 @@ def test_ranks_are_shares_of_the_queries_and_odd_parts_are_passed_over(train: Tr
 
 
 def test_making_a_card_imports_no_torch() -> None:
-    code = "import sys; sys.path.insert(0, '.'); import tracking.model_card; assert 'torch' not in sys.modules"
+    code = "import sys; sys.path.insert(0, '.'); import tracking.screens.model_card; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, TINY, command, newest
 
 import config
-from tracking import environment, snapshot
+from tracking import snapshot
 from utils.errors import UserError
-from utils.redact import redact
+from utils.redact import redact, redact_command
 
 Train = Callable[..., tuple[int, str, str]]
 # Drawn anew, for this very file is among the copied code.
@@ -87,7 +87,7 @@ def test_what_is_no_secret_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORT_TOKEN", "true")
     for text in ("false-or-true is true", "http://host/a@b", "see https://host:8080/x", "s3://bucket/key", "me@host", "a:b@c"):
         assert redact(text) == text
-    assert environment.without_secrets(["--hub-token", "abc", "x"]) == ["--hub-token", "***", "x"]
+    assert redact_command(["--hub-token", "abc", "x"]) == ["--hub-token", "***", "x"]
 
 
 def test_copied_code_leaves_secrets_out_whatever_their_case(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tracking import snapshot
-from tracking.environment import git_facts, without_secrets
+from tracking.environment import git_facts
 from utils.errors import UserError
+from utils.redact import redact_command
 
 
 def project(folder: Path, git: bool) -> Path:
@@ -87,7 +88,7 @@ def test_a_tree_that_is_too_large_is_refused_by_folder(tmp_path: Path) -> None:
 
 def test_passwords_in_the_command_are_blotted_out() -> None:
     words = ["x", "--data", "https://me:pw@host/x", "--token", "abc", "--api-key=abc"]
-    assert without_secrets(words) == ["x", "--data", "https://***@host/x", "--token", "***", "--api-key=***"]
+    assert redact_command(words) == ["x", "--data", "https://***@host/x", "--token", "***", "--api-key=***"]
 
 
 def test_runs_are_no_code_wherever_they_lie(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import _root
+from rich.console import Console
+from rich.table import Table
+from train_net import build
 
 import config
 from utils.errors import UserError
@@ -101,8 +104,7 @@ def of_run(given: config.Config, args: argparse.Namespace) -> tuple[Any, ...]:
     from engine.build import build_task
     from engine.launch import find_trained, test_task
 
-    own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
-    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
+    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
     path = picture(cfg, args, "") if args.file else folder / "figures" / f"{args.command}_{args.split}.png"
     splits = build_splits(cfg)
     return cfg, splits, *test_task(cfg, splits, weights, build_task), weights, path
@@ -118,7 +120,6 @@ def picture(cfg: config.Config, args: argparse.Namespace, ending: str) -> Path:
 
 def find_lr(cfg: config.Config, args: argparse.Namespace) -> int:
     """The range test; what it suggests is a SOLVER.BASE_LR, before any scaling with the batch."""
-    from train_net import build
 
     from engine.analysis.lr_finder import draw_range_test, range_test
     from engine.prepare import choose_device
@@ -140,9 +141,6 @@ def find_lr(cfg: config.Config, args: argparse.Namespace) -> int:
 
 def show_schedule(cfg: config.Config, args: argparse.Namespace) -> int:
     """The rate at the steps that tell, per parameter group where factors differ; and the picture."""
-    from rich.console import Console
-    from rich.table import Table
-    from train_net import build
 
     from engine.analysis.schedule_view import Outline, draw_schedule, group_lines
     from engine.prepare import choose_device
@@ -171,9 +169,6 @@ def show_schedule(cfg: config.Config, args: argparse.Namespace) -> int:
 
 def show_profile(cfg: config.Config, args: argparse.Namespace) -> int:
     """Shares of a step by phase and by operator; a Chrome trace where --file says."""
-    from rich.console import Console
-    from rich.table import Table
-    from train_net import build
 
     from engine.analysis.profiling import profile_steps
     from engine.preflight.table import duration
@@ -202,8 +197,6 @@ def show_profile(cfg: config.Config, args: argparse.Namespace) -> int:
 
 def show_speed(cfg: config.Config, args: argparse.Namespace) -> int:
     """Where the time goes on this machine, and what was tried to make it less; all of it in about --seconds."""
-    from rich.console import Console
-    from train_net import build
 
     from engine.analysis.build import build_bench, changes_for, make_builder
     from engine.analysis.speed import BASE_SHARE, measure, try_changes
@@ -243,8 +236,6 @@ def evaluated(cfg: config.Config, splits: Any, speed: Any, trainer: Any) -> str:
 
 def show_data(cfg: config.Config, args: argparse.Namespace) -> int:
     """Counts, class histogram, pixel statistics; a picture of augmented samples in the working directory."""
-    from rich.console import Console
-    from rich.table import Table
 
     from data import build_splits
     from data.dataset import class_counts
@@ -305,8 +296,6 @@ def draw_samples(cfg: config.Config, splits: Any, path: Path) -> Path:
 def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     """Each layer with its output and parameters; the sum, and the FLOPs of one sample by torch's own counter."""
     import torch
-    from rich.console import Console
-    from rich.table import Table
     from torch.utils.flop_counter import FlopCounterMode
 
     from data import build_splits

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--output-dir {args.folder}: no such folder")
     gc.disable()  # ten thousand rows are made and none is garbage: looking for it takes a third of the time
     try:
-        return COMMANDS[args.command](args)
+        return _command(args.command)(args)
     finally:
         gc.enable()
 
@@ -59,19 +59,18 @@ def ls(args: argparse.Namespace) -> int:
     _warn(rows)
     if args.json:
         runs.parse()
-        rows = rows[: args.limit] if args.limit is not None else rows
+        rows = rows[: args.limit]
         runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
         return answers.as_json([listing.as_object(runs, row) for row in rows])
-    from tracking.screens import screens
+    from tracking.screens.runs_table import print_runs
 
-    shown = len(rows) if args.all else args.limit if args.limit is not None else listing.PAGE
-    screens.runs_list(runs, rows[:shown], len(rows), args.only_open)
+    limit = None if args.all else listing.PAGE if args.limit is None else args.limit
+    print_runs(runs, rows[:limit], len(rows), args.only_open)
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
     """One run."""
-    from tracking.screens import screens
     from tracking.screens import show as shown
 
     runs, row = answers.one_run(args, trust=True)
@@ -80,7 +79,7 @@ def show(args: argparse.Namespace) -> int:
         runs.reread(row["parent"])
     if args.json:
         return answers.as_json(shown.as_object(runs, row))
-    screens.run(runs, row)
+    shown.print_run(runs, row)
     return 0
 
 
@@ -88,7 +87,7 @@ def tail(args: argparse.Namespace) -> int:
     """The end of a log; goes on while the run does."""
     from tracking.screens.show import follow
 
-    lines = follow(lookup.find(args.folder, args.run), args.lines, forever=not args.json)
+    lines = follow(lookup.find_run(args.folder, args.run), args.lines, forever=not args.json)
     if args.json:
         return answers.as_json(list(lines))
     for line in lines:
@@ -99,18 +98,19 @@ def tail(args: argparse.Namespace) -> int:
 def diff(args: argparse.Namespace) -> int:
     """Two runs, or a run and the working tree. Without B: what the run has against what its parent has."""
     from tracking.reading import diff as differ
-    from tracking.screens import screens
 
-    a = lookup.find(args.folder, args.run, write=True)
+    a = lookup.find_run(args.folder, args.run, write=True)
     if args.other == ".":
         found, codes = differ.with_working_tree(a, _root.ROOT)
         other, origins = "the working tree", [read_origins(a), {}]
     else:
-        b = lookup.find(a.parent, args.other or f"{a.name}^")
+        b = lookup.find_run(a.parent, args.other or f"{a.name}^")
         found, codes = differ.runs(a, b, swap_code=not args.other)
         other, origins = b.name, [read_origins(a), read_origins(b)]
     if args.json:
         return answers.as_json(found)
+    from tracking.screens import screens
+
     screens.difference(a.name, other, found, origins, codes, as_parent=not args.other)
     return 0
 
@@ -119,33 +119,35 @@ def groups(args: argparse.Namespace) -> int:
     """Repeats and their differences."""
     from config.dump import NOT_IN_DIGEST
     from tracking.judging import groups as pooling
-    from tracking.screens import screens
 
     runs = answers.all_runs(args)
     pooling.pass_over(runs, args.across, {*NOT_IN_DIGEST, "MODEL.NUM_CLASSES"})
     against = lookup.find_row(runs, args.against) if args.against else None
     rows = query.select(runs, runs.rows, args.where)
     if args.metric:
-        listing.check_metric(runs.rows, args.metric, runs.folder)
+        query.check_metric(runs, runs.rows, args.metric)
     found = pooling.report(runs, rows, args.metric, against)
     for reason, count in pooling.reasons_left_out(rows).items():
         LOG.info("%d finished run%s left out: %s", count, "" if count == 1 else "s", reason)
     if args.json:
         return answers.as_json(found)
+    from tracking.screens import screens
+
     screens.groups(runs, found)
     return 0
 
 
 def best(args: argparse.Namespace) -> int:
     """The ranking by a metric."""
-    from tracking.screens import screens
 
     runs = answers.all_runs(args)
     ranked = listing.best(runs, query.select(runs, runs.rows, args.where), args.metric)
     if args.json:
-        ranked = ranked[: args.limit] if args.limit is not None else ranked
-        return answers.as_json([{"place": p, "value": v, **listing.as_object(runs, row)} for p, row, v in ranked])
-    screens.best(runs, ranked[: args.limit if args.limit is not None else listing.PAGE], args.metric)
+        places = enumerate(ranked[: args.limit], start=1)
+        return answers.as_json([{"place": place, **listing.as_object(runs, row)} for place, row in places])
+    from tracking.screens import screens
+
+    screens.best(runs, ranked[: listing.PAGE if args.limit is None else args.limit], args.metric)
     return 0
 
 
@@ -153,11 +155,12 @@ def blame(args: argparse.Namespace) -> int:
     """Who moved a metric."""
     runs, row = answers.one_run(args)
     from tracking.judging import blame as blaming
-    from tracking.screens import screens
 
     result = blaming.blame(runs, row, args.metric)
     if args.json:
         return answers.as_json(result)
+    from tracking.screens import screens
+
     screens.blame(result)
     return 0
 
@@ -182,7 +185,8 @@ def export(args: argparse.Namespace) -> int:
             count = exporting.write_csv(content, file, columns)
     except OSError as error:
         raise UserError(f"{args.file}: cannot be written ({error.strerror})") from error
-    return answers.say(f"{count} rows written to {args.file}")
+    print(f"{count} rows written to {args.file}")
+    return 0
 
 
 def reindex(args: argparse.Namespace) -> int:
@@ -190,9 +194,8 @@ def reindex(args: argparse.Namespace) -> int:
     runs = index.load(args.folder, full=True)
     _warn(runs.rows)
     broken = sum(bool(row["problems"]) for row in runs.rows)
-    if args.json:
-        return answers.as_json({"runs": len(runs.rows), "with_problems": broken})
-    return answers.say(f"{len(runs.rows)} runs read" + (f", {broken} of them with problems" if broken else ""))
+    said = f"{len(runs.rows)} runs read" + (f", {broken} of them with problems" if broken else "")
+    return answers.answer(args, {"runs": len(runs.rows), "with_problems": broken}, said)
 
 
 def completion(args: argparse.Namespace) -> int:
@@ -212,21 +215,16 @@ def _warn(rows: Sequence[Any]) -> None:
             LOG.warning("%s", problem)
 
 
-def _elsewhere(place: str) -> Command:
-    """A command of tracking/commands, imported when it is called."""
-    module, name = place.split(":")
+def _command(name: str) -> Command:
+    """One of those above, or of tracking/commands, which are imported when they are called."""
+    if name in HERE:
+        return HERE[name]
+    module = import_module(f"tracking.commands.{'page' if name in ('report', 'serve') else 'changing'}")
+    found: Command = getattr(module, {"verdict": "note", "untag": "tag"}.get(name, name))
+    return found
 
-    def call(args: argparse.Namespace) -> int:
-        return int(getattr(import_module(f"tracking.commands.{module}"), name)(args))
 
-    return call
-
-
-COMMANDS: dict[str, Command] = {f.__name__: f for f in (ls, show, tail, diff, groups, best, blame, export, reindex, completion)}
-CHANGING = ("note", "tag", "restore", "rerun", "rm", "prune", "undo", "adopt")
-COMMANDS |= {name: _elsewhere(f"changing:{name}") for name in CHANGING}
-COMMANDS |= {"verdict": COMMANDS["note"], "untag": COMMANDS["tag"]}
-COMMANDS |= {name: _elsewhere(f"page:{name}") for name in ("report", "serve")}
+HERE: dict[str, Command] = {f.__name__: f for f in (ls, show, tail, diff, groups, best, blame, export, reindex, completion)}
 
 if __name__ == "__main__":
     _root.run_tool(main)

@@ -31,11 +31,10 @@ def main(argv: Sequence[str]) -> int:
     from engine.shipping.export import SAMPLES, export_to
     from engine.shipping.exported import preprocessing, unexpressed
     from engine.shipping.formats import choose
-    from tracking.model_card import model_card
+    from tracking.screens.model_card import model_card
 
     formats = choose(args.to)
-    own = [override for override in args.overrides if override.key != "OUTPUT_DIR"]
-    cfg, weights, run = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, own)
+    cfg, weights, run = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
     out = Path(args.out) if args.out else run / "export"
     trained = load_for_export(cfg, weights)
     rows = export_to(trained, sample_images(trained, SAMPLES), formats, out, lambda text: LOG.info("%s", text))

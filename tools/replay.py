@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import _root
+from train_net import build
 
 import config
 from utils.errors import UserError
@@ -25,10 +26,8 @@ from utils.logger import setup_logger
 def main(argv: Sequence[str]) -> int:
     """Prints what the step shows; writes nothing."""
     args = config.parse_arguments(argv, tool="replay")
-    setup_logger(screen=os.environ.get("RANK", "0") == "0")
+    setup_logger()
     cfg, path, record = choose(args)
-    from train_net import build
-
     from engine import distributed, prepare
     from engine.analysis.replay import replay_step
     from engine.checkpoint import load_checkpoint

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import logging
 import os
 import shlex
@@ -32,7 +31,7 @@ import config
 from tracking import environment, snapshot
 from tracking.wording import duration
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_atomic, write_json
 from utils.logger import setup_logger
 from utils.names import check_run_name
 
@@ -90,7 +89,7 @@ def copy_code(job: Job) -> tuple[list[str], int]:
     copy = job.folder / "scripts"
     taken = snapshot.take(_root.ROOT, copy, job.folder.parent.parent)
     write_atomic(job.folder / "scripts.sha256", snapshot.checksum_lines(taken, "scripts"))
-    write_atomic(job.folder / "job.json", json.dumps({"git": environment.git_facts(_root.ROOT)}))
+    write_json(job.folder / "job.json", {"git": environment.git_facts(_root.ROOT)})
     if _inside(job.words[0]) not in taken.files:
         raise UserError(f"{job.words[0]} would not be copied with the code: git ignores it")
     recipe = _value_of("--config-file", job.words)

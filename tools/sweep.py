@@ -82,10 +82,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
     check_tags(args.tags)
     cfg = config.load(args)
     folds = args.folds or 0
-    if folds and cfg.DATASETS.VAL:
-        raise UserError("--folds validates on parts of the training data, DATASETS.VAL names other data for that; unset one")
-    if not folds and not cfg.DATASETS.VAL and not cfg.DATASETS.VAL_FRACTION and not cfg.DATASETS.FOLDS:
-        raise UserError("trials are compared by validation, never by the test set; set DATASETS.VAL, VAL_FRACTION or --folds")
+    check_validated(cfg, folds)
     whole = all(dimension.kind == "grid" for dimension in dimensions)
     sampler = args.sampler or ("grid" if whole else "tpe")
     if sampler == "grid":
@@ -95,7 +92,6 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
     if cfg.TEST.AT_END and any(entry.key == "TEST.AT_END" for entry in args.overrides):
         LOG.warning("TEST.AT_END: trials are not tested, what selects must not see the test set; the best can be at the end")
     jobs = args.jobs or 1
-    storage = redact(args.storage or "")
     sweep = Sweep(
         name=name,
         folder=str(folder),
@@ -112,7 +108,7 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
         seeds=args.seeds or 1,
         folds=folds,
         jobs=jobs,
-        storage=storage,
+        storage=redact(args.storage or ""),
         threads=os.environ.get("OMP_NUM_THREADS", "") or (str(max(cpus() // jobs, 1)) if jobs > 1 else ""),
     )
     if plan.sweep_path(folder, name).is_dir():
@@ -124,6 +120,14 @@ def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
     check_storage(sweep, args.storage or "")
     plan.create(sweep, _root.ROOT)
     return sweep
+
+
+def check_validated(cfg: config.Config, folds: int) -> None:
+    """Raises UserError unless there is one kind of validation data, by which trials are compared."""
+    if folds and cfg.DATASETS.VAL:
+        raise UserError("--folds validates on parts of the training data, DATASETS.VAL names other data for that; unset one")
+    if not folds and not cfg.DATASETS.VAL and not cfg.DATASETS.VAL_FRACTION and not cfg.DATASETS.FOLDS:
+        raise UserError("trials are compared by validation, never by the test set; set DATASETS.VAL, VAL_FRACTION or --folds")
 
 
 def resume(args: argparse.Namespace, folder: Path) -> Sweep:

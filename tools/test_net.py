@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from utils.logger import setup_logger
 def main(argv: Sequence[str]) -> int:
     """A table of scores to stdout (or JSON), and test.json, predictions.csv and the confusion matrix into the folder."""
     args = config.parse_arguments(argv, tool="test")
-    setup_logger(screen=os.environ.get("RANK", "0") == "0")
+    setup_logger()
     cfg, weights, folder = choose(args)
     from data import build_splits
     from engine import distributed
@@ -69,7 +68,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
         return given, find_weights(given.TEST.WEIGHT, Path("exp")), out
     if not args.run:
         raise UserError("which run? test_net.py RUN (a folder, a name, a part of it, last, best:METRIC), or --config-file")
-    return find_trained(folder, args.run, [override for override in args.overrides if override.key != "OUTPUT_DIR"])
+    return find_trained(folder, args.run, args.overrides)
 
 
 def show(result: dict[str, Any], folder: Path | None, as_json: bool) -> None:

@@ -23,6 +23,7 @@ import _root
 
 import config
 from tracking import job
+from tracking.reading import lookup
 from utils import interrupts, orphans
 from utils.errors import UserError
 from utils.logger import log_file, setup_logger
@@ -35,7 +36,7 @@ INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be r
 def main(argv: Sequence[str]) -> int:
     """From the command line to the exit code."""
     args = config.parse_arguments(argv)
-    setup_logger(screen=os.environ.get("RANK", "0") == "0")
+    setup_logger()
     if args.print_config or args.explain:
         cfg = config.load(args)
         print(config.explain(cfg, args.explain) if args.explain else config.dump(cfg), end="\n" if args.explain else "")
@@ -52,7 +53,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
     name = cfg.NAME or "run"
-    own = job.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, [TOOL, *argv])
+    own = lookup.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, [TOOL, *argv])
     if own is not None:
         LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
         args.resume, args.code = str(own), "run"
@@ -219,12 +220,12 @@ def ask_why(cfg: config.Config, parent: Any) -> str:
         return ""
     import select
 
-    from tracking.reading.configs import read_config, read_origins, real_changes
+    from tracking.reading.configs import changes, read_config, read_origins
     from tracking.wording import changed
 
     if parent is not None:
         origins = (dict(cfg.origins), read_origins(parent.path))
-        pairs = real_changes(cfg.flat(), read_config(parent.path), lambda: origins)
+        pairs = changes(cfg.flat(), read_config(parent.path), lambda: origins)
         print(f"Changed since {parent.id}: {changed(pairs, 6) or 'no key'}")
     print("What is this run meant to find out? (Enter to skip) ", end="", flush=True)
     ready, _, _ = select.select([sys.stdin], [], [], 60)

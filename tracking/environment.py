@@ -12,8 +12,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from utils.redact import redact
-
 
 def packages() -> dict[str, str]:
     """Installed packages and their versions."""
@@ -88,17 +86,3 @@ def boot_id() -> str:
 def host() -> str:
     """This machine's name."""
     return socket.gethostname()
-
-
-def without_secrets(words: list[str]) -> list[str]:
-    """A command line without credentials: in URLs, values of secret variables, and what follows a word like --token."""
-    cleaned = [redact(word) for word in words]
-    secret = re.compile(r"(token|password|secret|api[-_]?key)", re.IGNORECASE)
-    for i, word in enumerate(cleaned):
-        if word.startswith("-") and secret.search(word):
-            head, equals, _ = word.partition("=")
-            if equals:
-                cleaned[i] = f"{head}=***"
-            elif i + 1 < len(cleaned):
-                cleaned[i + 1] = "***"
-    return cleaned

@@ -1,4 +1,4 @@
-"""Which job a process belongs to, so that a command which its scheduler or launcher started again finds its own run."""
+"""Which job a process belongs to, so that a command which its scheduler or launcher started again can find its own run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tracking import environment
-from tracking.reading.index import load
 from tracking.record import read_record
 
 
@@ -34,11 +32,15 @@ def restarts() -> int:
     return _count("SLURM_RESTART_COUNT") if slurm_job() else 0
 
 
+def was_restarted() -> bool:
+    """Whether this is not the first start of the job or launcher."""
+    return bool(_started_again())
+
+
 def is_own(session: dict[str, Any]) -> bool:
     """Whether a session was of this very job or launcher, started again since: then it has ended, whatever it looks like."""
     own = facts()
-    again = {"slurm_job_id": restarts(), "launcher": _count("TORCHELASTIC_RESTART_COUNT")}
-    return any(own[key] and session.get(key) == own[key] for key, count in again.items() if count > 0)
+    return any(own[key] and session.get(key) == own[key] for key in _started_again())
 
 
 def began(path: Path) -> bool:
@@ -46,25 +48,10 @@ def began(path: Path) -> bool:
     return any(map(is_own, read_record(path).status.get("sessions", [])))
 
 
-def find_own(folder: Path, name: str, command: list[str] | None = None) -> Path | None:
-    """The run of this name that this job had a part in before it was started again: the newest unfinished one, or else the
-    newest; None if this is the first start, or it never came so far as to make a run.
-
-    Args:
-        command: only runs that this command began.
-    """
-    if not restarts() and not _count("TORCHELASTIC_RESTART_COUNT"):
-        return None
-    runs = load(folder, write=False)
-    command = environment.without_secrets(command) if command else None
-    found = None
-    for row in reversed([row for row in runs.rows if row["name"] == name]):
-        path = runs.path(row)
-        if began(path) and command in (None, read_record(path).run.get("command")):
-            if row["status"] != "finished":
-                return path
-            found = found or path
-    return found
+def _started_again() -> list[str]:
+    """Which of `facts` name something that was started again."""
+    counts = {"slurm_job_id": restarts(), "launcher": _count("TORCHELASTIC_RESTART_COUNT")}
+    return [key for key, count in counts.items() if count > 0]
 
 
 def _count(key: str) -> int:

@@ -10,7 +10,6 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,7 +59,7 @@ class Snapshot:
     @property
     def tree_digest(self) -> str:
         """Of all that was copied."""
-        return _digest(self.files, lambda name: True)
+        return _digest(self.files)
 
     @property
     def code_digest(self) -> str:
@@ -70,11 +69,11 @@ class Snapshot:
 
 def code_digest(files: dict[str, str]) -> str:
     """Of the sources among `files` (path -> sha256)."""
-    return _digest(files, is_source)
+    return _digest({name: digest for name, digest in files.items() if is_source(name)})
 
 
-def _digest(files: dict[str, str], keep: Callable[[str], bool]) -> str:
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()) if keep(name))
+def _digest(files: dict[str, str]) -> str:
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 

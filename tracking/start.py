@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,9 @@ from tracking.notes import check_tags, notes_text
 from tracking.record import SCHEMA, is_alive, read_record
 from tracking.run import Run, now
 from utils.errors import UserError
-from utils.files import fsync_directory, sweep, write_atomic
+from utils.files import fsync_directory, sweep, write_atomic, write_json
 from utils.names import check_run_name
-from utils.redact import redact
+from utils.redact import redact, redact_command
 
 _STARTING = ".starting-"
 
@@ -67,9 +66,9 @@ def start_run(folder: Path, facts: Facts) -> Run:
     aside = folder / f"{_STARTING}{facts.name}-{os.getpid()}-{moment:%H%M%S%f}"
     try:
         aside.mkdir(parents=True)
-        status = _fill(aside, folder, facts, moment)
+        record, status = _fill(aside, folder, facts)
         lock = RunLock(aside)
-        path = _claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}")
+        path = claim(aside, folder, f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}", record)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -88,44 +87,26 @@ def _shareable(facts: Facts) -> Facts:
     def clean(text: str) -> str:
         return redact(text).encode(errors="replace").decode()
 
-    command, tags = [clean(word) for word in environment.without_secrets(facts.command)], [clean(tag) for tag in facts.tags]
+    command, tags = [clean(word) for word in redact_command(facts.command)], [clean(tag) for tag in facts.tags]
     return replace(facts, why=clean(facts.why), expect=clean(facts.expect), tags=tags, command=command)
 
 
-def _fill(aside: Path, folder: Path, facts: Facts, moment: datetime) -> dict[str, Any]:
-    """Writes every file of the record into the half-made folder; its first status."""
+def _fill(aside: Path, folder: Path, facts: Facts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Writes every file of the record but run.json into the half-made folder; the content of run.json and the first status."""
     for name in ("runs", "weights", "figures"):
         (aside / name).mkdir()
     copy = snapshot.take(facts.root, aside / "scripts", folder)
     described = environment.facts(facts.hardware)
     started = now()
     status = _first_status(started, copy.code_digest)
-    _write_json(aside / "run.json", _run_json(facts, copy, described, started, moment))
-    _write_json(aside / "status.json", status)
+    write_json(aside / "status.json", status)
     write_atomic(aside / "config.yml", facts.config)
     write_atomic(aside / "notes.md", notes_text(facts.why, facts.expect, facts.tags))
     write_atomic(aside / "env.txt", environment.as_text(described))
     write_atomic(aside / "scripts.sha256", snapshot.checksum_lines(copy, "scripts"))
     for name in ("log.txt", "metrics.jsonl"):
         (aside / name).touch()
-    return status
-
-
-def _claim(aside: Path, folder: Path, wanted: str) -> Path:
-    """Renames to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds something fails, and a run's always does."""
-    for number in range(1, 10_000):
-        path = folder / (wanted if number == 1 else f"{wanted}-{number}")
-        run_json = aside / "run.json"
-        _write_json(run_json, {**json.loads(run_json.read_text()), "id": path.name})
-        try:
-            os.rename(aside, path)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                continue
-            raise
-        fsync_directory(folder)
-        return path
-    raise UserError(f"{folder}: no free name like {wanted}")
+    return _run_json(facts, copy, described, started), status
 
 
 def _first_status(started: str, code: str) -> dict[str, Any]:
@@ -155,12 +136,8 @@ def _session(started: str, changes: dict[str, Any], code: str) -> dict[str, Any]
     }
 
 
-def _run_json(
-    facts: Facts, copy: snapshot.Snapshot, described: dict[str, Any], started: str, moment: datetime
-) -> dict[str, Any]:
+def _run_json(facts: Facts, copy: snapshot.Snapshot, described: dict[str, Any], started: str) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
-        "id": f"{facts.name}_{moment:%Y-%m-%d_%H-%M-%S}",
         "name": facts.name,
         "why": facts.why,
         "expect": facts.expect,
@@ -183,6 +160,27 @@ def _run_json(
         "data": facts.data,
         "environment": described,
     }
+
+
+def claim(aside: Path, folder: Path, wanted: str, record: dict[str, Any]) -> Path:
+    """Writes run.json, and renames a record that is whole to `wanted`, or `wanted-2`, ...: renaming onto a folder that holds
+    something fails, and a run's always does.
+
+    Args:
+        record: the content of run.json but for `schema` and `id`.
+    """
+    for number in range(1, 10_000):
+        path = folder / (wanted if number == 1 else f"{wanted}-{number}")
+        write_json(aside / "run.json", {"schema": SCHEMA, "id": path.name, **record})
+        try:
+            os.rename(aside, path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                continue
+            raise
+        fsync_directory(folder)
+        return path
+    raise UserError(f"{folder}: no free name like {wanted}")
 
 
 def resume_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Run, str]:
@@ -225,7 +223,7 @@ def _reopen(path: Path, root: Path, changes: dict[str, Any]) -> tuple[dict[str, 
     status = {**_first_status("", ""), **record.status, "status": "running", "reason": "", "ended": ""}
     status["sessions"] = [*record.status.get("sessions", []), _session(now(), changes, snapshot.code_digest(code))]
     try:
-        _write_json(path / "status.json", status)
+        write_json(path / "status.json", status)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
     return status, code, difference
@@ -250,7 +248,3 @@ def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:
         write_atomic(path / f"scripts.{number}.sha256", snapshot.checksum_lines(copy, f"scripts.{number}"))
     shown = ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in differs.items())
     return f"the code differs from the run's copy: {shown}; kept as scripts.{number}/", today.files
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

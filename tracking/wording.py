@@ -53,11 +53,11 @@ def age(started: str) -> str:
         except ValueError:
             return "-"
     seconds = (datetime.now().astimezone() - moment.astimezone()).total_seconds()
-    if seconds < 60:
-        return "now"
-    for size, unit in ((86400 * 60, "mo"), (86400, "d"), (3600, "h"), (60, "min")):
+    if seconds >= 60 * 86400:  # two months
+        return f"{int(seconds / (30.4 * 86400))} mo"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{int(seconds / (86400 * 30.4 if unit == 'mo' else size))} {unit}"
+            return f"{int(seconds / size)} {unit}"
     return "now"
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -43,6 +45,11 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
         aside.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """As `write_atomic`, of JSON that people can read too."""
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def sha256_file(path: Path | str) -> str:

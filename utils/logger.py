@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,15 +63,15 @@ class _RunLog(logging.FileHandler):
                 sys.stderr.write(f"WARNING {self.baseFilename}: lines may be lost ({error.strerror})\n")
 
 
-def setup_logger(screen: bool = True) -> logging.Logger:
-    """The project's logger; with `screen` False (ranks other than 0) nothing but warnings reaches the terminal."""
+def setup_logger() -> logging.Logger:
+    """The project's logger; of ranks other than 0 nothing but warnings reaches the terminal."""
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     for other in [h for h in logger.handlers if not isinstance(h, logging.FileHandler)]:
         logger.removeHandler(other)
     handler = _Screen()
-    handler.setLevel(logging.INFO if screen else logging.WARNING)
+    handler.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     handler.setFormatter(_LineFormatter("%(levelmark)s%(message)s"))
     logger.addHandler(handler)
     logger.addHandler(_Early())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tracking.reading import index, lookup
@@ -26,13 +27,21 @@ def one_run(args: argparse.Namespace, trust: bool = False) -> tuple[Any, Any]:
     return runs, lookup.find_row(runs, args.run)
 
 
-def say(text: str) -> int:
-    """A line to stdout; the exit code 0."""
-    print(text)
-    return 0
+def named(runs: Any, texts: Sequence[str], strict: bool = False) -> list[Any]:
+    """The rows of the runs that are meant, each once."""
+    rows = [lookup.find_row(runs, text, strict) for text in texts]
+    return list({row["id"]: row for row in rows}.values())
 
 
 def as_json(content: Any) -> int:
     """JSON to stdout; the exit code 0."""
     print(json.dumps(content, ensure_ascii=False, default=str))
+    return 0
+
+
+def answer(args: argparse.Namespace, content: Any, text: str) -> int:
+    """`content` where --json asks for it, else `text`, to stdout; the exit code 0."""
+    if args.json:
+        return as_json(content)
+    print(text)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tracking.commands import answers
-from tracking.reading import index, lookup, query
+from tracking.reading import index, query
 from utils import files
 from utils.errors import UserError
 
@@ -26,27 +26,22 @@ def report(args: argparse.Namespace) -> int:
         raise UserError(f"{args.folder}: no such folder; tools/train_net.py makes runs there")
     page = write(runs, rows, folder)
     size = page.stat().st_size
-    if args.json:
-        return answers.as_json({"page": str(page), "runs": len(rows), "bytes": size})
     count = f"{len(rows)} run{'' if len(rows) == 1 else 's'}"
-    return answers.say(f"{count} on a page of {files.size(size)}; open it in a browser:\n{page.resolve().as_uri()}")
+    said = f"{count} on a page of {files.size(size)}; open it in a browser:\n{page.resolve().as_uri()}"
+    return answers.answer(args, {"page": str(page), "runs": len(rows), "bytes": size}, said)
 
 
 def serve(args: argparse.Namespace) -> int:
     """Shows the page on this machine until it is stopped."""
     from tracking.page.serve import make_server
 
-    runs = index.load(args.folder, write=False)
-    runs.parse()
-    _chosen(runs, args)  # a wrong RUN is said now, not to the browser
+    _chosen(index.load(args.folder, write=False), args)  # a wrong RUN is said now, not to the browser
     server = make_server(args.folder, args.port, lambda runs: _chosen(runs, args))
     gc.enable()  # switched off for commands that end soon
     host, port = server.server_address[:2]
     url = f"http://{host!s}:{port}/"
-    if args.json:
-        answers.as_json({"url": url})
-    else:
-        answers.say(f"the runs of {shlex.quote(str(args.folder))} at {url}  (on this machine only; Ctrl-C ends it)")
+    said = f"the runs of {shlex.quote(str(args.folder))} at {url}  (on this machine only; Ctrl-C ends it)"
+    answers.answer(args, {"url": url}, said)
     sys.stdout.flush()
     try:
         server.serve_forever()
@@ -59,6 +54,6 @@ def serve(args: argparse.Namespace) -> int:
 
 def _chosen(runs: Any, args: argparse.Namespace) -> list[Any]:
     """Those that are named, or all, oldest first, as far as they fulfil the conditions."""
-    named = {lookup.find_row(runs, text)["id"] for text in args.runs}
-    rows = [row for row in runs.rows if not named or row["id"] in named]
+    ids = {row["id"] for row in answers.named(runs, args.runs)}
+    rows = [row for row in runs.rows if not args.runs or row["id"] in ids]
     return query.select(runs, rows, args.where)

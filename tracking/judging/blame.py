@@ -48,30 +48,24 @@ def blame(runs: Runs, row: Row, metric: str) -> dict[str, Any]:
 
 
 def _chain(runs: Runs, row: Row, metric: str) -> list[Row]:
-    """The run and its ancestors that have the metric, oldest first; a chain that bites its tail ends there.
+    """The run and its ancestors that have the metric, oldest first.
 
     Of repeats in a row only the newest stands for all: other seeds moved nothing.
     """
-    chain, seen = [row], {row["id"]}
-    parent = runs.by_id.get(row["parent"])
-    while parent is not None and parent["id"] not in seen:
-        seen.add(parent["id"])
-        key = key_of(parent)
-        if value_of(parent, metric) is not None and (key is None or key != key_of(chain[-1])):
-            chain.append(parent)
-        parent = runs.by_id.get(parent["parent"])
+    chain = [row]
+    for one in runs.ancestors(row):
+        key = key_of(one)
+        if value_of(one, metric) is not None and (key is None or key != key_of(chain[-1])):
+            chain.append(one)
     return chain[::-1]
 
 
 def _usual_noise(pooled: dict[Key, Group], chain: list[Row]) -> tuple[float, float] | None:
     """(standard deviation, degrees of freedom) over all repeats of the chain's runs, else of the same names, else None."""
-    ids = {row["id"] for row in chain}
-    names = {row["name"] for row in chain}
-    for fits in (
-        lambda group: ids & {row["id"] for row in group.rows},
-        lambda group: names & {row["name"] for row in group.rows},
-    ):
-        spreads = [group.spread() for group in pooled.values() if len(group.values) > 1 and fits(group)]
+    repeated = [group for group in pooled.values() if len(group.values) > 1]
+    for key in ("id", "name"):
+        of_chain = {row[key] for row in chain}
+        spreads = [group.spread() for group in repeated if of_chain & {row[key] for row in group.rows}]
         freedom = sum(s.n - 1 for s in spreads)
         if freedom:
             return (sum((s.n - 1) * (s.std or 0.0) ** 2 for s in spreads) / freedom) ** 0.5, float(freedom)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.judging.groups import Group, key_of, pool
+from tracking.judging.groups import Group, Key, key_of, pool
 from tracking.judging.noise import difference, spread
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row, value_of
@@ -16,7 +16,7 @@ _CLAIM = re.compile(
     r"(?:(?P<parent>parent)\s*(?:(?P<sign>[+-])\s*(?P<offset>[\d.eE-]+))?|(?P<number>[+-]?[\d.]+(?:[eE][+-]?\d+)?))\s*"
 )
 
-Pools = dict[str, dict[tuple[str, str], Group]]
+Pools = dict[str, dict[Key, Group]]
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,8 @@ def judge(runs: Runs, row: Row, pools: Pools | None = None) -> dict[str, Any] | 
 def baseline(runs: Runs, row: Row) -> Row | None:
     """The nearest ancestor that is no repeat of this run: the parent of the second seed is the first one, which says
     nothing of the idea; None where there is none."""
-    key, seen = key_of(row), {row["id"]}
-    parent = runs.by_id.get(row["parent"])
-    while parent is not None and parent["id"] not in seen:
-        if key is None or key_of(parent) != key:
-            return parent
-        seen.add(parent["id"])
-        parent = runs.by_id.get(parent["parent"])
-    return None
+    key = key_of(row)
+    return next((one for one in runs.ancestors(row) if key is None or key_of(one) != key), None)
 
 
 def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim, pools: Pools) -> dict[str, Any]:
@@ -107,7 +101,7 @@ def _compare(runs: Runs, row: Row, parent: Row | None, claim: Claim, pools: Pool
     return {"value": value, "target": target, "held": held, "interval": interval, "proposal": proposal}
 
 
-def values_of(pooled: dict[tuple[str, str], Group], row: Row, metric: str) -> list[float]:
+def values_of(pooled: dict[Key, Group], row: Row, metric: str) -> list[float]:
     """Of the run's repeats, or of the run alone where it is left out of groups."""
     key = key_of(row)
     if key is not None and key in pooled:

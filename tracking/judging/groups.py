@@ -82,7 +82,7 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
     metric = metric or most_common_metric(rows)
     pooled = pool(rows, metric)
     lower = lower_is_better(rows, metric)
-    everything = pooled if against is None and len(rows) == len(runs.rows) else pool(runs.rows, metric)
+    everything = pool(runs.rows, metric)
     found = []
     for key, group in pooled.items():
         other = _other(runs, group, everything, against)

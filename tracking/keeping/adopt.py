@@ -14,12 +14,13 @@ from typing import Any
 
 from tracking.keeping import old_files
 from tracking.keeping.old_files import Curves
-from tracking.notes import notes_text
+from tracking.notes import notes_text, tags_in
 from tracking.reading.index import load
 from tracking.reading.lookup import lower_is_better
 from tracking.record import SCHEMA, read_record
+from tracking.start import claim
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_atomic, write_json
 
 LOG = logging.getLogger("fieldbook.tracking")
 _TIME = re.compile(r"(\d{4})[-_.]?(\d\d)[-_.]?(\d\d)(?:[-_T. ]{0,2}(\d\d)[-_:.h]?(\d\d)(?:[-_:.m]?(\d\d))?)?")
@@ -32,6 +33,7 @@ _KINDS = {
     "figures": re.compile(r".+\.(png|jpg|svg)$"),
 }
 _PARTS = {"weights", "checkpoints", "ckpt", "models", "runs", "tb", "tensorboard", "logs", "log", "events", "figures"}
+_NOTES = ("why", "expect", "verdict", "tags", "notes")  # columns of what was typed; others are scores, or go into the notes
 _SCORE = re.compile(r"acc|top|f1|iou|map|auc|rank", re.IGNORECASE)
 
 
@@ -54,8 +56,9 @@ def find(top: Path) -> list[Old]:
         raise UserError(f"{top}: no such folder to adopt")
     found: dict[Path, Old] = {}
     # A dated folder of several that hold weights is a backup of runs, not a run.
-    trained = [child for child in top.iterdir() if child.is_dir() and any(map(_is_weights, child.rglob("*")))]
-    dated = _has_time(top) and len(trained) < 2
+    below = (child.rglob("*") for child in top.iterdir() if child.is_dir())
+    trained = sum(any(_KINDS["weights"].match(file.name) for file in files) for files in below)
+    dated = _has_time(top) and trained < 2
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if (Path(folder) / "run.json").is_file():  # a record of our own
@@ -75,7 +78,7 @@ def adopt_all(top: Path, runs: Path, typed: dict[str, dict[str, str]]) -> tuple[
     Args:
         typed: old folder's name -> its notes from paper.
     """
-    done, made = adopted_before(runs), []
+    done, made = _adopted_before(runs), []
     found = find(top)
     for old in found:
         name = old.folder.resolve().name
@@ -106,30 +109,22 @@ def adopt(old: Old, runs: Path, typed: dict[str, str]) -> Path:
     try:
         aside.mkdir(parents=True)
         _fill(aside, old, curves, typed)
-        path = _free(runs, f"{name[:100]}_{started:%Y-%m-%d_%H-%M-%S}")
-        write_atomic(aside / "run.json", _json(_run_json(old, path.name, name[:100], started, typed)))
-        write_atomic(aside / "status.json", _json(_status(curves, typed, started, ended, old)))
-        os.rename(aside, path)
+        write_json(aside / "status.json", _status(curves, typed, started, ended, old))
+        return claim(aside, runs, f"{name[:100]}_{started:%Y-%m-%d_%H-%M-%S}", _run_json(old, name[:100], started, typed))
     except OSError as error:
         raise UserError(f"{runs}: the record cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return path
 
 
-def adopted_before(runs: Path) -> dict[str, str]:
-    """Old folder -> the run that was made of it."""
+def _adopted_before(runs: Path) -> set[str]:
+    """The old folders of which a run was made."""
     found = load(runs, write=False)
-    records = (read_record(found.path(row)) for row in found.rows if row["adopted"])
-    return {str(record.run["adopted"]): record.id for record in records if record.run.get("adopted")}
+    return {str(read_record(found.path(row)).run.get("adopted")) for row in found.rows if row["adopted"]}
 
 
 def _has_time(folder: Path) -> bool:
     return bool(_TIME.search(folder.name) or _TENSORBOARD_TIME.search(folder.name))
-
-
-def _is_weights(file: Path) -> bool:
-    return bool(_KINDS["weights"].match(file.name))
 
 
 def _owner(top: Path, dated: bool, folder: Path, found: dict[Path, Old]) -> Path:
@@ -167,21 +162,19 @@ def _fill(aside: Path, old: Old, curves: Curves, typed: dict[str, str]) -> None:
         for step, _, value in points:
             steps.setdefault(step, {"step": step})[name] = value
     (aside / "metrics.jsonl").write_text("".join(json.dumps(steps[step]) + "\n" for step in sorted(steps)))
-    rest = [typed.get("notes", ""), *(f"{k}: {v}" for k, v in typed.items() if v and not _known(k) and _score(v) is None)]
-    why, expect, verdict = (typed.get(column, "") for column in ("why", "expect", "verdict"))
-    tags = typed.get("tags", "").replace(",", " ").split()
-    write_atomic(aside / "notes.md", notes_text(why, expect, tags, verdict, "\n".join(filter(None, rest))))
+    rest = [typed.get("notes", ""), *(f"{k}: {v}" for k, v in typed.items() if v and k not in _NOTES and _score(v) is None)]
+    why, expect, verdict, tags = (typed.get(column, "") for column in ("why", "expect", "verdict", "tags"))
+    text = notes_text(why, expect, tags_in(tags), verdict, "\n".join(filter(None, rest)))
+    write_atomic(aside / "notes.md", text)
 
 
-def _run_json(old: Old, run_id: str, name: str, started: datetime, typed: dict[str, str]) -> dict[str, Any]:
+def _run_json(old: Old, name: str, started: datetime, typed: dict[str, str]) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
-        "id": run_id,
         "name": name,
         "adopted": str(old.folder.resolve()),
         "why": typed.get("why", ""),
         "expect": typed.get("expect", ""),
-        "tags": typed.get("tags", "").replace(",", " ").split(),
+        "tags": tags_in(typed.get("tags", "")),
         "parent": "",
         "started": started.astimezone().isoformat(timespec="seconds"),
         "command": [],
@@ -204,7 +197,7 @@ def _status(curves: Curves, typed: dict[str, str], started: datetime, ended: dat
         metrics[name] = {"last": points[-1][2], "best": best, "best_step": step}
     for name, content in typed.items():
         value = _score(content)
-        if value is not None and not _known(name):
+        if value is not None and name not in _NOTES:
             metrics[name] = {"last": value, "best": value, "best_step": None}
     names = sorted(metrics, key=lambda n: (not _SCORE.search(n), not n.startswith("val"), not n.startswith("test"), n))
     last = max((points[-1][0] for points in curves.values()), default=0)
@@ -242,23 +235,8 @@ def _without_time(name: str) -> str:
     return _TENSORBOARD_TIME.sub("", _TIME.sub("", name, count=1)).strip("._- ")
 
 
-def _free(runs: Path, wanted: str) -> Path:
-    number = 1
-    while (path := runs / (wanted if number == 1 else f"{wanted}-{number}")).exists():
-        number += 1
-    return path
-
-
-def _known(column: str) -> bool:
-    return column in ("why", "expect", "verdict", "tags", "notes")
-
-
 def _score(text: str) -> float | None:
     try:
         return float(text.rstrip("%")) / (100.0 if text.endswith("%") else 1.0)
     except ValueError:
         return None
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -19,7 +19,7 @@ from pathlib import Path
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_json
 
 KEPT_WEIGHTS = {"best.pt", "last.pt", "last"}  # the last is a folder, of sharded training
 
@@ -40,7 +40,8 @@ def plan_removal(runs: Runs, rows: Sequence[Row]) -> list[Item]:
         UserError: one of them still runs.
     """
     for row in rows:
-        _refuse_living(row)
+        if row["status"] == "running":
+            raise UserError(f"{row['id']} is still running on {row['host'] or 'an unknown host'}; stop it first")
     return [Item(row["id"], row["id"], bytes_of(runs.path(row))) for row in rows]
 
 
@@ -72,7 +73,7 @@ def move(folder: Path, items: Sequence[Item], what: str) -> Path:
     entry = _new_entry(folder, what)
     moves = [[item.path, f"files/{item.path}"] for item in items]
     # The list is written first: whatever happens on the way, undo knows what may lie here.
-    write_atomic(entry / "entry.json", json.dumps({"what": what, "when": entry.name[:19], "moves": moves}, indent=1))
+    write_json(entry / "entry.json", {"what": what, "when": entry.name[:19], "moves": moves})
     try:
         for source, target in moves:
             (entry / target).parent.mkdir(parents=True, exist_ok=True)
@@ -128,11 +129,6 @@ def _freed(path: Path | str) -> int:
     except OSError:
         return 0  # a file that vanished meanwhile
     return info.st_size if info.st_nlink == 1 else 0
-
-
-def _refuse_living(row: Row) -> None:
-    if row["status"] == "running":
-        raise UserError(f"{row['id']} is still running on {row['host'] or 'an unknown host'}; stop it first")
 
 
 def _new_entry(folder: Path, what: str) -> Path:

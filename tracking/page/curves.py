@@ -26,35 +26,16 @@ def read_curves(path: Path) -> dict[str, Any]:
         [[step, ...], ...], which metrics logged together share; `time` [[step, ...], [seconds, ...]]; `epoch` [[step, ...],
         [epochs trained by then, ...]], empty where no row tells where an epoch ended.
     """
-    columns: dict[str, tuple[list[Any], list[Any]]] = {}
-    clock: list[Point] = []
-    ends: list[tuple[float, Any]] = []
-    for row in _rows(path / "metrics.jsonl"):
-        step: Any = row.get("step")
-        if not _is_finite(step):
-            continue
-        clock.append((step, row.get("time")))
-        if not any(name.startswith("train/") for name in row):
-            ends.append((step, row.get("epoch")))
-        for name, value in row.items():
-            if name in columns:
-                at, values = columns[name]
-                at.append(step)
-                values.append(value)
-            elif name not in _AXES:
-                columns[name] = ([step], [value])
-    steps: list[list[float]] = []
-    where: dict[tuple[float, ...], int] = {}
+    rows = [row for row in _rows(path / "metrics.jsonl") if _is_finite(row.get("step"))]
+    clock = [(row["step"], row.get("time")) for row in rows]
+    ends = [(row["step"], row.get("epoch")) for row in rows if not any(name.startswith("train/") for name in row)]
+    steps: dict[tuple[float, ...], int] = {}  # steps that metrics share -> which of all these they are
 
     def place(at: Sequence[float]) -> int:
-        key = tuple(at)
-        if key not in where:
-            where[key] = len(steps)
-            steps.append(list(key))
-        return where[key]
+        return steps.setdefault(tuple(at), len(steps))
 
     curves: dict[str, list[Any]] = {}
-    for name, (at, values) in columns.items():
+    for name, (at, values) in _columns(rows).items():
         found = _numbers(values)
         if all(value is None for value in found) and any(value is not None for value in values):
             continue  # texts and lists
@@ -65,7 +46,8 @@ def read_curves(path: Path) -> dict[str, Any]:
             rest = [width, place(middles), averages, counts]
             at, found = map(list, zip(*downsample(points), strict=True))
         curves[name] = [place(list(map(_short, at))), [None if value is None else _short(value) for value in found], *rest]
-    return {"curves": curves, "steps": steps, "time": _knots(clock), "epoch": _knots(_rising(ends, clock))}
+    axes = {"time": _knots(clock), "epoch": _knots(_rising(ends, clock))}
+    return {"curves": curves, "steps": [list(at) for at in steps], **axes}
 
 
 def means(points: Sequence[Point]) -> tuple[float, list[float], list[float | None], list[int]]:
@@ -90,15 +72,15 @@ def means(points: Sequence[Point]) -> tuple[float, list[float], list[float | Non
     return width, middles, averages, [found[n][1] for n in order]
 
 
-def downsample(points: Sequence[Point], limit: int = POINTS) -> list[Point]:
-    """At most `limit` of the points, in their order: of each stretch its lowest and its highest, and a gap where it has one.
+def downsample(points: Sequence[Point]) -> list[Point]:
+    """At most POINTS of the points, in their order: of each stretch its lowest and its highest, and a gap where it has one.
 
     First and last point are kept. A spike of a single step stays visible, which averages and strides lose.
     """
-    if len(points) <= limit:
+    if len(points) <= POINTS:
         return list(points)
     inner = len(points) - 2
-    stretches = (limit - 2) // 3
+    stretches = (POINTS - 2) // 3
     kept = {0, len(points) - 1}
     for number in range(stretches):
         part = range(1 + number * inner // stretches, 1 + (number + 1) * inner // stretches)
@@ -117,6 +99,20 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError):
         return read_metrics(file)
     return [row for row in rows if isinstance(row, dict)]
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, tuple[list[Any], list[Any]]]:
+    """metric -> (steps, values)."""
+    columns: dict[str, tuple[list[Any], list[Any]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name in columns:
+                at, values = columns[name]
+                at.append(row["step"])
+                values.append(value)
+            elif name not in _AXES:
+                columns[name] = ([row["step"]], [value])
+    return columns
 
 
 def _knots(clock: list[Point]) -> list[list[float]]:

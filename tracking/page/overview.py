@@ -12,9 +12,8 @@ from tracking.page.run_data import ODD, code_key, name_of
 from tracking.page.text import as_url
 from tracking.reading.configs import BOOKKEEPING
 from tracking.reading.index import Runs
-from tracking.reading.listing import metric_names
 from tracking.reading.lookup import lower_is_better
-from tracking.reading.summary import Row
+from tracking.reading.summary import Row, metric_names
 
 _TEXTS = (
     "why", "expect", "verdict", "reason", "parent", "data", "ended", "host", "primary_metric", "config_digest", "code_digest",

@@ -43,7 +43,6 @@ class Source:
         """The runs as they are now."""
         with self._lock:
             runs = index.load(self.folder, write=False)
-            runs.parse()
             return runs, self.choose(runs)
 
     def news(self) -> tuple[bytes, str]:
@@ -80,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The page, its data, or a file of a run."""
         if not self._is_meant():
-            self._refuse(HTTPStatus.FORBIDDEN)
+            self.send_error(HTTPStatus.FORBIDDEN)
             return
         path = urlsplit(self.path).path
         try:
@@ -95,11 +94,11 @@ class Handler(BaseHTTPRequestHandler):
             elif path.startswith("/files/"):
                 self._send_file(unquote(path.removeprefix("/files/"), errors="surrogateescape"))
             else:
-                self._refuse(HTTPStatus.NOT_FOUND)
+                self.send_error(HTTPStatus.NOT_FOUND)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the browser went on to something else
         except (StopIteration, OSError, UserError, *ODD):  # gone, moved to the trash meanwhile, or an odd record
-            self._refuse(HTTPStatus.NOT_FOUND)
+            self.send_error(HTTPStatus.NOT_FOUND)
 
     do_HEAD = do_GET
 
@@ -124,12 +123,12 @@ class Handler(BaseHTTPRequestHandler):
         top = self.source.folder.resolve()
         parts = name.split("/")
         if len(parts) < 2 or any(part in ("", ".", "..") or part[0] == "." or "\0" in part or "\\" in part for part in parts):
-            self._refuse(HTTPStatus.NOT_FOUND)
+            self.send_error(HTTPStatus.NOT_FOUND)
             return
         run, path = (top / parts[0]).resolve(), (top / name).resolve()  # a run may be a link; one that leads out of it is none
         is_run = any((run / file).is_file() for file in ("status.json", "run.json"))
         if not is_run or run not in path.parents or not path.is_file():
-            self._refuse(HTTPStatus.NOT_FOUND)
+            self.send_error(HTTPStatus.NOT_FOUND)
             return
         kind = _PICTURES.get(path.suffix.lower(), "text/plain; charset=utf-8" if path.suffix.lower() in _TEXTS else "")
         rest = {} if kind else {"Content-Disposition": "attachment"}
@@ -152,9 +151,6 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in {**fixed, **safe, "Cross-Origin-Resource-Policy": "same-origin", **headers}.items():
             self.send_header(key, value)
         self.end_headers()
-
-    def _refuse(self, status: HTTPStatus) -> None:
-        self.send_error(status)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a line for each request helps nobody."""

@@ -8,40 +8,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tracking.record import read_record
+
 BOOKKEEPING = frozenset({"NAME", "OUTPUT_DIR", "VERSION"})  # differ without changing anything
 
 
-def changes(row_config: dict[str, Any], parent_config: dict[str, Any]) -> dict[str, list[Any]]:
-    """{KEY: [parent's, this one's]} for each key that differs; a key that one of them lacks counts as None."""
-    keys = sorted({*row_config, *parent_config} - BOOKKEEPING)
-    pairs = {key: [parent_config.get(key), row_config.get(key)] for key in keys}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not same(*pair)}
-
-
-def real_changes(
+def changes(
     row_config: dict[str, Any], parent_config: dict[str, Any], origins: Callable[[], tuple[dict[str, str], dict[str, str]]]
 ) -> dict[str, list[Any]]:
-    """As `changes`, without the keys that only one of the two codes knows and that nobody set: old runs lack new keys.
+    """{KEY: [parent's, this one's]} for each key that differs. One that a config lacks is None there, and no difference where
+    the other one's value is but a default: old runs lack new keys.
 
     Args:
         origins: () -> key -> where its value came from, of this run and of the parent; asked only where keys are missing.
     """
-    pairs = changes(row_config, parent_config)
+    keys = sorted({*row_config, *parent_config} - BOOKKEEPING)
+    pairs = {key: [parent_config.get(key), row_config.get(key)] for key in keys}
+    pairs = {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not same(*pair)}
     if all(key in row_config and key in parent_config for key in pairs):
         return pairs
     own, theirs = origins()
-    unset = {key for key in pairs if (key not in parent_config and own.get(key) == "default")}
+    unset = {key for key in pairs if key not in parent_config and own.get(key) == "default"}
     unset |= {key for key in pairs if key not in row_config and theirs.get(key) == "default"}
     return {key: pair for key, pair in pairs.items() if key not in unset}
 
 
 def read_origins(path: Path) -> dict[str, str]:
     """Config key -> where its value came from, as the run in `path` recorded it; {} where it did not."""
-    try:
-        found = json.loads((path / "run.json").read_text(encoding="utf-8"))["origins"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return {key: str(value) for key, value in read_record(path).run.get("origins", {}).items()}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -9,11 +9,9 @@ from typing import Any
 
 from tracking import environment as machine
 from tracking import snapshot
-from tracking.reading.configs import ConfigReader, read_origins, real_changes
+from tracking.reading.configs import ConfigReader, changes, read_origins
 from tracking.reading.summary import summarize, value_of
 from tracking.record import read_record
-
-_NOT_ENVIRONMENT = frozenset({"packages"})
 
 
 @dataclass
@@ -31,15 +29,10 @@ def code_of(run: Path) -> Code:
     return Code(run / name, snapshot.read_checksums(run / f"{name}.sha256"))
 
 
-def working_tree(root: Path, runs: Path) -> Code:
-    """The code that a run started now would copy."""
-    return Code(root, snapshot.take(root, None, runs).files)
-
-
 def config(a: Path, b: Path) -> dict[str, list[Any]]:
     """{KEY: [a's, b's]} for each key that differs."""
     reader = ConfigReader()
-    return real_changes(reader.read(b), reader.read(a), lambda: (read_origins(b), read_origins(a)))
+    return changes(reader.read(b), reader.read(a), lambda: (read_origins(b), read_origins(a)))
 
 
 def code(a: Code, b: Code) -> dict[str, list[str]]:
@@ -98,7 +91,7 @@ def runs(a: Path, b: Path, swap_code: bool = False) -> tuple[dict[str, Any], tup
 
 def with_working_tree(a: Path, root: Path) -> tuple[dict[str, Any], tuple[Code, Code] | None]:
     """The same between a run and what a run started now would use: code, Python and packages."""
-    codes = (code_of(a), working_tree(root, a.parent))
+    codes = (code_of(a), Code(root, snapshot.take(root, None, a.parent).files))
     recorded = environment_of(a)
     now = {k: v for k, v in machine.facts({}).items() if k in recorded}
     recorded = {k: v for k, v in recorded.items() if k in now}
@@ -109,16 +102,15 @@ def environment(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
     """{FACT: [a's, b's]}; packages by their names."""
     flat = []
     for side in (a, b):
-        packages = side.get("packages") if isinstance(side.get("packages"), dict) else {}
-        flat.append({k: v for k, v in side.items() if k not in _NOT_ENVIRONMENT} | (packages or {}))
-    keys = sorted({*flat[0], *flat[1]})
+        packages = side.get("packages")
+        flat.append({**side, **packages} if isinstance(packages, dict) else side)
+    keys = sorted({*flat[0], *flat[1]} - {"packages"})
     return {k: [flat[0].get(k), flat[1].get(k)] for k in keys if flat[0].get(k) != flat[1].get(k)}
 
 
 def environment_of(run: Path) -> dict[str, Any]:
     """The recorded environment; {} where there is none."""
-    found = read_record(run).run.get("environment")
-    return found if isinstance(found, dict) else {}
+    return dict(read_record(run).run.get("environment", {}))
 
 
 def metrics(a: Path, b: Path) -> dict[str, list[float | None]]:

@@ -9,10 +9,8 @@ from typing import Any
 
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better, ranking
-from tracking.reading.query import getter, select
-from tracking.reading.summary import Row, value_of
-from utils.errors import UserError
-from utils.registry import nearest
+from tracking.reading.query import check_metric, getter, select
+from tracking.reading.summary import Row
 
 LOG = logging.getLogger("fieldbook.exp")
 PAGE = 25  # rows without --limit and --all
@@ -93,29 +91,15 @@ def _sorted(runs: Runs, rows: list[Row], key: str) -> list[Row]:
     return [row for _, row in have] + [row for value, row in pairs if value is None]
 
 
-def best(runs: Runs, rows: Sequence[Row], metric: str) -> list[tuple[int, Row, float]]:
-    """(place, run, value), best first.
+def best(runs: Runs, rows: Sequence[Row], metric: str) -> list[Row]:
+    """The runs that have `metric`, best first; warns where their scores are on different data.
 
     Raises:
         UserError: no run has that metric.
     """
-    check_metric(rows, metric, runs.folder)
-    data = {row["data"] for row in rows if value_of(row, metric) is not None}
+    check_metric(runs, rows, metric)
+    ranked = ranking(rows, metric)
+    data = sorted({row["data"] for row in ranked})
     if len(data) > 1:
-        LOG.warning(
-            "these scores are on different data: %s; --where 'data~...' ranks one", ", ".join(sorted(filter(None, data)))
-        )
-    return [(place, row, value_of(row, metric) or 0.0) for place, row in enumerate(ranking(rows, metric), start=1)]
-
-
-def metric_names(rows: Sequence[Row]) -> list[str]:
-    """All metric names that occur."""
-    return sorted({name for row in rows for name in row["metrics"]})
-
-
-def check_metric(rows: Sequence[Row], metric: str, folder: object) -> None:
-    """Raises UserError, naming what there is, unless a run has `metric`."""
-    known = metric_names(rows)
-    if metric.removesuffix(".last") not in known:
-        shown = f" (there are: {', '.join(known)})" if known else ""
-        raise UserError(f"no run in {folder} has the metric {metric!r}{nearest(metric, known)}{shown}")
+        LOG.warning("these scores are on different data: %s; --where 'data~...' ranks one", ", ".join(filter(None, data)))
+    return ranked

@@ -1,44 +1,53 @@
-"""Which run is meant by a word: a folder, a name, a part of one, last, last~2, best:METRIC, or any of them with ^."""
+"""Which run is meant: by a word (a folder, a name, a part of one, last, last~2, best:METRIC, or any of them with ^), as the
+parent of a new run, or by a job that was started again."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from tracking import job
+from tracking.reading.configs import same
 from tracking.reading.index import Runs, load
-from tracking.reading.summary import Row, value_of
-from tracking.record import read_record
+from tracking.reading.summary import Row, metric_names, value_of
+from tracking.record import Record, read_record
 from utils.errors import UserError
+from utils.redact import redact_command
 from utils.registry import nearest
 
+_NO_BASELINE = {"debug", "sweep"}  # tags of runs that are no parent unless they are named
+_CANDIDATES = 20  # newest runs among which a parent is guessed
 _LOWER = re.compile(r"loss|error|mae|mse|perplexity|(^|/)time", re.IGNORECASE)
 
 
-def find(folder: Path, text: str, strict: bool = False, write: bool = False) -> Path:
+def find_run(folder: Path, text: str, write: bool = False) -> Path:
     """The folder of the run that `text` means, among the runs in `folder` or anywhere as a path.
 
     Args:
-        strict: a name that several runs bear is ambiguous (for what removes), not the newest of them.
         write: bring the index up to date on the way.
 
     Raises:
         UserError: there is no such run, or several; the message lists the candidates.
     """
     if text.endswith("^"):
-        return _parent_of(find(folder, text[:-1], strict, write))
+        return _parent_of(find_run(folder, text[:-1], write))
     for path in (Path(text), folder / text):
         if text and (path / "run.json").is_file():
             return path.resolve()
     runs = load(folder, trust="best:" not in text, write=write)
-    return runs.path(find_row(runs, text, strict))
+    return runs.path(find_row(runs, text))
 
 
 def find_row(runs: Runs, text: str, strict: bool = False) -> Row:
-    """As `find`, among runs that were loaded already.
+    """As `find_run`, among runs that were loaded already.
+
+    Args:
+        strict: a name that several runs bear is ambiguous (for what removes), not the newest of them.
 
     Raises:
-        UserError: as `find`; also for a run that lies in another folder than the others.
+        UserError: as `find_run`; also for a run that lies in another folder than the others.
     """
     if text.endswith("^"):
         return runs.by_id[_parent_of(runs.path(find_row(runs, text[:-1], strict))).name]
@@ -63,6 +72,57 @@ def find_row(runs: Runs, text: str, strict: bool = False) -> Row:
         known = nearest(text, [row["id"] for row in runs.rows] + sorted({row["name"] for row in runs.rows}))
         raise UserError(f"no run {text!r} in {runs.folder}{known}" + ("" if runs.rows else "; tools/train_net.py makes them"))
     return parts[0]
+
+
+def choose_parent(folder: Path, name: str, config: dict[str, Any], explicit: str = "") -> tuple[Record | None, bool]:
+    """The parent of a new run called `name`, and whether it is only a guess.
+
+    The one named; else the newest finished run of the name that is no debug or sweep run; else, of the last 20 runs,
+    the one with the most similar config.
+
+    Args:
+        config: the new run's, by dotted key.
+
+    Raises:
+        UserError: the run named does not exist.
+    """
+    if explicit:
+        return read_record(find_run(folder, explicit)), False
+    runs = load(folder, write=False)
+    found = [row for row in reversed(runs.rows) if row["status"] == "finished" and not _NO_BASELINE & set(row["tags"])]
+    for row in found:
+        if row["name"] == name:
+            return read_record(runs.path(row)), False
+    if not found:
+        return None, False
+
+    def likeness(run_id: str) -> int:
+        other = runs.config(run_id)
+        return sum(same(value, other.get(key)) for key, value in config.items())
+
+    best = max(found[:_CANDIDATES], key=lambda row: likeness(row["id"]))
+    return read_record(runs.path(best)), True
+
+
+def find_own(folder: Path, name: str, command: list[str] | None = None) -> Path | None:
+    """The run of this name that this job had a part in before it was started again: the newest unfinished one, or else the
+    newest; None if this is the first start, or it never came so far as to make a run.
+
+    Args:
+        command: only runs that this command began.
+    """
+    if not job.was_restarted():
+        return None
+    runs = load(folder, write=False)
+    command = redact_command(command) if command else None
+    found = None
+    for row in reversed([row for row in runs.rows if row["name"] == name]):
+        path = runs.path(row)
+        if job.began(path) and command in (None, read_record(path).run.get("command")):
+            if row["status"] != "finished":
+                return path
+            found = found or path
+    return found
 
 
 def ranking(rows: Iterable[Row], metric: str) -> list[Row]:
@@ -90,8 +150,7 @@ def _last(runs: Runs, text: str, back: int) -> Row:
 def _best(runs: Runs, metric: str) -> Row:
     ranked = ranking(runs.rows, metric)
     if not ranked:
-        known = sorted({name for row in runs.rows for name in row["metrics"]})
-        raise UserError(f"best:{metric}: no run in {runs.folder} has that metric{nearest(metric, known)}")
+        raise UserError(f"best:{metric}: no run in {runs.folder} has that metric{nearest(metric, metric_names(runs.rows))}")
     return ranked[0]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracking.reading.index import Runs
-from tracking.reading.summary import Row, value_of
+from tracking.reading.summary import Row, metric_names, value_of
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -70,19 +70,26 @@ def getter(runs: Runs, rows: Sequence[Row], key: str) -> Callable[[Row], Any]:
         first, _, second = key.partition(".")
         return (lambda row: row[first].get(second)) if second else (lambda row: row[key])
     if "/" in key or any(key.removesuffix(".last") in row["metrics"] for row in rows):
-        known = {name for row in rows for name in row["metrics"]}
-        if rows and key.removesuffix(".last") not in known:
-            raise UserError(f"no run has the metric {key!r}{nearest(key, sorted(known))}")
+        if rows:
+            check_metric(runs, rows, key)
         return lambda row: value_of(row, key)
     runs.load_configs(row["id"] for row in rows)
     keys = {name for row in rows for name in runs.config(row["id"])}
     if rows and key not in keys:
         ends = sorted(name for name in keys if name.endswith(f".{key}"))
         if len(ends) != 1:  # BASE_LR will do where only one section has it
-            everything = sorted({*keys, *FIELDS, *(name for row in rows for name in row["metrics"])})
+            everything = sorted({*keys, *FIELDS, *metric_names(rows)})
             raise UserError(f"no run has {key!r} as a config key, metric or field{nearest(key, everything)}")
         key = ends[0]
     return lambda row: runs.config(row["id"]).get(key)
+
+
+def check_metric(runs: Runs, rows: Sequence[Row], metric: str) -> None:
+    """Raises UserError, naming what there is, unless one of the rows has `metric`."""
+    known = metric_names(rows)
+    if metric.removesuffix(".last") not in known:
+        shown = f" (there are: {', '.join(known)})" if known else ""
+        raise UserError(f"no run in {runs.folder} has the metric {metric!r}{nearest(metric, known)}{shown}")
 
 
 def holds(condition: Condition, actual: Any) -> bool:

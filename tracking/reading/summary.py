@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ def value_of(row: Row, metric: str) -> float | None:
         return None
     value = entry.get("last") if metric.endswith(".last") or entry.get("best") is None else entry.get("best")
     return None if value is None else float(value)
+
+
+def metric_names(rows: Iterable[Row]) -> list[str]:
+    """All metric names that occur."""
+    return sorted({name for row in rows for name in row["metrics"]})
 
 
 def date_in(text: str) -> str:

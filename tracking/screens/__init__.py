@@ -1,1 +1,1 @@
-"""What `exp.py` understands and prints: its arguments, completion, tables and screens."""
+"""What people are shown of records: the screens of `exp.py`, its arguments, a run's first and last screen, a model card."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
 
 from tracking import wording
 from tracking.judging import claim
@@ -12,22 +14,30 @@ from tracking.reading.listing import shared_metric, short_names
 from tracking.reading.summary import Row
 from tracking.screens import tables
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 KEYS_SHOWN = 6  # config keys of one run
 REASON = 120  # characters of why a run ended; `show` has all
 WIDE = 120  # columns from which the reason has a column of its own
 
 
-def print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool = False) -> None:
-    """One line for each run; on narrow terminals what changed and why stand below it.
+def print_runs(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = False) -> None:
+    """The table, or that there is nothing for it.
 
     Args:
-        proposals: behind the reason, what was expected and how the records judge it (for `--open`).
+        total: how many runs there are of which `rows` are a page.
+        only_open: they are open questions: what was expected and how the records judge it is told too.
     """
-    from rich.text import Text
+    screen = tables.console()
+    if not total:
+        which = "no open questions" if only_open and runs.rows else "no such runs" if runs.rows else "no runs"
+        screen.print(f"{which} in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"), soft_wrap=True)
+        return
+    _print_table(runs, rows, screen, proposals=only_open)
+    if total > len(rows):
+        screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
 
+
+def _print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: bool) -> None:
+    """One line for each run; on narrow terminals what changed and why stand below it."""
     runs.load_configs([i for row in rows for i in (row["id"], row["parent"])])
     handles = short_names(runs, rows)
     metric = shared_metric(rows)
@@ -61,10 +71,8 @@ def print_table(runs: Runs, rows: Sequence[Row], screen: Console, proposals: boo
     screen.print(made)
 
 
-def _changed(runs: Runs, row: Row) -> Any:
+def _changed(runs: Runs, row: Row) -> Text:
     """What differs from the parent: config, code, and what a resume changed."""
-    from rich.text import Text
-
     if row["problems"]:
         return tables.text(row["problems"][0], style="red")
     pairs = runs.changes(row)
@@ -85,9 +93,7 @@ def _changed(runs: Runs, row: Row) -> Any:
     return Text(wording.clean(words), style="dim")
 
 
-def _why(row: Row) -> Any:
-    from rich.text import Text
-
+def _why(row: Row) -> Text:
     line = Text(wording.clean(row["why"]))
     if row["tags"]:
         line.append(" " * bool(line) + wording.clean(" ".join(f"#{tag}" for tag in row["tags"])), style="magenta")

@@ -1,10 +1,12 @@
-"""What `exp.py` prints for people: one function a screen."""
+"""What `exp.py` prints for people, one function a screen; `ls` and `show` have files of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.text import Text
 
 from tracking import wording
 from tracking.judging.blame import changed_words
@@ -13,60 +15,12 @@ from tracking.reading import diff, listing
 from tracking.reading.diff import Code
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
-from tracking.reading.summary import Row
-from tracking.record import read_metrics
-from tracking.screens import runs_table, show, tables
-from tracking.screens.sparkline import sparkline
+from tracking.reading.summary import Row, value_of
+from tracking.screens import tables
 from utils import files
 
 _VERDICT_STYLES = {"better": "green", "worse": "red", "no more": "yellow", "cannot": "dim"}
 _DIFF_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
-
-
-def runs_list(runs: Runs, rows: Sequence[Row], total: int, only_open: bool = False) -> None:
-    """`ls`."""
-    screen = tables.console()
-    if not total:
-        which = "no open questions" if only_open and runs.rows else "no such runs" if runs.rows else "no runs"
-        screen.print(f"{which} in {runs.folder}" + ("" if runs.rows else "; tools/train_net.py makes them"), soft_wrap=True)
-        return
-    runs_table.print_table(runs, rows, screen, proposals=only_open)
-    if total > len(rows):
-        screen.print(f"{len(rows)} of {total} runs; --all or --limit N shows more", style="dim", soft_wrap=True)
-
-
-def run(runs: Runs, row: Row) -> None:
-    """`show`."""
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
-    screen = tables.console()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="fold", max_width=16)
-    grid.add_column(overflow="fold")
-    last = ""
-    for label, content in show.lines(runs, row):
-        grid.add_row(Text(label if label != last else "", style="bold"), tables.text(content))
-        last = label
-    screen.print(Panel(grid, title=Text(row["id"]), title_align="left", border_style=tables.STYLES.get(row["status"], "")))
-    metrics = show.metric_rows(runs, row)
-    if metrics:
-        has_parent = any(theirs is not None for *_, theirs in metrics)
-        columns = ("metric", "last", "best", "at step", *(("parent", "difference") if has_parent else ()))
-        made = tables.table(*columns, "curve", right=columns[1:])
-        logged, width = read_metrics(runs.path(row) / "metrics.jsonl"), min(max(screen.width - 64, 12), 60)
-        for name, latest, best, step, theirs in metrics:
-            gap = best - theirs if best is not None and theirs is not None else None
-            cells = [name, wording.number(latest), wording.number(best), "-" if step is None else str(step)]
-            cells += [wording.number(theirs), wording.signed(gap)] if has_parent else []
-            curve = sparkline([line[name] for line in logged if name in line], width)
-            made.add_row(*cells, curve, style="bold" if name == row["primary_metric"] else "")
-        screen.print(made)
-        screen.print()
-    screen.print(f"in {runs.path(row)}/", soft_wrap=True)
-    for place, amount in show.places(runs.path(row)):
-        screen.print(Text.assemble(f"  {place:<16}", (amount, "dim")))
 
 
 def difference(
@@ -83,8 +37,6 @@ def difference(
         origins: of both sides, config key -> where its value came from.
         as_parent: b is a's parent; differences then say what a has over it, and + in code is what a added.
     """
-    from rich.text import Text
-
     screen = tables.console()
     one, two = ("run", "parent") if as_parent else ("a", "b")
     screen.print(Text.assemble(f"{one:<7}", (a, "bold"), f"\n{two:<7}", (b, "bold"), "\n"), soft_wrap=True)
@@ -109,8 +61,6 @@ def difference(
 
 def code_difference(codes: tuple[Code, Code] | None) -> None:
     """Files with their line counts, then the unified diff."""
-    from rich.text import Text
-
     screen = tables.console()
     if codes is None:
         screen.print("code: unknown of one of them", style="dim")
@@ -132,8 +82,6 @@ def code_difference(codes: tuple[Code, Code] | None) -> None:
 
 def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
     """`groups`."""
-    from rich.text import Text
-
     screen = tables.console()
     if not found:
         screen.print("no finished runs with a metric to pool")
@@ -159,16 +107,16 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
     tables.stacked(screen, head, rows, right=("n", "mean " + metric, "std"))
 
 
-def best(runs: Runs, ranked: Sequence[tuple[int, Row, float]], metric: str) -> None:
+def best(runs: Runs, ranked: Sequence[Row], metric: str) -> None:
     """`best`."""
     screen = tables.console()
-    handles = listing.short_names(runs, [row for _, row, _ in ranked])
+    handles = listing.short_names(runs, ranked)
     made = tables.table("", "run", "name", metric, "n", "why", right=("", metric, "n"), flexible=("name", "why"))
     pooled = pool(runs.rows, metric)
-    for place, row, value in ranked:
+    for place, row in enumerate(ranked, start=1):
         key = key_of(row)
-        count = len(pooled[key].values) if key in pooled else 1
-        made.add_row(str(place), handles[row["id"]], row["name"], wording.number(value), str(count), tables.text(row["why"]))
+        count, value = len(pooled[key].values) if key in pooled else 1, wording.number(value_of(row, metric))
+        made.add_row(str(place), handles[row["id"]], row["name"], value, str(count), tables.text(row["why"]))
     screen.print(made)
     direction = "lower" if lower_is_better(runs.rows, metric) else "higher"
     screen.print(f"{direction} is better; n: runs of equal config and code (exp.py groups)", style="dim")
@@ -176,8 +124,6 @@ def best(runs: Runs, ranked: Sequence[tuple[int, Row, float]], metric: str) -> N
 
 def blame(result: dict[str, Any]) -> None:
     """`blame`."""
-    from rich.text import Text
-
     screen = tables.console()
     if result["steps"]:
         first = result["steps"][0]
@@ -251,9 +197,7 @@ def removal(folder: Path, items: Sequence[Any], done: bool, what: str) -> None:
         screen.print(f"\n{total} would move to {folder / '.trash'}; nothing was done yet: {how}", soft_wrap=True)
 
 
-def _sourced(value: Any, source: str) -> Any:
-    from rich.text import Text
-
+def _sourced(value: Any, source: str) -> Text:
     return Text.assemble(wording.value(value), (f"  {wording.origin(source)}" if source else "", "dim"))
 
 

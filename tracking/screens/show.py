@@ -8,29 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+from rich.text import Text
+
 from tracking import wording
 from tracking.judging import claim
 from tracking.reading import diff, listing
 from tracking.reading.configs import read_origins
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row, value_of
-from tracking.record import read_record, state_of
+from tracking.record import read_metrics, read_record, state_of
+from tracking.screens import tables
+from tracking.screens.sparkline import sparkline
 from utils.errors import UserError
 from utils.files import size
 
 _PLACES = (
-    "weights",
-    "crash",
-    "figures",
-    "runs",
-    "scripts",
-    "log.txt",
-    "metrics.jsonl",
-    "test.json",
-    "predictions.csv",
-    "config.yml",
-    "notes.md",
-)
+    "weights", "crash", "figures", "runs", "scripts", "log.txt", "metrics.jsonl", "test.json", "predictions.csv",
+    "config.yml", "notes.md",
+)  # fmt: skip
 _FILES_SHOWN = 8
 
 
@@ -58,7 +54,39 @@ def as_object(runs: Runs, row: Row) -> dict[str, Any]:
     }
 
 
-def lines(runs: Runs, row: Row) -> list[tuple[str, str]]:
+def print_run(runs: Runs, row: Row) -> None:
+    """The card, the metrics with their curves, and where things are."""
+    screen = tables.console()
+    screen.print(tables.panel(row["id"], _lines(runs, row), tables.STYLES.get(row["status"], "")))
+    if row["metrics"]:
+        screen.print(_metrics(runs, row, curve_width=min(max(screen.width - 64, 12), 60)))
+        screen.print()
+    screen.print(f"in {runs.path(row)}/", soft_wrap=True)
+    for place, amount in _places(runs.path(row)):
+        screen.print(Text.assemble(f"  {place:<16}", (amount, "dim")))
+
+
+def _metrics(runs: Runs, row: Row, curve_width: int) -> Table:
+    """Each metric with its curve, the primary one first; beside the parent's where that has any of them."""
+    parent = runs.by_id.get(row["parent"])
+    names = sorted(row["metrics"], key=lambda name: (name != row["primary_metric"], name.startswith("test/"), name))
+    theirs = {name: value_of(parent, name) for name in names} if parent else {}
+    has_parent = any(value is not None for value in theirs.values())
+    columns = ("metric", "last", "best", "at step", *(("parent", "difference") if has_parent else ()))
+    made = tables.table(*columns, "curve", right=columns[1:])
+    logged = read_metrics(runs.path(row) / "metrics.jsonl")
+    for name in names:
+        last, best, step = (row["metrics"][name][key] for key in ("last", "best", "best_step"))
+        cells = [name, wording.number(last), wording.number(best), "-" if step is None else str(step)]
+        if has_parent:
+            gap = None if best is None or theirs[name] is None else best - theirs[name]
+            cells += [wording.number(theirs[name]), wording.signed(gap)]
+        curve = sparkline([line[name] for line in logged if name in line], curve_width)
+        made.add_row(*cells, curve, style="bold" if name == row["primary_metric"] else "")
+    return made
+
+
+def _lines(runs: Runs, row: Row) -> list[tuple[str, str]]:
     """(label, text) rows of the card; a label repeated continues the one above."""
     path = runs.path(row)
     record = read_record(path)
@@ -81,19 +109,7 @@ def lines(runs: Runs, row: Row) -> list[tuple[str, str]]:
     return found
 
 
-def metric_rows(runs: Runs, row: Row) -> list[tuple[str, float | None, float | None, Any, float | None]]:
-    """(name, last, best, best step, the parent's best), the primary metric first."""
-    parent = runs.by_id.get(row["parent"])
-    names = sorted(row["metrics"], key=lambda name: (name != row["primary_metric"], name.startswith("test/"), name))
-    found = []
-    for name in names:
-        entry = row["metrics"][name]
-        theirs = value_of(parent, name) if parent else None
-        found.append((name, entry["last"], entry["best"], entry["best_step"], theirs))
-    return found
-
-
-def places(path: Path) -> list[tuple[str, str]]:
+def _places(path: Path) -> list[tuple[str, str]]:
     """(where, how much) of what the run left."""
     found = []
     for name in _PLACES:
@@ -101,18 +117,14 @@ def places(path: Path) -> list[tuple[str, str]]:
         if place.is_dir():
             files = [p for p in place.rglob("*") if p.is_file()]
             if files:
-                found.append(
-                    (
-                        f"{name}/",
-                        f"{len(files)} file{'s' * (len(files) != 1)}, {size(sum(p.stat().st_size for p in files))}",
-                    )
-                )
+                count = f"{len(files)} file{'s' * (len(files) != 1)}"
+                found.append((f"{name}/", f"{count}, {size(sum(p.stat().st_size for p in files))}"))
         elif place.is_file():
             found.append((name, size(place.stat().st_size)))
     return found
 
 
-def follow(path: Path, count: int, forever: bool, pause: float = 0.5) -> Iterator[str]:
+def follow(path: Path, count: int, forever: bool) -> Iterator[str]:
     """The last `count` lines of a run's log; with `forever`, then what is added, until the run is over."""
     log = path / "log.txt"
     try:
@@ -123,14 +135,14 @@ def follow(path: Path, count: int, forever: bool, pause: float = 0.5) -> Iterato
                 yield from file.read().splitlines()
                 if not running:
                     return
-                time.sleep(pause)
+                time.sleep(0.5)
     except OSError as error:
         raise UserError(f"{log}: {error.strerror}") from error
 
 
 def _progress(status: dict[str, Any]) -> str:
-    progress = status.get("progress")
-    if not isinstance(progress, dict) or not progress.get("step"):
+    progress = status.get("progress", {})
+    if not progress.get("step"):
         return ""
     return f"epoch {progress.get('epoch')}, step {progress.get('step')} of {progress.get('total_steps')}; "
 
@@ -158,7 +170,7 @@ def _against_parent(runs: Runs, row: Row) -> list[tuple[str, str]]:
         found.append(("code", "unknown of one of the two"))
     counts = diff.line_counts(*codes) if codes else []
     for name, added, removed in counts[:_FILES_SHOWN]:
-        found.append(("code", f"{name} +{added} -{removed}" if added >= 0 else f"{name} (no text)"))
+        found.append(("code", tables.line_count(name, added, removed)))
     if len(counts) > _FILES_SHOWN:
         found.append(("code", f"and {len(counts) - _FILES_SHOWN} more files: exp.py diff {row['id']}"))
     if len(found) == 1:
@@ -168,26 +180,21 @@ def _against_parent(runs: Runs, row: Row) -> list[tuple[str, str]]:
 
 def _more(row: Row, run: dict[str, Any], status: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
-    if isinstance(run.get("command"), list):
+    if run.get("command"):
         found.append(("command", shlex.join(map(str, run["command"]))))
     if row["git"].get("commit"):
         dirty = ", with uncommitted changes" if row["git"].get("dirty") else ""
         found.append(("git", f"{row['git']['commit'][:12]} on {row['git'].get('branch') or 'no branch'}{dirty}"))
-    environment = run.get("environment")
-    device = f", {environment['device']}" if isinstance(environment, dict) and environment.get("device") else ""
-    found.append(
-        (
-            "machine",
-            f"{row['host'] or 'unknown'}{device}; seed {row['seed']}; {row['sessions']} session{'s' * (row['sessions'] != 1)}",
-        )
-    )
+    machine = ", ".join(filter(None, (row["host"] or "unknown", run.get("environment", {}).get("device"))))
+    sessions = f"{row['sessions']} session{'s' * (row['sessions'] != 1)}"
+    found.append(("machine", f"{machine}; seed {row['seed']}; {sessions}"))
     session = (status.get("sessions") or [{}])[-1]
     if session.get("slurm_job_id") or session.get("job_log"):
         found.append(("job", ", ".join(filter(None, (session.get("slurm_job_id"), session.get("job_log"))))))
     for key, value in row["resumed_with"].items():
         found.append(("resumed with", f"{key}: {wording.value(value)}"))
     for label, content in (("code edited during the run", status.get("code_edited")), ("not copied", run.get("code_skipped"))):
-        if isinstance(content, dict) and content:
+        if content:
             shown = [f"{k} ({', '.join(v) if isinstance(v, list) else v})" for k, v in content.items()]
             found.append((label, ", ".join(shown[:5])))
     return found

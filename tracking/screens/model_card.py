@@ -12,10 +12,10 @@ from typing import Any
 
 from tracking.judging.groups import key_of, left_out, pool
 from tracking.judging.noise import wilson
-from tracking.model_limits import limits, parts_of
 from tracking.reading import index
 from tracking.reading.configs import read_config, read_origins
 from tracking.record import Record, read_record
+from tracking.screens.model_limits import limits, parts_of
 from tracking.wording import code, plain, value
 from utils.files import size
 
@@ -42,13 +42,14 @@ def model_card(run: Path, files: Sequence[Row], preprocessing: dict[str, Any], w
         old: the card that is there already: what its owner wrote under Licence and Intended use is kept.
     """
     record, tested = read_record(run), read_test(run)
+    runs = index.load(run.parent, write=False)
+    runs.parse()
+    row = runs.by_id[run.name]
     name = weights.name if weights.resolve().parent == (run / "weights").resolve() else f"{weights.name}, of another folder"
-    score = _score(run, tested)
+    score = _score(runs, row, tested)
     if tested and tested.get("weights") != name:
-        score, tested = (
-            [f"These weights ({plain(name)}) were not tested: the run's test is of {plain(tested.get('weights'))}."],
-            {},
-        )
+        score = [f"These weights ({plain(name)}) were not tested: the run's test is of {plain(tested.get('weights'))}."]
+        tested = {}
     parts = {
         "": [f"# {plain(record.name)}", "", _what(record, preprocessing, name)],
         "Intended use": [_kept(old, "Intended use", USE)],
@@ -58,7 +59,7 @@ def model_card(run: Path, files: Sequence[Row], preprocessing: dict[str, Any], w
         "How to use": _use(files, preprocessing),
         "Files": _files(files),
         "Training": _training(record),
-        "Limits": [f"- {line}" for line in limits(record, tested, preprocessing, left_out(_row(run)))],
+        "Limits": [f"- {line}" for line in limits(record, tested, preprocessing, left_out(row))],
         "Licence": [_kept(old, "Licence", LICENCE)],
     }
     text = "\n\n".join("\n".join([*([f"## {part}", ""] if part else []), *lines]) for part, lines in parts.items())
@@ -73,12 +74,6 @@ def read_test(run: Path) -> dict[str, Any]:
         return {}
     fits = isinstance(found, dict) and isinstance(found.get("metrics"), dict) and isinstance(found.get("samples"), int)
     return found if fits else {}
-
-
-def _row(run: Path) -> Row:
-    runs = index.load(run.parent, write=False)
-    runs.parse()
-    return runs.by_id[run.name]
 
 
 def _what(record: Record, facts: dict[str, Any], weights: str) -> str:
@@ -111,7 +106,7 @@ def _data(record: Record) -> list[str]:
     return lines
 
 
-def _score(run: Path, tested: dict[str, Any]) -> list[str]:
+def _score(runs: index.Runs, row: Row, tested: dict[str, Any]) -> list[str]:
     if not tested:
         return ["It was not tested."]
     lines = ["| score | value | 95 % interval |", "|---|--:|---|"]
@@ -128,13 +123,11 @@ def _score(run: Path, tested: dict[str, Any]) -> list[str]:
     lines += ["", f"Of {weights} on the {split} split of {data}, {images}, in the run's own precision."]
     of = "queries" if asked else "images"
     lines += [f"The intervals are Wilson's, of a share of that many {of}: they say nothing of other seeds or other data."]
-    return lines + _repeats(run, next(iter(tested["metrics"]), ""))
+    return lines + _repeats(runs, row, next(iter(tested["metrics"]), ""))
 
 
-def _repeats(run: Path, metric: str) -> list[str]:
-    runs = index.load(run.parent, write=False)
-    runs.parse()
-    key = key_of(runs.by_id[run.name]) if run.name in runs.by_id else None
+def _repeats(runs: index.Runs, row: Row, metric: str) -> list[str]:
+    key = key_of(row)
     group = pool(runs.rows, metric).get(key) if key else None
     if group is None or len(group.values) < 2:
         return ["", "No other run repeats it with another seed."]

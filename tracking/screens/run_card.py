@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
+
+from rich.console import Console
 
 from tracking.judging.claim import parse as parse_claim
 from tracking.reading import diff
-from tracking.record import Record
+from tracking.record import Record, read_record
 from tracking.run import Run
+from tracking.screens import tables
 
 
-def run_card(run: Run, parent: Record | None, facts: list[tuple[str, str]], width: int = 100) -> str:
+def run_card(run: Run, parent: Record | None, facts: list[tuple[str, str]], width: int) -> str:
     """The card as text of at most `width` columns.
 
     Args:
         facts: further rows, such as batch arithmetic and data sizes.
     """
-    record = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+    record = read_record(run.path).run
     rows = [("why", record["why"] or "(not given; --why says what a run is meant to find out)")]
     if record["expect"]:
         kind = "" if parse_claim(record["expect"]) else " (free text: no METRIC OP NUMBER that can be checked)"
@@ -33,7 +35,9 @@ def run_card(run: Run, parent: Record | None, facts: list[tuple[str, str]], widt
         guess = " (a guess: the most similar config; --parent names another)" if record["parent_guess"] else ""
         rows.append(("parent", parent.id + guess))
         rows += _differences(run, record, parent)
-    return _draw(record["id"], rows, width)
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None).print(tables.panel(record["id"], rows))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def _differences(run: Run, record: dict[str, Any], parent: Record) -> list[tuple[str, str]]:
@@ -63,26 +67,5 @@ def _code(run: Run, parent: Record) -> list[str]:
     codes = diff.code_between(parent.path, run.path)
     if codes is None:
         return ["unknown of the parent"]
-    counts = diff.line_counts(*codes)
-    lines = [f"{name} +{added} -{removed}" if added >= 0 else f"{name} (no text)" for name, added, removed in counts]
+    lines = [tables.line_count(*count) for count in diff.line_counts(*codes)]
     return [*lines[:12], f"and {len(lines) - 12} more files"] if len(lines) > 12 else lines or ["equal"]
-
-
-def _draw(title: str, rows: list[tuple[str, str]], width: int) -> str:
-    from rich.console import Console
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    last = ""
-    for label, value in rows:
-        table.add_row(Text(label if label != last else "", style="bold"), Text(value))
-        last = label
-    screen = Console(file=io.StringIO(), width=width, color_system=None)
-    screen.print(Panel(table, title=title, title_align="left"))
-    text = screen.file
-    assert isinstance(text, io.StringIO)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
