@@ -197,9 +197,18 @@ def _check(cfg: Config, splits: Splits) -> None:
 
 
 def make_data_loader(
-    cfg: Config, split: str, splits: Splits, *, rank: int = 0, world_size: int = 1, train: bool | None = None
+    cfg: Config,
+    split: str,
+    splits: Splits,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    train: bool | None = None,
+    device: torch.device | None = None,
 ) -> Loader:
     """The loader of "train", "val" or "test"; `train` False reads the training split in order, untransformed.
+
+    Its batches lie on `device` where that is a CUDA device, else on the host.
 
     Raises:
         UserError: the split does not exist, a step's samples cannot be split as asked, or sampler or transforms do not
@@ -212,10 +221,10 @@ def make_data_loader(
     transforms = _transforms(cfg, splits.train, training)
     fetcher = Fetcher(dataset, transforms, cfg.SEED, cfg.DATALOADER.BAD_SAMPLES == "skip")
     if not training:
-        return choose_loader(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher)
+        return choose_loader(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher, device)
     if transforms:
         _shape_of_first(fetcher)  # so that a transform that cannot take these images says so before there is a run
-    loader = choose_loader(cfg, training_plan(cfg, dataset, rank, world_size), fetcher)
+    loader = choose_loader(cfg, training_plan(cfg, dataset, rank, world_size), fetcher, device)
     loader.says_position = mixes(cfg)
     return loader
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from data.copies import sent
 from data.randomness import BATCH, generator
 
 
@@ -46,7 +47,7 @@ class Mixing:
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         share = float(rng.beta(alpha, alpha))
         centre = rng.random(2)
-        partner = torch.from_numpy(rng.permutation(len(image))).to(image.device, non_blocking=image.device.type == "cuda")
+        partner = sent(torch.from_numpy(rng.permutation(len(image))), image.device)
         if cut:
             top, bottom, left, right = _box(share, centre.tolist(), image.shape[-2:])
             mixed = image.clone()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from data.copies import sent
 from engine import distributed
 from utils import interrupts
 
@@ -46,7 +47,7 @@ class Agreement:
     def share(self, count: int) -> Tensor:
         """`count` summed over ranks, on the device; the answers travel along."""
         answers = [float(question()) for question in self._questions.values()]
-        sums = distributed.all_reduce_sum(torch.tensor([float(count), *answers], device=self.device))
+        sums = distributed.all_reduce_sum(sent(torch.tensor([float(count), *answers]), self.device))
         self._shared = True
         self._under_way.append(self._on_its_way(sums))
         return sums[0]

@@ -156,7 +156,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device,
     check_hooks(cfg, task, splits, device)
     solver = cfg.SOLVER
     prepare = add_teacher(cfg, task, splits, build_prepare(cfg, splits, device, train=True), device)
-    loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size())
+    loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size(), device=device)
     place_and_check(cfg, task, loader, splits, device)
     optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
     wrap = partial(

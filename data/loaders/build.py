@@ -8,10 +8,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy
+import torch
 
 from config import Config
 from data import jpeg
+from data.copies import SideStream
 from data.dataset import Dataset
+from data.loaders.device import DeviceLoader, why_not_on_device
 from data.loaders.loader import Fetcher, Loader
 from data.loaders.memory import MemoryLoader
 from data.loaders.plan import Plan, TrainingPlan
@@ -73,12 +76,31 @@ def _repeats(cfg: Config, window: int) -> int:
     return repeats
 
 
-def choose_loader(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
+def choose_loader(cfg: Config, plan: Plan, fetcher: Fetcher, device: torch.device | None = None) -> Loader:
     """The loader that DATALOADER.LOADER names, or the fastest that the data and its transforms allow.
+
+    Args:
+        device: where batches are needed. On a CUDA device lies what `auto` finds room for; batches of all other loaders are
+            copied there, one ahead. None, or any other device: they stay on the host.
 
     Raises:
         UserError: they do not allow the one asked for.
     """
+    if device is None or device.type != "cuda":
+        return _on_host(cfg, plan, fetcher)
+    why_not = ""
+    if cfg.DATALOADER.LOADER == "auto" and fetcher.dataset.arrays() is not None:
+        why_not = why_not_on_device(fetcher, torch.cuda.mem_get_info(device)[0])
+        if not why_not:
+            return DeviceLoader(plan, fetcher, f"the data set fits on {device}", device, max_bad=cfg.DATALOADER.MAX_BAD)
+    loader = _on_host(cfg, plan, fetcher)
+    loader.why += f"; not on {device}: {why_not}" if why_not else ""
+    loader.side = SideStream(device)
+    return loader
+
+
+def _on_host(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
+    """Of the loaders whose batches lie on the host."""
     wanted, workers, dataset = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS, fetcher.dataset
     in_memory, limits = dataset.arrays() is not None, {"max_bad": cfg.DATALOADER.MAX_BAD}
     if wanted == "memory" and not in_memory:

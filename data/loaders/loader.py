@@ -9,6 +9,7 @@ import torch
 
 from data.buffers import Buffers
 from data.collate_batch import collate_batch
+from data.copies import Side, copied_ahead
 from data.dataset import Crop, Dataset, Sample
 from data.images import BadSample
 from data.loaders.bad_samples import BadSamples, Complaint
@@ -93,6 +94,8 @@ class Loader:
         num_samples: of an epoch, over all ranks.
         says_position: whether each batch has a "position", (epoch, window of the epoch): equal for all micro-batches and
             ranks of a step, for what is drawn once a step.
+        side: copies batches to a device, one ahead of the one in use (a bad sample is known of so much earlier); None: they
+            stay on the host.
     """
 
     kind = "memory"
@@ -102,6 +105,7 @@ class Loader:
         self.dataset = fetcher.dataset
         self.bad = BadSamples(fetcher.dataset, max_bad)
         self.says_position = False
+        self.side: Side | None = None
         self._epoch = self._batch = 0
 
     @property
@@ -117,6 +121,10 @@ class Loader:
         self._epoch, self._batch = epoch, batch
 
     def __iter__(self) -> Iterator[Batch]:
+        batches = self._batches()
+        return batches if self.side is None else copied_ahead(batches, self.side)
+
+    def _batches(self) -> Iterator[Batch]:
         epoch, first = self._epoch, self._batch
         self._batch = 0
         for number, (batch, complaints) in enumerate(self._fetch_all(epoch, self.plan.batches(epoch, first)), first):

@@ -11,14 +11,14 @@ from torch import Tensor
 from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
-from data.loaders.plan import EvaluationPlan, Plan, Rows
+from data.loaders.plan import EvaluationPlan, Plan, Rows, in_blocks
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
 from data.transforms.windows import Windows, laid_out_size
 from utils import files
 
 KEPT_WINDOWS = 2**29  # bytes that a set's images and their mirror images may take a second time; CIFAR-10's take 389 MB
 SMALL = 36 * 2**10  # bytes of an image and its padding up to which it pays to lay out a batch where the whole set is too large
-BLOCK = 2**13  # samples whose crops and flips are drawn at once
+BLOCK = 2**13  # samples whose crops and flips are drawn at once, where the whole set is laid out; else batch by batch
 
 
 class MemoryLoader(Loader):
@@ -77,7 +77,7 @@ class MemoryLoader(Loader):
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
     ) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        for block in self._blocks(batches):
+        for block in in_blocks(batches, BLOCK if self._windows is not None else 1):
             indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
             sizes, index = [len(rows) for rows, _ in block], torch.from_numpy(indices).long()
             windows, numbers = self._windows, index.numpy()
@@ -89,11 +89,6 @@ class MemoryLoader(Loader):
                 first, last = last, last + len(mine)
                 images = windows.cut(starts[first:last])
                 yield {"image": images, "target": target, "index": mine, **self._facts_of(mine)}, []
-
-    def _blocks(self, batches: list[Rows]) -> Iterator[list[Rows]]:
-        """What is drawn, and laid out where the whole set is not, at once."""
-        size = max(BLOCK // max(len(batches[0][0]), 1), 1) if batches and self._windows is not None else 1
-        yield from (batches[first : first + size] for first in range(0, len(batches), size))
 
     def _lay(self, images: Tensor) -> Windows:
         assert self._moves is not None

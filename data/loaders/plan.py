@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,12 @@ class Plan(Protocol):
     @property
     def num_samples(self) -> int: ...
     def batches(self, epoch: int, first: int) -> list[Rows]: ...
+
+
+def in_blocks(batches: list[Rows], samples: int) -> Iterator[list[Rows]]:
+    """Runs of batches, each of about so many samples, at least one batch."""
+    size = max(samples // max(len(batches[0][0]), 1), 1) if batches else 1
+    yield from (batches[first : first + size] for first in range(0, len(batches), size))
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _loaders(cfg: Config, trainer: Trainer) -> list[Change]:
     """Other loaders than the one there is, and more of its threads or workers."""
     loader: Any = trainer.loader
     cores, has = default_threads(), (loader.kind, getattr(loader, "threads", getattr(loader, "workers", 0)))
-    wanted = [("memory", 0)] if loader.dataset.arrays() is not None else []
+    wanted = [("auto" if trainer.device.type == "cuda" else "memory", 0)] if loader.dataset.arrays() is not None else []
     wanted += [("threads", cores), ("threads", 2 * cores), ("processes", cores), ("processes", 2 * cores)]
     if not loader.dataset.in_threads and loader.dataset.arrays() is None:
         wanted = [(kind, count) for kind, count in wanted if kind != "threads"]

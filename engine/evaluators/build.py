@@ -43,7 +43,7 @@ def make_scorer(
 ) -> Callable[..., dict[str, float]]:
     """A function that evaluates `task` on a split, and passes `on_batch` on."""
     ranks = {"rank": distributed.rank(), "world_size": distributed.world_size()}
-    loader = make_data_loader(cfg, split, splits, **ranks, train=False)
+    loader = make_data_loader(cfg, split, splits, **ranks, train=False, device=device)
     prepare = build_prepare(cfg, splits, device)
     autocast = AUTOCAST.get(cfg.SOLVER.PRECISION)
     check_targets(cfg, splits, task.loss, evaluator)

@@ -1,0 +1,73 @@
+"""From the host to a CUDA device without waiting: out of pinned memory, on a stream beside the one that computes.
+
+Pinned memory comes from torch's allocator, which notes each copy out of a block and gives the block again only when that
+copy is done. So nothing overwrites pixels that are still on their way, and the loader may use its own buffer again at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Batch = dict[str, Any]
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`; to a CUDA device the copy is only asked for, in the order of the current stream."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+class Side(Protocol):
+    """What copying beside the computing takes of a device."""
+
+    def copy(self, tensor: Tensor) -> Tensor: ...
+    def record(self) -> Any: ...
+    def wait(self, event: Any) -> None: ...
+    def keep(self, tensor: Tensor) -> None: ...
+
+
+class SideStream:
+    """A stream of a CUDA device on which batches are copied while another one computes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.stream = device, torch.cuda.Stream(device)
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device, once the copy that is asked for here is done."""
+        with torch.cuda.stream(self.stream):
+            return sent(tensor, self.device)
+
+    def record(self) -> torch.cuda.Event:
+        """Comes to pass when all copies so far are done."""
+        return self.stream.record_event()
+
+    def wait(self, event: torch.cuda.Event) -> None:
+        """What is computed from now on comes after `event`; the host goes on at once."""
+        torch.cuda.current_stream(self.device).wait_event(event)
+
+    def keep(self, tensor: Tensor) -> None:
+        """Its memory is not given to another copy before what is computed of it by now is done."""
+        tensor.record_stream(torch.cuda.current_stream(self.device))
+
+
+def copied_ahead(batches: Iterable[Batch], side: Side) -> Iterator[Batch]:
+    """The batches on the device. While one is used the next is on its way, so two are there at a time."""
+    before: tuple[Batch, Any] | None = None
+    for batch in batches:
+        moved = {key: side.copy(value) if isinstance(value, Tensor) else value for key, value in batch.items()}
+        here, before = before, (moved, side.record())
+        if here is not None:
+            yield _received(*here, side)
+    if before is not None:
+        yield _received(*before, side)
+
+
+def _received(batch: Batch, event: Any, side: Side) -> Batch:
+    side.wait(event)
+    for value in batch.values():
+        if isinstance(value, Tensor):
+            side.keep(value)
+    return batch
