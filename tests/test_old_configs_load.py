@@ -129,7 +129,7 @@ def test_a_version_makes_no_other_experiment(tmp_path: Path, said: Any) -> None:
     later.VERSION = 9
     assert config.digest(later) == digest
     without = {key: value for key, value in cfg.flat().items() if key != "VERSION"}
-    assert changes(cfg.flat(), without) == {}
+    assert changes(cfg.flat(), without, lambda: ({}, {})) == {}
     (tmp_path / "config.yml").write_text(
         "".join(line + "\n" for line in config.dump(cfg).splitlines() if "VERSION" not in line)
     )
