@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -27,7 +28,7 @@ from tracking import snapshot
 COPIED = ROOT / "docs" / "zh.md"  # README.zh-CN.md, by docs.make
 PAGES = sorted({*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")} - {COPIED})
 TRANSLATIONS = [page for page in PAGES if page.name.endswith(".zh-CN.md")]
-SECONDS = 120  # for one command
+SECONDS = 300  # for one command; it takes some on a quiet machine
 # The shell's folder and exported variables go on from one line to the next, as in one terminal.
 BEFORE = 'cd "$(cat "$SESSION/cwd")"; . "$SESSION/exports"'
 AFTER = 'pwd > "$SESSION/cwd"; export -p > "$SESSION/exports"'
@@ -61,6 +62,21 @@ def project(folder: Path) -> Path:
     return copy
 
 
+def run(words: list[str], cwd: Path, env: dict[str, str]) -> tuple[int | None, str]:
+    """(exit code, all that was printed) of a command; None where it took too long, and with all its children was ended."""
+    with subprocess.Popen(
+        words, cwd=cwd, env=env, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            said, _ = process.communicate(timeout=SECONDS)
+            return process.returncode, said
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+            return None, said
+
+
 def follow(page: Path, folder: Path, copy: Path) -> str:
     """Does what a reader of the page does, in `copy`; what went wrong, with its line, or an empty string."""
     (folder / "cwd").write_text(str(copy))
@@ -79,15 +95,11 @@ def execute(block: Block, folder: Path, copy: Path) -> str:
     for line, text in steps:
         shell = ["bash", "-c", f"{BEFORE}\n{text}\ncode=$?; {AFTER}; exit $code"]
         words = shell if block.language == "bash" else [sys.executable, "-c", text]
-        try:
-            done = subprocess.run(
-                words, cwd=copy, env=environment(folder), text=True, timeout=SECONDS, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"{line}: still running after {SECONDS} s: {text}"
-        if done.returncode != block.exit_code:
-            return f"{line}: exit code {done.returncode}, not {block.exit_code}:\n{text}\n\n{done.stdout[-6000:]}"
+        code, said = run(words, copy, environment(folder))
+        if code is None:
+            return f"{line}: still running after {SECONDS} s:\n{text}\n\n{said[-6000:]}"
+        if code != block.exit_code:
+            return f"{line}: exit code {code}, not {block.exit_code}:\n{text}\n\n{said[-6000:]}"
     return ""
 
 

@@ -13,7 +13,8 @@ SECTIONS = {
     "How to": ["howto/"],
     "Topics": [
         "training.md", "survive.md", "records.md", "analysis.md", "recipes.md", "retrieval.md", "datasets.md", "omniglot.md",
-        "sweeps.md", "shards.md", "ranks.md", "slurm.md", "report.md", "shipping.md", "mirrors.md", "fork.md",
+        "sweeps.md", "shards.md", "ranks.md", "gpu.md", "slurm.md", "report.md", "shipping.md",
+        "mirrors.md", "completion.md", "fork.md",
     ],
     "Evidence": ["performance.md", "reliability.md", "tracking.md", "scaling.md", "comparison.md"],
     "Coming from": ["from/"],
