@@ -31,7 +31,7 @@ PERIOD = 1.0  # seconds between two looks for new rows
 SAVE = 5.0  # seconds between two notes of what was sent
 HANG = 120  # seconds that a call into the library may take; the kernel then ends this process
 ORPHAN = 8  # seconds for the end of a mirror whose training was killed
-NICENESS = 10  # the training comes first
+NICENESS = 5  # the training comes first
 
 
 def main(run: str, name: str, arguments: str) -> None:
