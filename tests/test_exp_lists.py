@@ -350,6 +350,7 @@ def test_listing_imports_no_torch(folder: Path) -> None:
     ],
 )
 def test_bash_completes_commands_flags_keys_and_runs(line: str, expected: str, exp: Exp, tmp_path: Path) -> None:
+    pytest.importorskip("shtab", reason="the extra `completion` is not installed")
     (tmp_path / "exp" / "base_1").mkdir(parents=True, exist_ok=True)
     (tmp_path / "configs").mkdir()
     code, out, _ = exp("completion", "bash")
