@@ -200,7 +200,8 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
         run.write_test(tested.result)
         scores = tested.result["metrics"]
         primary = "" if splits.val is not None else next(iter(scores))
-        lower = tested.evaluator.lower_is_better
+        losses = {name.rpartition("/")[2] for name in scores if "/loss" in name}
+        lower = tested.evaluator.lower_is_better | losses
         step = read_manifest(run.weights_dir).get("best.pt", {}).get("step", trainer.step)  # whose weights these are
         run.update(metrics=scores, step=step, primary_metric=primary, lower_is_better=lower, final=True)
         run.log(trainer.step, trainer.epoch, scores)

@@ -222,6 +222,9 @@ def test_segmentation_fits_without_touching_the_engine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     run = newest(root / "exp")
     assert read_json(run / "test.json")["metrics"]["test/iou"] > 0.9
+    status = read_json(run / "status.json")  # the least loss is the best, also of a part
+    assert {"val/loss_pixel", "test/loss_pixel"} <= set(status["lower_is_better"])
+    assert status["metrics"]["val/loss_pixel"]["best"] <= status["metrics"]["val/loss_pixel"]["last"]
     assert '"train/loss_pixel"' in (run / "metrics.jsonl").read_text()
 
 

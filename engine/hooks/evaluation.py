@@ -53,6 +53,7 @@ class EvaluationHook(Hook):
         with trainer.ema.swap() if trainer.ema is not None else nullcontext():
             distributed.share_buffers(trainer.task.model)
             scores = self.evaluate()
+        self.lower_is_better |= {name for name in scores if name.startswith("loss")}  # parts of a loss, too
         value = scores[self.primary]
         self.score = -value if self.primary in self.lower_is_better else value
         named = {f"val/{name}": score for name, score in scores.items()}
