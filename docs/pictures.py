@@ -136,9 +136,9 @@ def draw_terminal(project: Path, words: str, to: Path) -> None:
 
 def draw_figures(project: Path, to: Path) -> None:
     """Four of the figures that a run leaves, in two columns: curves above Grad-CAM, confusion above calibration."""
-    figures = next((project / "exp").glob("cnn_*")) / "figures"
+    figures = min((project / "exp").glob("cnn_*")) / "figures"
     gap, columns = 48, ((1320, ("curves", "activations_test")), (660, ("confusion_test", "calibration_test")))
-    sheet = Image.new("RGB", (sum(width + gap for width, _ in columns) + gap, 1640), "white")
+    sheet = Image.new("RGB", (sum(width + gap for width, _ in columns) + gap, 2000), "white")
     left, bottom = gap, 0
     for width, names in columns:
         top = gap
@@ -176,8 +176,8 @@ def photograph(project: Path, to: Path) -> None:
 
 
 def save_small(picture: Image.Image, to: Path) -> None:
-    """In 128 colours: a third of the bytes, and no eye sees it."""
-    picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(to, optimize=True)
+    """In 256 colours, rare ones among them (a thin line's): a third of the bytes."""
+    picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 if __name__ == "__main__":
