@@ -44,7 +44,7 @@ STORY = (
     'exp.py verdict last "no better than ReLU"',
     f'{CNN} cnn --parent mlp --why "do convolutions help on 8 x 8 pixels?" --expect "test/top1 > parent + 0.01"',
     f'{CNN} cnn --seed 1 --why "convolutions with another seed"',
-    'exp.py verdict last "better, but slower"',
+    'exp.py verdict last "promising, more seeds first"',
     f'{CNN} cnn --why "how far can the rate go?" SOLVER.BASE_LR 100000',
 )
 TINY = (f'{CNN} cnn --why "a start"', "edit", f'{LINEAR} mlp --why "GELU" MODEL.NAME mlp')
@@ -166,9 +166,11 @@ def photograph(project: Path, to: Path) -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=SWITCHES.split())
         page = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=1.5)
-        page.goto((project / "exp" / ".report" / "index.html").as_uri() + "#tab=curves&axis=epoch&pool=1&q=status%3Dfinished")
+        finished = sorted((path.parent.name for path in (project / "exp").glob("*/test.json")), reverse=True)
+        chosen = "".join(f"&runs={name}" for name in finished)
+        page.goto((project / "exp" / ".report" / "index.html").as_uri() + "#tab=curves&axis=epoch&pool=1" + chosen)
         page.wait_for_selector(".chart canvas")
-        page.locator(".chart .u-over").first.hover()
+        page.locator(".chart .u-over").first.hover(position={"x": 120, "y": 90})
         page.wait_for_timeout(500)
         page.screenshot(path=to)
         browser.close()
