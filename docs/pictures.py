@@ -149,7 +149,9 @@ def draw_figures(project: Path, to: Path) -> None:
             top += figure.height + gap
         left, bottom = left + width + gap, max(bottom, top)
     size = (1600, round(1600 * bottom / sheet.width))
-    save_small(sheet.crop((0, 0, sheet.width, bottom)).resize(size, Image.Resampling.LANCZOS), to)
+    # 256 colours, rare ones (a thin line's) among them: a third of the bytes
+    small = sheet.crop((0, 0, sheet.width, bottom)).resize(size, Image.Resampling.LANCZOS)
+    small.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 def photograph(project: Path, to: Path) -> None:
@@ -174,12 +176,7 @@ def photograph(project: Path, to: Path) -> None:
         page.wait_for_timeout(500)
         page.screenshot(path=to)
         browser.close()
-    save_small(Image.open(to), to)
-
-
-def save_small(picture: Image.Image, to: Path) -> None:
-    """In 256 colours, rare ones among them (a thin line's): a third of the bytes."""
-    picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(to, optimize=True)
+    Image.open(to).convert("RGB").save(to, optimize=True)
 
 
 if __name__ == "__main__":
