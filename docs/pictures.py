@@ -176,7 +176,7 @@ def photograph(project: Path, to: Path) -> None:
         page.wait_for_timeout(500)
         page.screenshot(path=to)
         browser.close()
-    Image.open(to).convert("RGB").save(to, optimize=True)
+    Image.open(to).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 if __name__ == "__main__":
