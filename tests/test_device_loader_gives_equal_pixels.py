@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, newest
-from test_resume_equals_uninterrupted import assert_equal as assert_equal_states
+from test_resume_equals_uninterrupted import assert_equal
 
 from config import load_file
 from data import build_splits, make_data_loader
@@ -29,7 +29,7 @@ def pair(split: str = "train", rank: int = 0, world: int = 1, **keys: str) -> tu
     return other, DeviceLoader(other.plan, other.fetcher, "", CPU)
 
 
-def assert_equal(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0) -> None:
+def assert_equal_batches(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0) -> None:
     """Batch by batch and key by key, bit for bit."""
     given: list[list[dict[str, Any]]] = []
     for loader in loaders:
@@ -39,11 +39,8 @@ def assert_equal(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0)
     for a, b in zip(*given, strict=True):
         assert a.keys() == b.keys()
         for key, value in a.items():
-            assert (
-                torch.equal(value, b[key]) and value.dtype == b[key].dtype
-                if isinstance(value, torch.Tensor)
-                else value == b[key]
-            )
+            same = isinstance(value, torch.Tensor) and value.dtype == b[key].dtype and torch.equal(value, b[key].cpu())
+            assert same or value == b[key], key
 
 
 @pytest.mark.parametrize(
@@ -54,18 +51,18 @@ def assert_equal(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0)
 def test_pixels_are_those_of_single_samples(transforms: str) -> None:
     loaders = pair(INPUT__TRANSFORMS_TRAIN=transforms)
     for epoch, first in ((0, 0), (3, 2)):
-        assert_equal(loaders, epoch, first)
+        assert_equal_batches(loaders, epoch, first)
 
 
 def test_ranks_parts_mixing_and_tests_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.loaders.device.BLOCK", 20)  # several blocks an epoch
-    assert_equal(pair(rank=1, world=2, SOLVER__ACCUMULATE="2", INPUT__TRANSFORMS_TRAIN=BOTH))
-    assert_equal(pair(INPUT__TRANSFORMS_TRAIN=BOTH, DATALOADER__REPEATS="2", DATALOADER__DROP_LAST="true"))
-    assert_equal(pair("test", rank=1, world=2))
+    assert_equal_batches(pair(rank=1, world=2, SOLVER__ACCUMULATE="2", INPUT__TRANSFORMS_TRAIN=BOTH))
+    assert_equal_batches(pair(INPUT__TRANSFORMS_TRAIN=BOTH, DATALOADER__REPEATS="2", DATALOADER__DROP_LAST="true"))
+    assert_equal_batches(pair("test", rank=1, world=2))
     loaders = pair(INPUT__TRANSFORMS_TRAIN=BOTH)
     for loader in loaders:
         loader.says_position = True
-    assert_equal(loaders)
+    assert_equal_batches(loaders)
 
 
 def test_what_cannot_lie_on_the_device_says_why() -> None:
@@ -113,4 +110,4 @@ def test_training_on_it_equals_training_on_the_host(
     assert "loader device" in (newest(tmp_path / "exp") / "log.txt").read_text()
     for state in states:
         state.pop("meta")
-    assert_equal_states(*states)
+    assert_equal(*states)
