@@ -100,7 +100,7 @@ def test_the_card_says_where_the_data_lie_and_why(monkeypatch: pytest.MonkeyPatc
 def test_training_on_it_equals_training_on_the_host(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*TINY, "INPUT.TRANSFORMS_TRAIN", BOTH, "SOLVER.MAX_EPOCHS", "2", "TEST.AT_END", "false"]
+    words = [*TINY, "INPUT.TRANSFORMS_TRAIN", BOTH, "SOLVER.MAX_EPOCHS", "2", "TEST.AT_END", "false", "TEST.FIGURES", "false"]
     states = []
     for _ in range(2):
         code, error, _ = train(*words)
