@@ -25,7 +25,7 @@ import config
 from benchmarks.common import MEAN, STD, arguments, ratio, seconds, show, spread
 from data import build_prepare, build_splits, make_data_loader
 from data.buffers import Buffers
-from data.transforms.windows import Windows, make_frames
+from data.transforms.windows import Windows
 
 SAMPLES, BATCH, WORKERS, PADDING = 20_000, 128, 2, 4
 PEER_BATCHES = 24
@@ -56,8 +56,7 @@ def laying_out(images: Tensor, rounds: int) -> dict[str, float]:
     """What the loader does once, before the first epoch: its seconds, and the bytes that the images take besides their own."""
 
     def lay() -> int:
-        frames = make_frames(*images.shape[-2:], PADDING)
-        windows = Windows(images, PADDING, mirrored=True, frames=frames, buffers=Buffers(numpy.uint8))
+        windows = Windows(images, PADDING, mirrored=True, buffers=Buffers(numpy.uint8))
         return windows._runs.untyped_storage().nbytes()
 
     return {

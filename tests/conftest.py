@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 SHARED = ROOT.parent / "shared" / "data"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two test processes with two threads each get in each other's way
+# Before torch is imported: two test processes with two threads each get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = [
     "DATASETS.TRAIN", "synthetic:96x1x8x8x4", "MODEL.NAME", "mlp", "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", "16",

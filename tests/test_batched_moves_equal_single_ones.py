@@ -22,6 +22,7 @@ LISTS: list[list[Any]] = [
     [PadCrop(4), RandomHorizontalFlip()],
     [RandomHorizontalFlip(0.3), PadCrop(2)],
     [PadCrop(3)],
+    [PadCrop(14)],
     [RandomHorizontalFlip(0.7)],
     [PadCrop(0), RandomHorizontalFlip()],
     [RandomHorizontalFlip(), PadCrop(0)],
@@ -43,7 +44,7 @@ def made(samples: int) -> ArrayDataset:
     return ArrayDataset("made", images, torch.arange(samples) % 5, [str(n) for n in range(5)])
 
 
-@pytest.mark.parametrize("limit", ["", "KEPT_WINDOWS", "FRAMES", "BLOCK"])
+@pytest.mark.parametrize("limit", ["", "KEPT_WINDOWS", "BLOCK"])
 @pytest.mark.parametrize("number", range(len(LISTS)))
 def test_batches_are_equal_from_any_position(number: int, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of sets that are too large to have their mirror images kept, and in several blocks."""
@@ -84,29 +85,23 @@ def test_draws_that_numpy_repeats_are_equal_too(flip_first: bool) -> None:
 
 def test_images_are_laid_out_when_they_are_first_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     laid: list[int] = []
-    frames: list[int] = []
-    lay, make_frames = MemoryLoader._lay, memory.make_frames
+    lay = MemoryLoader._lay
 
     def noted_lay(self: MemoryLoader, images: torch.Tensor) -> Any:
         laid.append(len(images))
         return lay(self, images)
 
-    def noted_frames(*sides: int) -> numpy.ndarray:
-        frames.append(1)
-        return make_frames(*sides)
-
     monkeypatch.setattr(MemoryLoader, "_lay", noted_lay)
-    monkeypatch.setattr(memory, "make_frames", noted_frames)
     plan = TrainingPlan(lambda _: numpy.arange(50), 50, 8)
     fetcher = Fetcher(made(50), LISTS[0], seed=3, skip_bad=False)
     whole = MemoryLoader(plan, fetcher, "asked for")
-    assert not laid and whole.describe() == "memory (asked for; laid out for crops, 29.7 kB)"
-    assert len(list(whole)) == len(list(whole)) == 7 and laid == [50] and len(frames) == 1
+    assert not laid and whole.describe() == "memory (asked for; laid out for crops, 58.5 kB)"
+    assert len(list(whole)) == len(list(whole)) == 7 and laid == [50]
     monkeypatch.setattr(memory, "KEPT_WINDOWS", 16)
     pieces = MemoryLoader(plan, fetcher, "asked for")
-    assert len(list(pieces)) == 7 and laid == [50, *[8] * 6, 2] and len(frames) == 2
+    assert len(list(pieces)) == 7 and laid == [50, *[8] * 6, 2]
     assert pieces.describe() == "memory (asked for)"
-    monkeypatch.setattr(memory, "SMALL", 3 * 9 * 11 - 1)  # large images of a large set: one by one
+    monkeypatch.setattr(memory, "SMALL", 3 * 13 * 15 - 1)  # large images of a large set: one by one
     single = MemoryLoader(plan, fetcher, "asked for")
     assert len(list(single)) == 7 and len(laid) == 8
 

@@ -13,12 +13,11 @@ from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader
 from data.loaders.plan import EvaluationPlan, Plan, Rows, in_blocks
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
-from data.transforms.windows import Windows, frames_size, make_frames
+from data.transforms.windows import Windows, laid_out_size
 from utils import files
 
-KEPT_WINDOWS = 2**29  # bytes that a set's images and their mirror images may take a second time; CIFAR-10's take 307 MB
-FRAMES = 2**24  # bytes that the frames of windows may take; with more, samples are made one by one
-SMALL = 2**15  # bytes of an image up to which it pays to lay out a batch where the whole set is too large: 3 x 96 x 96 yes
+KEPT_WINDOWS = 2**29  # bytes that a set's images and their mirror images may take a second time; CIFAR-10's take 389 MB
+SMALL = 36 * 2**10  # bytes of an image and its padding up to which it pays to lay out a batch where the whole set is too large
 BLOCK = 2**13  # samples whose crops and flips are drawn at once, where the whole set is laid out; else batch by batch
 
 
@@ -35,15 +34,14 @@ class MemoryLoader(Loader):
         self._images, self._targets = arrays
         self._facts = {name: torch.tensor(values) for name, values in fetcher.dataset.facts.items()}
         self._moves: CropsAndFlips | None = None
-        self._frames: numpy.ndarray | None = None
         self._windows: Windows | None = None  # of the whole set, from the first iteration on
         self._kept = 0  # bytes that it takes; 0: only batches are laid out
         self._buffers = Buffers(numpy.uint8)
         if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
             moves, images = CropsAndFlips(fetcher.transforms), self._images
-            size = images.numel() * (2 if moves.flips else 1)
+            size = laid_out_size(images.shape, moves.padding, mirrored=moves.flips)
             self._kept = size if size <= KEPT_WINDOWS else 0
-            if frames_size(images.shape, moves.padding) <= FRAMES and (self._kept or images.shape[1:].numel() <= SMALL):
+            if self._kept or laid_out_size((1, *images.shape[1:]), moves.padding) <= SMALL:
                 self._moves = moves
 
     def describe(self) -> str:
@@ -85,16 +83,13 @@ class MemoryLoader(Loader):
             windows, numbers = self._windows, index.numpy()
             if windows is None:
                 windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))
-            starts, frames = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))
+            starts = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))
             targets, last = self._targets.index_select(0, index), 0
             for mine, target in zip(index.split(sizes), targets.split(sizes), strict=True):
                 first, last = last, last + len(mine)
-                images = windows.cut(starts[first:last], frames[first:last])
+                images = windows.cut(starts[first:last])
                 yield {"image": images, "target": target, "index": mine, **self._facts_of(mine)}, []
 
     def _lay(self, images: Tensor) -> Windows:
         assert self._moves is not None
-        padding = self._moves.padding
-        if self._frames is None:
-            self._frames = make_frames(images.shape[-2], images.shape[-1], padding)
-        return Windows(images, padding, mirrored=self._moves.flips, frames=self._frames, buffers=self._buffers)
+        return Windows(images, self._moves.padding, mirrored=self._moves.flips, buffers=self._buffers)
