@@ -12,7 +12,7 @@ from conftest import TINY, newest
 from test_resume_equals_uninterrupted import assert_equal
 
 from config import load_file
-from data import build_splits, make_data_loader
+from data import build_prepare, build_splits, make_data_loader
 from data.loaders.device import DeviceLoader, why_not_on_device
 from data.loaders.loader import Loader
 
@@ -111,3 +111,26 @@ def test_training_on_it_equals_training_on_the_host(
     for state in states:
         state.pop("meta")
     assert_equal(*states)
+
+
+def test_nothing_is_read_back_from_a_gpu_and_all_of_a_batch_lies_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors that only say where they would lie: to read a number of one is an error, and so is to mix devices."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    for module in ("data.loaders.device", "data.mixing"):
+        monkeypatch.setattr(f"{module}.sent", lambda tensor, device: tensor.to(device))  # there is no pinned memory here
+    words = [IMAGES, ("INPUT.TRANSFORMS_TRAIN", BOTH), ("INPUT.CUTMIX_ALPHA", "1"), ("INPUT.MIXUP_ALPHA", "1")]
+    cfg, gpu = load_file(None, words), torch.device("cuda", 0)
+    splits = build_splits(cfg)
+    prepare = build_prepare(cfg, splits, CPU, train=True)
+    for split in ("train", "test"):
+        host = make_data_loader(cfg, split, splits)
+        loader = DeviceLoader(host.plan, host.fetcher, "", gpu)
+        loader.says_position = host.says_position
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            prepare.device, prepare._scale, prepare._shift = gpu, prepare._scale.to(gpu), prepare._shift.to(gpu)
+            for batch in loader:
+                prepared = prepare(batch)
+                for value in [*batch.values(), *prepared.values()]:
+                    assert value.device == gpu if isinstance(value, torch.Tensor) else value[0] == 0
+                assert prepared["image"].shape == batch["image"].shape and prepared["image"].dtype == torch.float32
