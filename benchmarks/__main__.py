@@ -1,8 +1,10 @@
 """Runs every benchmark of speed, one after another, with the other libraries, and writes docs/performance.md.
 
-    python -m benchmarks [--only NAME ...] [--no-peers] [--quick]
+    python -m benchmarks [--only NAME ...] [--gpu] [--no-peers] [--quick]
 
 1 where one failed; the others are run and written nevertheless. --only prints its part of the page and writes nothing.
+--gpu runs what needs a CUDA device, and only that; where all went well it puts these sections into the page, whose others
+stay as they are (as these stay where the others are measured anew).
 The two that train to an accuracy are run three times each, with --quick once.
 """
 
@@ -17,25 +19,31 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, with_byte_code
-from benchmarks.page import WORKLOADS, render
+from benchmarks.page import WORKLOADS, placed, read_back, render
+
+PAGE = ROOT / "docs" / "performance.md"
 
 
 def main() -> int:
     """Runs, prints and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), metavar="NAME", help=", ".join(WORKLOADS))
+    parser.add_argument("--gpu", action="store_true", help="what needs a CUDA device, into its place in the page")
     parser.add_argument("--no-peers", action="store_true", help="without other libraries")
     parser.add_argument("--quick", action="store_true", help="one round of what trains to an accuracy, instead of three")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         environment = with_byte_code(Path(folder))
-        names = args.only or WORKLOADS
+        names = args.only or [name for name, workload in WORKLOADS.items() if workload.gpu == args.gpu]
         results = {name: run(name, environment, peers=not args.no_peers, quick=args.quick) for name in names}
-    page = render(results)
-    if not args.only:
-        (ROOT / "docs" / "performance.md").write_text(page, encoding="utf-8")
+    failed = any("failed" in result for result in results.values())
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else render({})
+    kept = {name: result for name, result in read_back(old).items() if WORKLOADS[name].gpu and not args.only}
+    page = placed(old, results) if args.gpu and not failed else render({**results, **kept})
+    if not args.only and not (args.gpu and failed):
+        PAGE.write_text(page, encoding="utf-8")
     print(page)
-    return int(any("failed" in result for result in results.values()))
+    return int(failed)
 
 
 def run(name: str, environment: dict[str, str], *, peers: bool, quick: bool) -> dict[str, Any]:

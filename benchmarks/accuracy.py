@@ -25,8 +25,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import config
 from benchmarks import accuracy_by_hand
 from benchmarks.common import ROOT, finite, ratio, recorded_run, show, spread
@@ -78,18 +76,18 @@ def turn(kind: str, folder: Path, seed: int) -> Curve:
     return curve
 
 
-def time_to_goal(curve: Curve) -> float:
+def time_to_goal(curve: Curve, goal: float = GOAL) -> float:
     """Seconds until the first test at the goal; infinite where there is none."""
-    return next((spent for spent, score in curve if score >= GOAL), math.inf)
+    return next((spent for spent, score in curve if score >= goal), math.inf)
 
 
-def summary(curves: dict[str, list[Curve]]) -> dict[str, Any]:
+def summary(curves: dict[str, list[Curve]], goal: float = GOAL) -> dict[str, Any]:
     """Ratio, seconds (null: the goal was not reached), and whether and how far each training got."""
-    times = {kind: [time_to_goal(curve) for curve in rows] for kind, rows in curves.items()}
+    times = {kind: [time_to_goal(curve, goal) for curve in rows] for kind, rows in curves.items()}
     theirs = [min(spent, curve[-1][0]) for spent, curve in zip(times["by_hand"], curves["by_hand"], strict=True)]
     result: dict[str, Any] = {
         "ratio": finite(ratio(times["ours"], theirs)), "spread": [finite(end) for end in spread(times["ours"], theirs)],
-        "reached": all(map(math.isfinite, times["ours"])), "rounds": len(times["ours"]), "goal": GOAL,
+        "reached": all(map(math.isfinite, times["ours"])), "rounds": len(times["ours"]), "goal": goal,
     }  # fmt: skip
     for kind, rows in curves.items():
         result[f"{kind}_s"] = finite(statistics.median(times[kind]))
@@ -134,7 +132,7 @@ def ours(folder: Path, seed: int, *keys: str) -> Curve:
 
 def make_test(words: Sequence[str], task: Task) -> Callable[[], dict[str, float]]:
     """A function that gives the scores of `task` on the test set, as tools/test_net.py does."""
-    cfg, device = config.load(config.parse_arguments(words)), torch.device("cpu")
+    cfg, device = config.load(config.parse_arguments(words)), next(task.parameters()).device
     splits = build_splits(cfg)
     return make_scorer(cfg, task, splits, "test", device, build_evaluator(cfg, splits.num_classes, device))
 

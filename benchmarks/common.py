@@ -14,7 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
@@ -30,6 +33,24 @@ def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each competitor; medians are taken")
     parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
     return parser.parse_args()
+
+
+def cuda_or_end(name: str) -> torch.device:
+    """The CUDA device; where there is none, that is the end: one line, exit code 2."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print(f"benchmarks.{name} needs a CUDA device, and torch finds none here", file=sys.stderr)
+        raise SystemExit(2)
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked for."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:
@@ -92,7 +113,8 @@ class Terminal(io.StringIO):
 
 
 def recorded_run(words: Sequence[str], hook: Any) -> None:
-    """`tools/train_net.py` with these keys in a temporary folder, on the CPU; `hook`, a Hook, comes after all others."""
+    """`tools/train_net.py` with these keys in a temporary folder, on the CPU unless they say otherwise; `hook`, a Hook, comes
+    after all others."""
     import train_net
 
     from engine.hooks import HOOKS

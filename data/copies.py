@@ -17,7 +17,10 @@ Batch = dict[str, Any]
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on `device`; to a CUDA device the copy is only asked for, in the order of the current stream."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    pinned = torch.empty_like(tensor, pin_memory=True)  # without the gaps that a view may have, else it would not go at once
+    return pinned.copy_(tensor).to(device, non_blocking=True)
 
 
 class Side(Protocol):

@@ -7,13 +7,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import ROOT
 
 from benchmarks import __main__ as every
-from benchmarks import growth, jpeg, page, peers
+from benchmarks import cifar10_94, cifar10_by_hand, gpu, growth, jpeg, page, peers
 
 CASE = {"model": "mlp", "batch": 64, "spread": [0.7, 0.9]}
 CANNED: dict[str, dict[str, Any]] = {
@@ -45,7 +47,15 @@ CANNED: dict[str, dict[str, Any]] = {
     "export": {"ratio": 0.5, "worst_over_allowed": 0.1, "formats": [
         {"format": name, "model": "m", "over_pytorch": {"1": 0.5}} for name in ("pytorch", "onnx")
     ]},
+    "gpu": {"ratio": 1.1, "rows": [{"what": "a step", "ratio": 1.1, "spread": [1.0, 1.2]}], "rounds": 5, "device": "H9",
+            "machine": "m"},
+    "cifar10_94": {"ratio": 0.5, "spread": [0.5, 0.5], "ours_s": 20.0, "by_hand_s": 40.0, "first_step_s": 30.0, "device": "H9",
+                   "machine": "m", "rounds": 1, "goal": 0.94, "ours_reached": 1, "by_hand_reached": 1, "reached": True},
 }  # fmt: skip
+SMALL_RECIPE = [
+    "DATASETS.TRAIN", "synthetic:40x3x8x8x10", "SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "2",
+    "SOLVER.WARMUP_ITERS", "2",
+]  # fmt: skip
 
 
 def test_the_page_says_what_was_found() -> None:
@@ -113,6 +123,47 @@ def test_without_mnist_the_whole_job_is_one_line(tmp_path: Any) -> None:
     words = [sys.executable, "-m", "benchmarks.whole_job", "--json", "--data", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "--data" in done.stderr
+
+
+def test_sections_of_a_gpu_are_put_into_the_page_and_stay_there() -> None:
+    others = {name: result for name, result in CANNED.items() if not page.WORKLOADS[name].gpu}
+    mine = {name: result for name, result in CANNED.items() if page.WORKLOADS[name].gpu}
+    old = page.render(others)
+    assert old.count("Not measured yet") == len(mine) == 2 and "airbench94" in old
+    new = page.placed(old.replace("them beside it", "THEM"), mine)
+    assert new == page.render(CANNED).replace("them beside it", "THEM") == page.placed(new, mine)
+    assert "On one H9; m." in new and "| **a step** | **1.100** | 1.00 to 1.20 |" in new
+    assert page.read_back(new) == CANNED and page.read_back(old) == others
+
+
+@pytest.mark.parametrize("module", [gpu, cifar10_94], ids=["gpu", "cifar10_94"])
+def test_without_a_gpu_its_benchmarks_say_so_in_one_line(
+    module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--json"])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    said = capsys.readouterr()
+    assert end.value.code == 2 and said.out == "" and said.err.count("\n") == 1 and "needs a CUDA device" in said.err
+
+
+def test_what_a_gpu_is_measured_with_runs_on_a_cpu(tmp_path: Path) -> None:
+    few = {
+        "DATASETS.TRAIN": "synthetic:40x3x8x8x10",
+        "SOLVER.IMS_PER_BATCH": "8",
+        "MODEL.COMPILE": "false",
+        "MODEL.NAME": "mlp",
+    }
+    result = gpu.measure(torch.device("cpu"), {name: {**keys, **few} for name, keys in gpu.WAYS.items()}, rounds=1, seconds=0)
+    assert len(result["rows"]) == len(gpu.ROWS) and all(row["ratio"] > 0 for row in result["rows"])
+    keys = [*SMALL_RECIPE, "MODEL.COMPILE", "false", "SOLVER.PRECISION", "fp32", "MODEL.NAME", "mlp", "TEST.FIGURES", "false"]
+    first, curve = cifar10_94.ours(tmp_path, 0, *keys, device="cpu")
+    assert first > 0 and len(curve) == 2 and 0 < curve[0][0] < curve[1][0]
+    few_images = torch.utils.data.TensorDataset(torch.randn(12, 3, 8, 8), torch.arange(12) % 10)
+    epochs = cifar10_by_hand.train(few_images, few_images, 0, torch.device("cpu"), batch=4, workers=0, compiled=False)
+    first, spent, score = next(epochs)
+    assert first > 0 and 0 < spent < next(epochs)[1] and 0 <= score <= 1
 
 
 @pytest.mark.slow

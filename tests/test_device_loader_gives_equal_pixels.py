@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, newest
-from test_resume_equals_uninterrupted import assert_equal as assert_equal_states
+from test_resume_equals_uninterrupted import assert_equal
 
 from config import load_file
-from data import build_splits, make_data_loader
+from data import build_prepare, build_splits, make_data_loader
 from data.loaders.device import DeviceLoader, why_not_on_device
 from data.loaders.loader import Loader
 
@@ -29,7 +29,7 @@ def pair(split: str = "train", rank: int = 0, world: int = 1, **keys: str) -> tu
     return other, DeviceLoader(other.plan, other.fetcher, "", CPU)
 
 
-def assert_equal(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0) -> None:
+def assert_equal_batches(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0) -> None:
     """Batch by batch and key by key, bit for bit."""
     given: list[list[dict[str, Any]]] = []
     for loader in loaders:
@@ -39,11 +39,8 @@ def assert_equal(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0)
     for a, b in zip(*given, strict=True):
         assert a.keys() == b.keys()
         for key, value in a.items():
-            assert (
-                torch.equal(value, b[key]) and value.dtype == b[key].dtype
-                if isinstance(value, torch.Tensor)
-                else value == b[key]
-            )
+            same = isinstance(value, torch.Tensor) and value.dtype == b[key].dtype and torch.equal(value, b[key].cpu())
+            assert same or value == b[key], key
 
 
 @pytest.mark.parametrize(
@@ -54,18 +51,18 @@ def assert_equal(loaders: tuple[Loader, Loader], epoch: int = 0, first: int = 0)
 def test_pixels_are_those_of_single_samples(transforms: str) -> None:
     loaders = pair(INPUT__TRANSFORMS_TRAIN=transforms)
     for epoch, first in ((0, 0), (3, 2)):
-        assert_equal(loaders, epoch, first)
+        assert_equal_batches(loaders, epoch, first)
 
 
 def test_ranks_parts_mixing_and_tests_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.loaders.device.BLOCK", 20)  # several blocks an epoch
-    assert_equal(pair(rank=1, world=2, SOLVER__ACCUMULATE="2", INPUT__TRANSFORMS_TRAIN=BOTH))
-    assert_equal(pair(INPUT__TRANSFORMS_TRAIN=BOTH, DATALOADER__REPEATS="2", DATALOADER__DROP_LAST="true"))
-    assert_equal(pair("test", rank=1, world=2))
+    assert_equal_batches(pair(rank=1, world=2, SOLVER__ACCUMULATE="2", INPUT__TRANSFORMS_TRAIN=BOTH))
+    assert_equal_batches(pair(INPUT__TRANSFORMS_TRAIN=BOTH, DATALOADER__REPEATS="2", DATALOADER__DROP_LAST="true"))
+    assert_equal_batches(pair("test", rank=1, world=2))
     loaders = pair(INPUT__TRANSFORMS_TRAIN=BOTH)
     for loader in loaders:
         loader.says_position = True
-    assert_equal(loaders)
+    assert_equal_batches(loaders)
 
 
 def test_what_cannot_lie_on_the_device_says_why() -> None:
@@ -103,7 +100,7 @@ def test_the_card_says_where_the_data_lie_and_why(monkeypatch: pytest.MonkeyPatc
 def test_training_on_it_equals_training_on_the_host(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*TINY, "INPUT.TRANSFORMS_TRAIN", BOTH, "SOLVER.MAX_EPOCHS", "2", "TEST.AT_END", "false"]
+    words = [*TINY, "INPUT.TRANSFORMS_TRAIN", BOTH, "SOLVER.MAX_EPOCHS", "2", "TEST.AT_END", "false", "TEST.FIGURES", "false"]
     states = []
     for _ in range(2):
         code, error, _ = train(*words)
@@ -113,4 +110,27 @@ def test_training_on_it_equals_training_on_the_host(
     assert "loader device" in (newest(tmp_path / "exp") / "log.txt").read_text()
     for state in states:
         state.pop("meta")
-    assert_equal_states(*states)
+    assert_equal(*states)
+
+
+def test_nothing_is_read_back_from_a_gpu_and_all_of_a_batch_lies_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors that only say where they would lie: to read a number of one is an error, and so is to mix devices."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    for module in ("data.loaders.device", "data.mixing"):
+        monkeypatch.setattr(f"{module}.sent", lambda tensor, device: tensor.to(device))  # there is no pinned memory here
+    words = [IMAGES, ("INPUT.TRANSFORMS_TRAIN", BOTH), ("INPUT.CUTMIX_ALPHA", "1"), ("INPUT.MIXUP_ALPHA", "1")]
+    cfg, gpu = load_file(None, words), torch.device("cuda", 0)
+    splits = build_splits(cfg)
+    prepare = build_prepare(cfg, splits, CPU, train=True)
+    for split in ("train", "test"):
+        host = make_data_loader(cfg, split, splits)
+        loader = DeviceLoader(host.plan, host.fetcher, "", gpu)
+        loader.says_position = host.says_position
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            prepare.device, prepare._scale, prepare._shift = gpu, prepare._scale.to(gpu), prepare._shift.to(gpu)
+            for batch in loader:
+                prepared = prepare(batch)
+                for value in [*batch.values(), *prepared.values()]:
+                    assert value.device == gpu if isinstance(value, torch.Tensor) else value[0] == 0
+                assert prepared["image"].shape == batch["image"].shape and prepared["image"].dtype == torch.float32

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, TINY, command, newest, read_json
+from test_benchmarks import SMALL_RECIPE
+from test_device_loader_gives_equal_pixels import BOTH, assert_equal_batches, pair
 from test_resume_equals_uninterrupted import assert_equal
+
+from benchmarks import cifar10_94, gpu
+from data.copies import SideStream
+from data.loaders.device import DeviceLoader
+from engine.hooks import HOOKS, Hook
 
 pytestmark = [
     pytest.mark.gpu,
@@ -86,10 +93,61 @@ def test_the_device_scores_as_the_cpu_does(train: Train, tmp_path: Path) -> None
 
 def test_batches_of_workers_are_the_same_through_pinned_memory(train: Train, tmp_path: Path) -> None:
     states = []
-    for words in ([], ["DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2"]):
-        assert train(*SMALL, *EXACT, "SOLVER.MAX_EPOCHS", "1", *words)[0] == 0
+    workers = ["DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2"]
+    for words, kind in (([], "device"), (["DATALOADER.LOADER", "memory"], "memory"), (workers, "processes")):
+        keys = ["SOLVER.MAX_EPOCHS", "1", "INPUT.TRANSFORMS_TRAIN", BOTH]
+        assert train(*SMALL, *EXACT, *keys, *words)[0] == 0
+        assert f"loader {kind} (" in (newest(tmp_path / "exp") / "log.txt").read_text()
         states.append(last(newest(tmp_path / "exp"))["model"])
-    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert all(torch.equal(value, other[name]) for other in states[1:] for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("transforms", ["[]", BOTH], ids=["bare", "both"])
+def test_pixels_on_the_device_are_those_of_the_host(transforms: str) -> None:
+    device = torch.device("cuda")
+    host, _ = pair(INPUT__TRANSFORMS_TRAIN=transforms)
+    there = DeviceLoader(host.plan, host.fetcher, "", device)
+    ahead, _ = pair(INPUT__TRANSFORMS_TRAIN=transforms)
+    ahead.side = SideStream(device)
+    for loader in (there, ahead):
+        assert_equal_batches((host, loader), epoch=2, first=1)
+
+
+class Strict(Hook):
+    """Makes an error of whatever waits for the device between two steps that log nothing."""
+
+    def after_step(self, trainer: Any) -> None:
+        """Begins when everything was done once."""
+        if trainer.step in (4, 12):
+            torch.cuda.set_sync_debug_mode("error" if trainer.step == 4 else "default")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["DATALOADER.LOADER", "memory", "SOLVER.PRECISION", "bf16", "MODEL.CHANNELS_LAST", "true"],
+        ["DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2", "SOLVER.EMA_DECAY", "0.9"],
+        ["INPUT.CUTMIX_ALPHA", "1", "SOLVER.OPTIMIZER_NAME", "AdamW", "SOLVER.CLIP_NORM", "1", "SOLVER.ACCUMULATE", "2"],
+    ],
+    ids=["device", "memory", "processes", "mixing"],
+)
+def test_a_step_waits_for_nothing_on_the_device(words: list[str], train: Train) -> None:
+    name = f"strict_{words[1] if words else 'device'}"
+    HOOKS.register(name)(lambda **_: Strict())
+    keys = ["DATASETS.TRAIN", "synthetic:320x3x16x16x4", "INPUT.TRANSFORMS_TRAIN", BOTH, "SOLVER.LOG_PERIOD", "1000"]
+    try:
+        code, error, _ = train(*SMALL, *keys, *words, "SOLVER.MAX_EPOCHS", "1", "HOOKS", f"('{name}',)")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert code == 0, error
+
+
+def test_the_benchmarks_of_the_device_run(tmp_path: Path) -> None:
+    result = gpu.measure(torch.device("cuda"), gpu.WAYS, rounds=1, seconds=0.05)
+    assert result["ratio"] > 0 and len(result["rows"]) == len(gpu.ROWS)
+    first, curve = cifar10_94.ours(tmp_path, 0, *SMALL_RECIPE)
+    assert first > 0 and len(curve) == 2
 
 
 @pytest.mark.parametrize("policy", ["stop", "skip"])

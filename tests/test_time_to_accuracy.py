@@ -14,6 +14,8 @@ from conftest import ROOT
 
 from benchmarks import accuracy, page
 from config import load_file
+from data import build_splits, make_data_loader
+from data.loaders.device import why_not_on_device
 from modeling.blocks import find_blocks
 from modeling.build import build_model
 
@@ -35,6 +37,32 @@ def test_the_fast_recipe_learns(train: Callable[..., Any], tmp_path: Path) -> No
     (rows,) = (tmp_path / "exp").glob("train_mnist_fast_*/metrics.jsonl")
     losses = [row["train/loss"] for row in map(json.loads, rows.read_text().splitlines()) if "train/loss" in row]
     assert len(losses) == 3 and losses[-1] < 0.7 * losses[0], losses
+
+
+def test_resnet9_is_the_net_of_the_paper() -> None:
+    model = build_model(load_file(None, [("MODEL.NAME", "resnet9")]), in_channels=3, num_classes=10, image_size=(32, 32))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 6_573_120
+    assert len(find_blocks(model)) == 2
+    for size in ((32, 32), (7, 9), (1, 1)):
+        assert model.eval()(torch.randn(2, 3, *size)).shape == (2, 10)
+
+
+def test_the_cifar10_recipe_learns_and_could_lie_on_a_gpu(train: Callable[..., Any], tmp_path: Path) -> None:
+    """At its rates, with few and small images; what a CPU lacks is left out."""
+    recipe = ["--config-file", str(ROOT / "configs" / "train_cifar10_fast.yml"), "--device", "cpu"]
+    keys = (
+        "DATASETS.TRAIN synthetic:160x3x8x8x4 SOLVER.IMS_PER_BATCH 16 SOLVER.MAX_EPOCHS 2 INPUT.PADDING 1 SOLVER.WARMUP_ITERS 4"
+    )
+    keys += " SOLVER.LOG_PERIOD 4 MODEL.COMPILE false SOLVER.PRECISION fp32 TEST.FIGURES false TEST.AT_END false"
+    code, error, _ = train(*recipe, *keys.split())
+    assert code == 0, error
+    (run,) = (tmp_path / "exp").glob("train_cifar10_fast_*")
+    losses = [
+        row["train/loss"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "train/loss" in row
+    ]
+    assert losses[-1] < 0.8 * losses[0], losses
+    cfg = load_file(run / "config.yml", [])
+    assert why_not_on_device(make_data_loader(cfg, "train", build_splits(cfg)).fetcher, 10**9) == ""
 
 
 SLOW = [(10.0, 0.98), (20.0, 0.9939), (30.0, 0.994), (40.0, 0.996)]

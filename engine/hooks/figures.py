@@ -50,9 +50,9 @@ class FiguresHook(Hook):
         image, target = batch.get("image"), batch.get("target")
         if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in (1, 3) or min(image.shape[2:]) < 2:
             return
-        self._batch = {"image": image[:SHOWN].clone()}
+        self._batch = {"image": image[:SHOWN].to("cpu", copy=True)}
         if isinstance(target, Tensor):  # else it is of a kind that has no few words
-            self._batch["target"] = target[:SHOWN].clone()
+            self._batch["target"] = target[:SHOWN].to("cpu", copy=True)
         if self.events is not None:
             self.events.add_images("train/batch", self._batch["image"])
 
