@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from config import Config, freeze_with
 from data import Splits, build_prepare, make_data_loader
@@ -142,6 +143,20 @@ def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -
             raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
 
 
+def wrapping(cfg: Config, task: Task, device: torch.device) -> Callable[[], nn.Module]:
+    """What makes of the task what is trained (see `prepare_model`); once more where freezing changed it."""
+    return partial(
+        prepare_model,
+        task,
+        device,
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        compile=cfg.MODEL.COMPILE,
+        strategy=cfg.DISTRIBUTED.STRATEGY,
+        sync_batchnorm=cfg.DISTRIBUTED.SYNC_BATCHNORM,
+        find_unused=cfg.DISTRIBUTED.FIND_UNUSED,
+    )
+
+
 def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
     """A trainer without the hooks that need a run (`build_hooks`): what is wrong is to be said before there is one.
 
@@ -159,16 +174,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device,
     loader = make_data_loader(cfg, "train", splits, rank=distributed.rank(), world_size=distributed.world_size(), device=device)
     place_and_check(cfg, task, loader, splits, device)
     optimizer, freezing = freeze_and_optimize(cfg, shard_task(cfg, task, device))
-    wrap = partial(
-        prepare_model,
-        task,
-        device,
-        channels_last=cfg.MODEL.CHANNELS_LAST,
-        compile=cfg.MODEL.COMPILE,
-        strategy=cfg.DISTRIBUTED.STRATEGY,
-        sync_batchnorm=cfg.DISTRIBUTED.SYNC_BATCHNORM,
-        find_unused=cfg.DISTRIBUTED.FIND_UNUSED,
-    )
+    wrap = wrapping(cfg, task, device)
     wrapped = wrap()
     ema = make_average(cfg, task.model)
     trainer = kind(

@@ -13,10 +13,11 @@ from typing import Any
 
 import _root
 
-from tracking import find_run, read_record, state_of
+from tracking import find_run, read_record
 from tracking.mirrors.base import read_facts
 from tracking.mirrors.build import check_mirrors, named
 from tracking.mirrors.process import finish_mirrors, start_mirrors
+from tracking.record import state_of
 from utils.arguments import Parser
 from utils.errors import UserError
 from utils.logger import setup_logger

@@ -1,8 +1,9 @@
 """The record of a run, and what reads records. Knows nothing of torch, models or configs; files are the truth.
 
 Here stands what a run writes, and how one record is read. Above it, each knowing only what stands before it: `reading` (all
-runs of a folder), `judging` (differences against noise), `screens` (what people are shown), `keeping` (removing, restoring,
-adopting), `page` (the report) and `commands` (of `exp.py`). Names are imported when they are used: listing runs needs few.
+runs of a folder), `mirrors` (copies in other trackers), `judging` (differences against noise), `screens` (what people are
+shown), `keeping` (removing, restoring, adopting), `page` (the report) and `commands` (of `exp.py`). Names are imported when
+they are used: listing runs needs few.
 """
 
 from __future__ import annotations
