@@ -70,6 +70,7 @@ def warnings(log: str) -> list[str]:
     return [line for line in log.splitlines() if "WARNING" in line]
 
 
+@pytest.mark.slow
 def test_no_way_to_fail_changes_a_run(train: Train, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, log, _ = train(*WORDS)
     assert code == 0 and not warnings(log)

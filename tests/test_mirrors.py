@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +42,7 @@ def wait_until(true: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_run_is_told_whole_and_goes_on_in_the_same_place(train: Train, library: Path, tmp_path: Path) -> None:
     words = [*TINY, "MIRRORS", "[{wandb: {entity: us}}]", "--why", "is it told?", "--tag", "x"]
     code, log, _ = train(*words)
@@ -116,8 +116,7 @@ def test_what_was_not_sent_can_be_sent_later(library: Path, tmp_path: Path, monk
     finish_mirrors(start_mirrors(run, ["wandb"]))
     monkeypatch.setenv("FAKE_WANDB", "well at none")
     words = ["tools/mirror.py", run.name, "--output-dir", str(run.parent)]
-    set_status(run, "running")
-    (run / "status.json").write_text(json.dumps({**read_json(run / "status.json"), "status": "finished"}))
+    set_status(run, "finished")
     unnamed = command(*words)
     assert unnamed.returncode == 2 and "names no MIRRORS; say which: tools/mirror.py" in unnamed.stderr
     done = command(*words, "wandb")

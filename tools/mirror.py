@@ -47,7 +47,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("run", metavar="RUN", help="a run, as exp.py takes it")
     parser.add_argument("mirrors", metavar="MIRROR", nargs="*", help="where to; nothing: as MIRRORS of the run says")
     parser.add_argument("--output-dir", metavar="DIR", default="exp", help="the folder of the runs (default: exp)")
-    return parser.parse_args(list(argv))
+    return parser.parse_intermixed_args(list(argv))
 
 
 def chosen(names: Sequence[str], entries: Sequence[Any]) -> list[Any]:

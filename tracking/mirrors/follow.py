@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -115,7 +116,8 @@ class Follower:
         identity = self.mirror.start(read_facts(self.run), self.state["id"])
         self.state.update(id=identity, link=self.mirror.link)
         self._save()
-        print("INFO", self.mirror.link or f"has begun ({identity or self._file.stem})", file=self.said)
+        with suppress(OSError):  # nobody listens any more
+            print("INFO", self.mirror.link or f"has begun ({identity or self._file.stem})", file=self.said)
         self.orders.wait()
         try:
             while not self._send():
