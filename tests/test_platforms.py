@@ -22,6 +22,7 @@ AS_ON_MACOS = """
 import multiprocessing, runpy, sys
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
+    sys.path.insert(0, "tools")
     sys.platform, sys.argv = "darwin", ["tools/train_net.py", *sys.argv[1:]]
     runpy.run_path("tools/train_net.py", run_name="__main__")
 """
