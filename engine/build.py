@@ -158,10 +158,7 @@ def wrapping(cfg: Config, task: Task, device: torch.device) -> Callable[[], nn.M
 
 
 def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
-    """A trainer without the hooks that need a run (`build_hooks`): what is wrong is to be said before there is one.
-
-    Args:
-        kind: a class of your own that overrides `compute_losses` or `train_step`.
+    """A trainer, or one of your own `kind`, without the hooks that need a run (`build_hooks`): what is wrong is said before it.
 
     Raises:
         UserError: whatever of data, solver and device does not fit.

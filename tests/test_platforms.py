@@ -19,10 +19,13 @@ sys.platform, sys.argv = "win32", ["tools/{tool}"]
 runpy.run_path("tools/{tool}", run_name="__main__")
 """
 AS_ON_MACOS = """
-import multiprocessing, runpy, sys
+import multiprocessing, runpy, sys, types
 if __name__ == "__main__":
+    sys.path[:0] = ["tools", "."]
     multiprocessing.set_start_method("spawn")
-    sys.platform, sys.argv = "darwin", ["tools/train_net.py", *sys.argv[1:]]
+    from data.loaders import processes
+    processes.sys = types.SimpleNamespace(platform="darwin")
+    sys.argv = ["tools/train_net.py", *sys.argv[1:]]
     runpy.run_path("tools/train_net.py", run_name="__main__")
 """
 
