@@ -45,7 +45,7 @@ def train(
     given: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": device.type == "cuda"}
     loader = DataLoader(train_set, batch, shuffle=True, drop_last=True, **given)
     test_loader = DataLoader(test_set, 1000, **given)
-    model = ResNet9(3, 10).to(device, memory_format=torch.channels_last)
+    model = ResNet9(3, 10).to(device).to(memory_format=torch.channels_last)
     ready = torch.compile(model) if compiled else model
     optimizer = torch.optim.SGD(
         model.parameters(), lr=MAX_LR, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY, fused=True
@@ -90,4 +90,4 @@ def accuracy(model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], device
             both = torch.stack([model(images), model(images.flip(-1))])
         shares = functional.softmax(both.float(), dim=2).mean(dim=0)
         right += (shares.argmax(dim=1) == targets.to(device, non_blocking=True)).sum()
-    return right.item() / len(loader.dataset)  # type: ignore[arg-type]
+    return right.item() / len(loader.dataset)  # type: ignore[arg-type, operator]
