@@ -27,7 +27,7 @@ A_DAY = 86_400.0  # seconds; longer than anybody waits
 
 def main(argv: Sequence[str]) -> int:
     """Sends and waits; 1 where a mirror failed."""
-    args = parse(argv)
+    args = make_parser().parse_intermixed_args(list(argv))
     setup_logger()
     path = find_run(Path(args.output_dir), args.run)
     if state_of(read_record(path)) == "running":
@@ -41,13 +41,13 @@ def main(argv: Sequence[str]) -> int:
     return int(any(mirror.failed for mirror in mirrors))
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = Parser(prog="mirror.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", metavar="RUN", help="a run, as exp.py takes it")
     parser.add_argument("mirrors", metavar="MIRROR", nargs="*", help="where to; nothing: as MIRRORS of the run says")
     parser.add_argument("--output-dir", metavar="DIR", default="exp", help="the folder of the runs (default: exp)")
-    return parser.parse_intermixed_args(list(argv))
+    return parser
 
 
 def chosen(names: Sequence[str], entries: Sequence[Any]) -> list[Any]:

@@ -24,7 +24,7 @@ def pages() -> Iterator[tuple[Path, str]]:
 
     reference = ROOT / "docs" / "reference"
     yield reference / "config.md", config_keys.page()
-    yield reference / "commands.md", commands.page(ROOT)
+    yield reference / "commands.md", commands.page()
     yield reference / "components.md", components.page(ROOT)
     yield reference / "api.md", api.page(ROOT)
     if (ROOT / "README.zh-CN.md").is_file():

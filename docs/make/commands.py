@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-from unittest import mock
 
 from config.arguments import ANALYSES
 from docs.make.markdown import cell, code, head, table
-from utils.arguments import Parser
 
 INTRODUCTION = """Every command has `--help`. Exit codes: 0 done; 1 the run failed; 2 wrong input, said in one line; 3 no usable
 checkpoint; 75 stopped by a signal after saving, and resumable. Flags can be written with `_` for `-`, and none is abbreviated.
@@ -23,22 +18,20 @@ parent). `KEY VALUE` pairs are [keys of the config](config.md), and win over fla
 FIRST = ["train_net", "test_net", "exp"]  # what a reader looks for; the others follow by name
 
 
-def page(root: Path) -> str:
+def page() -> str:
     """The whole page."""
     lines = head("Commands", "the parsers of the tools", INTRODUCTION)
-    names = [path.stem for path in (root / "tools").glob("*.py") if not path.stem.startswith("_")]
-    for name in sorted(names, key=lambda n: (FIRST.index(n) if n in FIRST else len(FIRST), n)):
-        lines += tool(name)
+    parsers = {file.removesuffix(".py"): parser for file, parser in importlib.import_module("_parsers").all_parsers().items()}
+    for name in sorted(parsers, key=lambda n: (FIRST.index(n) if n in FIRST else len(FIRST), n)):
+        lines += tool(name, parsers[name])
     return "\n".join(lines)
 
 
-def tool(name: str) -> list[str]:
+def tool(name: str, parser: argparse.ArgumentParser) -> list[str]:
     """One tool: what it says of itself, how it is called, its flags, and its commands where it has some."""
-    module = importlib.import_module(name)
-    first, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
+    first, _, rest = inspect.cleandoc(importlib.import_module(name).__doc__ or "").partition("\n")
     examples = [line.strip() for line in rest.splitlines() if line.startswith("    ")]
     lines = [f"## {name}.py", "", cell(first), "", *(["```text", *examples, "```", ""] if examples else [])]
-    parser = parser_of(module)
     if name == "analyze":
         lines += table(("command", "what it shows"), [(code(command), cell(text)) for command, text in ANALYSES.items()])
     commands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
@@ -49,23 +42,6 @@ def tool(name: str) -> list[str]:
         rows = [row for row in arguments(sub) if not row[0].startswith(("`--json", "`--output-dir"))]
         lines += [f"### {name}.py {command}", "", cell(sub.description or ""), "", *table(("argument", "meaning"), rows)]
     return lines
-
-
-class _Made(Exception):
-    """The parser has been made."""
-
-
-def parser_of(module: ModuleType) -> argparse.ArgumentParser:
-    """The parser that a tool makes of its command line."""
-    made: list[argparse.ArgumentParser] = []
-
-    def note(parser: argparse.ArgumentParser, *_: object) -> None:
-        made.append(parser)
-        raise _Made
-
-    with mock.patch.object(Parser, "parse_args", note), contextlib.suppress(_Made):
-        module.main([])
-    return made[0]
 
 
 def arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
