@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
-from config import Config, freeze_with
+from config import Config
 from data import Splits, build_prepare, make_data_loader
 from data.build import channels_seen, image_size
-from data.datasets.image_folder import ImageFiles
 from data.loaders.loader import Loader
-from data.prepare import Prepare
 from engine import distributed, sharding
 from engine.distillation.build import add_teacher
 from engine.evaluators.build import check_evaluation
@@ -25,7 +22,7 @@ from engine.hooks.thaw import ThawHook
 from engine.left_out import LeftOut
 from engine.prepare import check_batch_norm, check_compiler, prepare_model
 from engine.task import Task
-from engine.trainer import AUTOCAST, Trainer
+from engine.trainer import Trainer
 from modeling import Freezing, build_loss, build_model, layer_depths
 from modeling.losses.pairs import too_few_pairs
 from solver import ModelSWA, effective_lr, make_average, make_lr_scheduler, make_optimizer
@@ -47,23 +44,6 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     model = build_model(cfg, in_channels=channels, num_classes=classes, image_size=image_size(cfg, splits))
     loss = build_loss(cfg, num_classes=classes, model=model)
     return Task(model, loss, (cfg.MODEL.NAME, cfg.LOSS.NAME), open_set=splits.train.open_set)
-
-
-def build_reading(
-    cfg: Config, splits: Splits, files: Sequence[str], device: torch.device
-) -> tuple[Loader, Prepare, torch.dtype | None]:
-    """(loader, prepare, autocast): any image files, in order, read and prepared as the images of `splits` are in a test.
-
-    What cannot be read is left out. Images of any size are resized, also where those of the data set needed no resizing.
-    """
-    train = splits.train
-    images = ImageFiles("images", list(files), [0.0] * len(files), [], train.channels)
-    images.mean, images.std = list(train.mean), list(train.std)
-    changes: dict[str, Any] = {"DATALOADER.LOADER": "auto", "DATALOADER.BAD_SAMPLES": "skip", "DATALOADER.MAX_BAD": 1.0}
-    if not cfg.INPUT.TRANSFORMS_TEST:
-        changes["INPUT.SIZE_TEST"] = image_size(cfg, splits, training=False)
-    loader = make_data_loader(freeze_with(cfg, changes), "test", Splits(images, None, images), train=False)
-    return loader, build_prepare(cfg, splits, device), AUTOCAST.get(cfg.SOLVER.PRECISION)
 
 
 def check_device(cfg: Config, device: torch.device) -> None:

@@ -14,10 +14,11 @@ from config import Config, Override
 from data import build_splits
 from data.build import image_size
 from data.images import SUFFIXES
-from engine.build import build_reading, build_task, check_precision
+from engine.build import build_task, check_precision
 from engine.evaluators.build import with_views
 from engine.inference import evaluate
 from engine.launch import find_trained, test_task
+from engine.shipping.build import build_reading
 from engine.task import Batch, Outputs, Task
 from utils.errors import UserError
 

@@ -19,8 +19,8 @@ from engine import distributed
 from engine.blame import blame, passed_through, report
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
-from engine.figures.events import add_pictures
-from engine.figures.harmless import harmless
+from engine.figures.pictures import harmless
+from engine.hooks.tensorboard import add_pictures
 from engine.manifest import read_manifest
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device

@@ -282,8 +282,8 @@ def pixel_statistics(cfg: config.Config, splits: Any, most: int = 2000) -> tuple
 def draw_samples(cfg: config.Config, splits: Any, path: Path) -> Path:
     """The first training batch as the model gets it (before normalising), 8 x 4, with class names."""
     from data import make_data_loader
-    from engine.analysis.pictures import INK, small
     from engine.figures.grid import Cell, draw_grid
+    from engine.figures.pictures import INK, small
 
     batch = next(iter(make_data_loader(cfg, "train", splits)))
     images, targets = batch["image"][:32], [splits.train.targets[index] for index in batch["index"][:32].tolist()]

@@ -16,7 +16,7 @@ from data import Splits, build_prepare, make_data_loader
 from data.dataset import Part
 from data.randomness import ORDER, generator
 from engine.analysis.feature_maps import grad_cam, last_map, strength
-from engine.analysis.pictures import GREY, INK, literal, new_figure, save, short, small
+from engine.figures.pictures import GREY, INK, literal, new_figure, save, short, small
 from engine.task import Task
 from utils.errors import UserError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 
 from engine.analysis.borrow import borrowed, step_losses, windows
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
 from engine.trainer import Trainer
 from utils.errors import UserError
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from data.dataset import Dataset
 from data.randomness import ORDER, generator
-from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, literal, new_figure, place, save, short, small
 from engine.evaluators.retrieval import RetrievalEvaluator
+from engine.figures.pictures import GREEN, GREY, INK, ORANGE, literal, new_figure, place, save, short, small
 from engine.retrieval.nearest import ranked
 
 SHOWN, NEAREST = 8, 8  # queries, the worst half and some drawn; gallery images of each

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, place, save, short
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, place, save, short
 
 COLUMNS = 8
 BAR = 0.045  # inches, height

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.analysis.pictures import BLUE, GREY, ORANGE, new_axes, new_figure, save, style
+from engine.figures.pictures import BLUE, GREY, ORANGE, new_axes, new_figure, save, style
 from engine.search.spec import Dimension
 from engine.search.table import Result
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TextIO
 
-from engine.analysis.pictures import end_of
+from engine.figures.pictures import end_of
 from engine.shipping.predictor import Prediction
 
 BAR = 10  # characters

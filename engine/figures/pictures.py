@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+LOG = logging.getLogger("fieldbook.engine")
 INK, GREY, BLUE, ORANGE, GREEN, SKY = "#222222", "#8a8a8a", "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 LINES = (BLUE, ORANGE, GREEN, SKY, INK)
 EAST_ASIAN = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei")
@@ -108,3 +112,12 @@ def literal(text: str) -> str:
 def short(text: str, most: int) -> str:
     """`end_of`, for matplotlib."""
     return literal(end_of(text, most))
+
+
+@contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """Within, an error is a warning that `what` is missing: pictures are beside the point of a run, and none may end it."""
+    try:
+        yield
+    except Exception as error:  # of matplotlib, of fonts, of a full disk: whatever it is, the training is worth more
+        LOG.warning("%s could not be drawn (%s: %s); all else goes on", what, type(error).__name__, error)
