@@ -1,4 +1,4 @@
-"""The engine's factories: the only place of this room that reads `cfg`."""
+"""From a config to a trainer that is ready: the task, what is checked before there is a run, the optimizer, the trainer."""
 
 from __future__ import annotations
 

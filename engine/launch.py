@@ -90,18 +90,18 @@ def name_runs(cfg: Config) -> dict[str, str]:
     Raises:
         UserError: a run does not exist.
     """
-    folder, named = Path(cfg.OUTPUT_DIR or "exp"), {}
+    named = {}
     for key in ("MODEL.WEIGHTS", "DISTILL.TEACHER"):
         text = cfg.flat()[key]
         if text and not Path(text).exists():
-            named[key] = tracking.find_run(folder, text).name
+            named[key] = tracking.find_run(cfg.runs_folder, text).name
     return named
 
 
 def load_start_weights(cfg: Config, task: Task) -> None:
     """MODEL.WEIGHTS into the fresh model of a task, with a line on what matched; the task notes what was filled."""
     if cfg.MODEL.WEIGHTS:
-        path = find_weights(cfg.MODEL.WEIGHTS, Path(cfg.OUTPUT_DIR or "exp"))
+        path = find_weights(cfg.MODEL.WEIGHTS, cfg.runs_folder)
         report = load_weights(task.model, load_state_file(path), cfg.MODEL.WEIGHTS_ALLOW)
         task.filled = frozenset(report.matched)
         LOG.info("weights from %s: %s", path, report.text())
@@ -113,8 +113,7 @@ def choose_parent(cfg: Config, name: str, explicit: str) -> tuple[tracking.Recor
     Raises:
         UserError: --parent names no run.
     """
-    folder = Path(cfg.OUTPUT_DIR or "exp")
-    return distributed.on_main(lambda: tracking.choose_parent(folder, name, cfg.flat(), explicit))
+    return distributed.on_main(lambda: tracking.choose_parent(cfg.runs_folder, name, cfg.flat(), explicit))
 
 
 def make_facts(

@@ -104,7 +104,7 @@ def of_run(given: config.Config, args: argparse.Namespace) -> tuple[Any, ...]:
     from engine.build import build_task
     from engine.launch import find_trained, test_task
 
-    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
+    cfg, weights, folder = find_trained(given.runs_folder, args.run, args.overrides)
     path = picture(cfg, args, "") if args.file else folder / "figures" / f"{args.command}_{args.split}.png"
     splits = build_splits(cfg)
     return cfg, splits, *test_task(cfg, splits, weights, build_task), weights, path

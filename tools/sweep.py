@@ -71,7 +71,7 @@ def where(args: argparse.Namespace) -> tuple[Path, str]:
     if args.resume:
         return Path(given.get("OUTPUT_DIR") or "exp"), args.resume
     cfg = config.load(args)
-    return Path(cfg.OUTPUT_DIR or "exp"), check_run_name(cfg.NAME or "sweep")
+    return cfg.runs_folder, check_run_name(cfg.NAME or "sweep")
 
 
 def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:

@@ -180,6 +180,6 @@ def _any_size(cfg: Config, splits: Splits, facts: _Described | None) -> Config:
     changes: dict[str, Any] = {}
     if not cfg.INPUT.SIZE_TRAIN or tuple(cfg.INPUT.SIZE_TRAIN) == (0,):
         changes["INPUT.SIZE_TRAIN"] = tuple(facts.seen) if facts is not None else image_size(cfg, splits)
-    if not cfg.INPUT.TRANSFORMS_TEST and (not cfg.INPUT.SIZE_TEST or tuple(cfg.INPUT.SIZE_TEST) == (0,)):
+    if not cfg.INPUT.TRANSFORMS_TEST:
         changes["INPUT.SIZE_TEST"] = image_size(cfg, splits, training=False)
     return freeze_with(cfg, changes)
