@@ -20,6 +20,7 @@ from engine.inference import evaluate
 from engine.launch import find_trained, test_task
 from engine.shipping.build import build_reading
 from engine.task import Batch, Outputs, Task
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 
 
@@ -38,7 +39,7 @@ class Features:
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Keeps the features of a batch, B x D; copied, for a batch's memory is used again."""
-        features = outputs["feature"] if isinstance(outputs, dict) else outputs
+        features = entry(outputs, "feature")
         self._parts.append((batch["index"].cpu().clone(), features.detach().to("cpu", torch.float32, copy=True)))
 
     def compute(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.shipping.build import Trained
 from engine.shipping.exported import Exported, check_images, preprocessing, unexpressed
 from engine.shipping.formats import FORMATS, Ask, Format, parity, reason
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 from utils.files import fsync_directory, sha256_file, write_atomic, write_json
 
@@ -78,12 +79,10 @@ def export_to(
 
 def _reference(trained: Trained) -> Ask:
     """What the run itself makes of uint8 images: its own preparation, then its model."""
-    entry = Exported(trained).output
+    name = Exported(trained).output
 
     def ask(images: Tensor) -> Tensor:
-        outputs: Any = trained.task.model(trained.prepare({"image": images})["image"])
-        found: Tensor = outputs[entry] if isinstance(outputs, dict) else outputs
-        return found
+        return entry(trained.task.model(trained.prepare({"image": images})["image"]), name)
 
     return ask
 
