@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,6 @@ from torch import nn
 from config import Config
 from data import Splits, build_prepare, make_data_loader
 from data.build import channels_seen, image_size
-from data.loaders.loader import Loader
 from engine import distributed, sharding
 from engine.distillation.build import add_teacher
 from engine.evaluators.build import check_evaluation
@@ -179,7 +179,7 @@ def is_to_be_sharded(cfg: Config) -> bool:
     return cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1
 
 
-def check_batches(cfg: Config, task: Task, loader: Loader, splits: Splits, device: torch.device) -> None:
+def check_batches(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
     """Whether the model and the loss can learn from the micro-batches that will come.
 
     Args:
