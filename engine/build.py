@@ -46,86 +46,6 @@ def build_task(cfg: Config, splits: Splits) -> Task:
     return Task(model, loss, (cfg.MODEL.NAME, cfg.LOSS.NAME), open_set=splits.train.open_set)
 
 
-def check_device(cfg: Config, device: torch.device) -> None:
-    """What the config asks of the device.
-
-    Raises:
-        UserError: fp16 on a CPU (most of its operations do not exist there), synchronised batch normalisation without
-            CUDA, compiling without a compiler.
-    """
-    check_precision(cfg, device)
-    if cfg.DISTRIBUTED.SYNC_BATCHNORM and device.type != "cuda":
-        raise UserError(f"DISTRIBUTED.SYNC_BATCHNORM needs CUDA devices, this is {device}; torch has it for no other")
-    if cfg.MODEL.COMPILE:
-        check_compiler(device)
-
-
-def check_precision(cfg: Config, device: torch.device) -> None:
-    """The part of `check_device` that testing needs too.
-
-    Raises:
-        UserError: fp16 on a device that is not CUDA.
-    """
-    if cfg.SOLVER.PRECISION == "fp16" and device.type != "cuda":
-        raise UserError(f"SOLVER.PRECISION fp16 needs a CUDA device, this is {device}; take bf16 or fp32")
-
-
-def check_strategy(cfg: Config, task: Task) -> None:
-    """What DISTRIBUTED.STRATEGY fsdp does not go together with; also where one rank alone shards nothing.
-
-    Raises:
-        UserError: it names the key.
-    """
-    if cfg.DISTRIBUTED.STRATEGY != "fsdp":
-        return
-    refused = {
-        "MODEL.COMPILE true": cfg.MODEL.COMPILE,
-        "MODEL.CHANNELS_LAST true": cfg.MODEL.CHANNELS_LAST,
-        "DISTRIBUTED.SYNC_BATCHNORM true": cfg.DISTRIBUTED.SYNC_BATCHNORM,
-        "DISTRIBUTED.FIND_UNUSED true": cfg.DISTRIBUTED.FIND_UNUSED,
-        "SOLVER.PRECISION fp16": cfg.SOLVER.PRECISION == "fp16",
-    }
-    for key, is_set in refused.items():
-        if is_set:
-            raise UserError(f"{key} does not go together with DISTRIBUTED.STRATEGY fsdp; leave it out, or take ddp")
-    sharding.check_shardable(task, cfg.SOLVER.OPTIMIZER_NAME)
-
-
-def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -> None:
-    """What `build_hooks` would find wrong, found before there is a run.
-
-    Raises:
-        UserError: an unknown evaluator, score, view, hook or mirror, targets that do not fit, or something that listens to a
-            validation that there is not.
-    """
-    check_evaluation(cfg, task, splits, device)
-    for name in cfg.HOOKS:
-        HOOKS.get(name)
-    check_mirrors(cfg.MIRRORS)
-    solver = cfg.SOLVER
-    if solver.SWA_EPOCHS and solver.EARLY_STOP:
-        raise UserError("SOLVER.SWA_EPOCHS averages the last epochs, which SOLVER.EARLY_STOP may never reach; set one to 0")
-    if solver.SCHEDULE == "plateau" and effective_lr(cfg) <= solver.PLATEAU_MIN_LR:
-        raise UserError(f"SOLVER.PLATEAU_MIN_LR {solver.PLATEAU_MIN_LR:g} is not below the rate, which then never falls")
-    for key, listens in (("EARLY_STOP", solver.EARLY_STOP), ("SCHEDULE plateau", solver.SCHEDULE == "plateau")):
-        if listens and splits.val is None:
-            raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
-
-
-def wrapping(cfg: Config, task: Task, device: torch.device) -> Callable[[], nn.Module]:
-    """What makes of the task what is trained (see `prepare_model`); once more where freezing changed it."""
-    return partial(
-        prepare_model,
-        task,
-        device,
-        channels_last=cfg.MODEL.CHANNELS_LAST,
-        compile=cfg.MODEL.COMPILE,
-        strategy=cfg.DISTRIBUTED.STRATEGY,
-        sync_batchnorm=cfg.DISTRIBUTED.SYNC_BATCHNORM,
-        find_unused=cfg.DISTRIBUTED.FIND_UNUSED,
-    )
-
-
 def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
     """A trainer, or one of your own `kind`, without the hooks that need a run (`build_hooks`): what is wrong is said before it.
 
@@ -174,9 +94,70 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device,
     return trainer
 
 
-def is_to_be_sharded(cfg: Config) -> bool:
-    """Whether DISTRIBUTED.STRATEGY says so and there are ranks."""
-    return cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1
+def check_strategy(cfg: Config, task: Task) -> None:
+    """What DISTRIBUTED.STRATEGY fsdp does not go together with; also where one rank alone shards nothing.
+
+    Raises:
+        UserError: it names the key.
+    """
+    if cfg.DISTRIBUTED.STRATEGY != "fsdp":
+        return
+    refused = {
+        "MODEL.COMPILE true": cfg.MODEL.COMPILE,
+        "MODEL.CHANNELS_LAST true": cfg.MODEL.CHANNELS_LAST,
+        "DISTRIBUTED.SYNC_BATCHNORM true": cfg.DISTRIBUTED.SYNC_BATCHNORM,
+        "DISTRIBUTED.FIND_UNUSED true": cfg.DISTRIBUTED.FIND_UNUSED,
+        "SOLVER.PRECISION fp16": cfg.SOLVER.PRECISION == "fp16",
+    }
+    for key, is_set in refused.items():
+        if is_set:
+            raise UserError(f"{key} does not go together with DISTRIBUTED.STRATEGY fsdp; leave it out, or take ddp")
+    sharding.check_shardable(task, cfg.SOLVER.OPTIMIZER_NAME)
+
+
+def check_device(cfg: Config, device: torch.device) -> None:
+    """What the config asks of the device.
+
+    Raises:
+        UserError: fp16 on a CPU (most of its operations do not exist there), synchronised batch normalisation without
+            CUDA, compiling without a compiler.
+    """
+    check_precision(cfg, device)
+    if cfg.DISTRIBUTED.SYNC_BATCHNORM and device.type != "cuda":
+        raise UserError(f"DISTRIBUTED.SYNC_BATCHNORM needs CUDA devices, this is {device}; torch has it for no other")
+    if cfg.MODEL.COMPILE:
+        check_compiler(device)
+
+
+def check_precision(cfg: Config, device: torch.device) -> None:
+    """The part of `check_device` that testing needs too.
+
+    Raises:
+        UserError: fp16 on a device that is not CUDA.
+    """
+    if cfg.SOLVER.PRECISION == "fp16" and device.type != "cuda":
+        raise UserError(f"SOLVER.PRECISION fp16 needs a CUDA device, this is {device}; take bf16 or fp32")
+
+
+def check_hooks(cfg: Config, task: Task, splits: Splits, device: torch.device) -> None:
+    """What `build_hooks` would find wrong, found before there is a run.
+
+    Raises:
+        UserError: an unknown evaluator, score, view, hook or mirror, targets that do not fit, or something that listens to a
+            validation that there is not.
+    """
+    check_evaluation(cfg, task, splits, device)
+    for name in cfg.HOOKS:
+        HOOKS.get(name)
+    check_mirrors(cfg.MIRRORS)
+    solver = cfg.SOLVER
+    if solver.SWA_EPOCHS and solver.EARLY_STOP:
+        raise UserError("SOLVER.SWA_EPOCHS averages the last epochs, which SOLVER.EARLY_STOP may never reach; set one to 0")
+    if solver.SCHEDULE == "plateau" and effective_lr(cfg) <= solver.PLATEAU_MIN_LR:
+        raise UserError(f"SOLVER.PLATEAU_MIN_LR {solver.PLATEAU_MIN_LR:g} is not below the rate, which then never falls")
+    for key, listens in (("EARLY_STOP", solver.EARLY_STOP), ("SCHEDULE plateau", solver.SCHEDULE == "plateau")):
+        if listens and splits.val is None:
+            raise UserError(f"SOLVER.{key} needs a validation split; set DATASETS.VAL or DATASETS.VAL_FRACTION")
 
 
 def check_batches(cfg: Config, task: Task, loader: Any, splits: Splits, device: torch.device) -> None:
@@ -203,6 +184,11 @@ def check_batches(cfg: Config, task: Task, loader: Any, splits: Splits, device: 
         return  # synchronised layers see the samples of all ranks
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)
     check_batch_norm(task.model, one, sizes, batch=cfg.SOLVER.IMS_PER_BATCH)
+
+
+def is_to_be_sharded(cfg: Config) -> bool:
+    """Whether DISTRIBUTED.STRATEGY says so and there are ranks."""
+    return cfg.DISTRIBUTED.STRATEGY == "fsdp" and distributed.world_size() > 1
 
 
 def freeze_and_optimize(cfg: Config, task: Task) -> tuple[torch.optim.Optimizer, Freezing | None]:
@@ -240,3 +226,17 @@ def make_tuned_optimizer(cfg: Config, task: Task, later: Collection[str]) -> tor
         return make_optimizer(cfg, task, apart=apart)
     depths = {f"model.{name}": depth for name, depth in layer_depths(task.model).items()}
     return make_optimizer(cfg, task, depths=depths, filled={f"model.{name}" for name in task.filled}, apart=apart)
+
+
+def wrapping(cfg: Config, task: Task, device: torch.device) -> Callable[[], nn.Module]:
+    """What makes of the task what is trained (see `prepare_model`); once more where freezing changed it."""
+    return partial(
+        prepare_model,
+        task,
+        device,
+        channels_last=cfg.MODEL.CHANNELS_LAST,
+        compile=cfg.MODEL.COMPILE,
+        strategy=cfg.DISTRIBUTED.STRATEGY,
+        sync_batchnorm=cfg.DISTRIBUTED.SYNC_BATCHNORM,
+        find_unused=cfg.DISTRIBUTED.FIND_UNUSED,
+    )
