@@ -33,6 +33,15 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
+def new_canvas(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure and axes over all of it, without ticks, in inches from its upper left corner."""
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
+
+
 @cache
 def _fonts() -> list[str]:
     """matplotlib's own font, then what is installed of others."""
@@ -96,6 +105,14 @@ def place(axes: Any, image: Tensor, left: float, top: float, wide: float, tall: 
     kind = "nearest" if max(image.shape[:2]) <= 64 else "antialiased"
     axes.imshow(image.numpy(), extent=(left, left + width, top + height, top), interpolation=kind, aspect="auto")
     return left, top, width, height
+
+
+def frame(axes: Any, box: tuple[float, float, float, float], colour: str, thick: float) -> None:
+    """A line around (left, top, width, height)."""
+    from matplotlib.patches import Rectangle
+
+    left, top, width, height = box
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=thick))
 
 
 def end_of(text: str, most: int) -> str:
