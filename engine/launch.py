@@ -159,19 +159,20 @@ def make_run(folder: Path, facts: tracking.Facts) -> Any:
     return _run_of(lambda: tracking.start_run(folder, facts))
 
 
-def reopen_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Any, str]:
-    """The run of this rank in an old folder, and a line on code that differs from its copy."""
-    notes: list[str] = []
+def reopen_run(path: Path, root: Path, changes: dict[str, Any]) -> Any:
+    """The run of this rank in an old folder; a warning where the code differs from its copy."""
 
     def reopen() -> tracking.Run:
         run, difference = tracking.resume_run(path, root, changes)
-        notes.append(difference)
+        if difference:
+            LOG.warning("%s", difference)
         return run
 
-    return _run_of(reopen), "".join(notes)
+    return _run_of(reopen)
 
 
 def _run_of(make: Callable[[], tracking.Run]) -> Any:
+    """What rank 0 makes; on every other rank a quiet twin in the same folder."""
     runs: list[tracking.Run] = []
 
     def made() -> str:
@@ -182,11 +183,10 @@ def _run_of(make: Callable[[], tracking.Run]) -> Any:
     return runs[0] if runs else tracking.QuietRun(Path(path))
 
 
-def load_best(path: Path, trainer_task: Any) -> None:
+def load_best(path: Path, task: Task) -> None:
     """best.pt into a task, after its digest was checked."""
     content = load_checkpoint(path)
-    for name in ("model", "loss"):
-        module = getattr(trainer_task, name)
+    for name, module in (("model", task.model), ("loss", task.loss)):
         module.load_state_dict(fit(content.get(name, {}), module))
 
 

@@ -111,9 +111,7 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
         from engine.launch import reopen_run
 
         check_disk(trainer, path, resumed=True)
-        run, difference = reopen_run(path, _root.ROOT, changes)
-        if difference:
-            LOG.warning("%s", difference)
+        run = reopen_run(path, _root.ROOT, changes)
         return train(cfg, splits, trainer, run, before=before)
 
 
