@@ -291,7 +291,7 @@ def _check_together(cfg: Config) -> None:
                 raise UserError(f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it")
             if key in GREATEST and element > GREATEST[key]:
                 raise UserError(f"{cfg.origins[key]}: {key} expects at most {GREATEST[key]}, got {element}")
-    if flat["NAME"]:
+    if flat["NAME"] and cfg.origins["NAME"] != "derived":  # that of a file's name is checked where a run is made
         check_run_name(flat["NAME"])
     _check_folds(cfg)
     if list(flat["SOLVER.STEPS"]) != sorted(set(flat["SOLVER.STEPS"])):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import train_net
 
+import config
 from engine.figures import pictures
 from engine.figures.classes import draw_confusion
+from utils.errors import UserError
 
 
 def test_letters_without_a_font_are_told_once(
@@ -30,3 +33,13 @@ def test_a_title_wider_than_its_picture_is_not_cut(tmp_path: Path) -> None:
     image = imread(draw_confusion(torch.eye(2), ["a", "b"], "a rather long name of data " * 4, tmp_path / "one.png"))
     title = image[10:60, :, :3].min(axis=(0, 2)) < 0.5
     assert not title[-5:].any() and title[-30:].any()
+
+
+def test_a_config_whose_file_name_names_no_run_can_be_looked_at(tmp_path: Path) -> None:
+    recipe = tmp_path / "猫狗.yml"
+    recipe.write_text("SEED: 1\n")
+    assert config.load_file(recipe).NAME == "猫狗"
+    args = config.parse_arguments(["--config-file", str(recipe)])
+    with pytest.raises(UserError, match="English letters.*--name"):
+        train_net.run_name(config.load(args), dry=False)
+    assert train_net.run_name(config.load(args), dry=True) == "猫狗"

@@ -136,8 +136,8 @@ def _tell_boxes(name: str, letters: str) -> None:
     if not _BOXES_TOLD:
         _BOXES_TOLD.append(name)
         LOG.warning(
-            "%s, and perhaps other pictures, shows boxes for %s: no font here has these letters; install one, such as Noto Sans "
-            "CJK (Debian, Ubuntu: apt install fonts-noto-cjk)",
+            "%s, and perhaps other pictures, shows boxes for %s: no font here has these letters; install one, such as Noto "
+            "Sans CJK (Debian, Ubuntu: apt install fonts-noto-cjk)",
             name,
             letters,
         )
