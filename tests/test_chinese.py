@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import train_net
+from test_exp_records import make_run
 
 import config
 from engine.figures import pictures
 from engine.figures.classes import draw_confusion
+from tracking.screens.ending import outcome
 from utils.errors import UserError
 
 
@@ -43,3 +45,46 @@ def test_a_config_whose_file_name_names_no_run_can_be_looked_at(tmp_path: Path) 
     with pytest.raises(UserError, match="English letters.*--name"):
         train_net.run_name(config.load(args), dry=False)
     assert train_net.run_name(config.load(args), dry=True) == "猫狗"
+
+
+def test_scores_on_other_data_are_not_compared(tmp_path: Path) -> None:
+    digits = {split: {"name": "digits", "digest": split} for split in ("train", "test")}
+    other = {split: {"name": "image_folder:猫狗", "digest": f"{split}2"} for split in ("train", "test")}
+    parent = make_run(tmp_path, scores={"test/top1": 0.75}, data=digits)
+    facts = {"parent": parent.name, "expect": "test/top1 ＞ parent", "scores": {"test/top1": 0.875}}
+    said = outcome(make_run(tmp_path, "mine", 1, data=other, config={"SOLVER.BASE_LR": 2}, **facts))
+    assert "0.7500, on other data (digits), not comparable" in said and "so +" not in said
+    assert "proposed: cannot tell: test/top1 of" in said
+    tested_alike = {"train": other["train"], "test": digits["test"]}
+    said = outcome(make_run(tmp_path, "more", 2, data=tested_alike, config={"SOLVER.BASE_LR": 1}, **facts))
+    assert "so +0.125" in said and "proposed: held" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("MODEL: {NAME： my_model}", r"x.yml:1: .*'：' \(U\+FF1A\) is no ASCII, write ':'"),
+        ("MODEL： {NAME: my_model}", r"x.yml:1: .*write ':'"),
+        ("SEED: 1\nMODEL：\n  NAME: my_model", r"x.yml:3: .*write ':'"),
+        ("MODEL: {NAME: a， DROP_PATH: 0}", r"x.yml:1: .*write ','"),
+        ("MODEL: {ARGS: {width： 8}}", r"x.yml:1: .*write ':'"),
+        ("SEED：1", r"x.yml:1: .*write ':'"),
+        ("SEED: １e", r"x.yml:1: SEED expects .*write '1'"),
+    ],
+)
+def test_a_full_width_character_is_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yml").write_text(text)
+    with pytest.raises(UserError, match=said):
+        config.load_file(tmp_path / "x.yml")
+
+
+def test_full_width_on_the_command_line_is_named() -> None:
+    for words in (["SEED：1"], ["SOLVER.STEPS", "[1，2]"], ["SOLVER.BASE_LR", "０.1x"]):
+        with pytest.raises(UserError, match="is no ASCII, write"):
+            config.load(config.parse_arguments(words))
+
+
+def test_a_config_in_gbk_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.yml").write_bytes("# 猫狗\nSEED: 1\n".encode("gbk"))
+    with pytest.raises(UserError, match="save it as UTF-8"):
+        config.load_file(tmp_path / "x.yml")
