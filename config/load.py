@@ -181,9 +181,7 @@ def _fit(key: str, value: Any, default: Any, where: str, text: str | None) -> An
 
     def wrong(expected: str) -> UserError:
         got = text if text is not None else repr(value)
-        return UserError(
-            f"{where}: {key} expects {expected}, got {text if text is not None else value!r}{full_width.hint(got)}"
-        )
+        return UserError(f"{where}: {key} expects {expected}, got {got}{full_width.hint(got)}")
 
     if isinstance(default, dict):
         if not isinstance(value, dict):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import predict
 import pytest
 import torch
 import train_net
+from rich.cells import cell_len
 from test_exp_records import make_run
 
 import config
 from engine.figures import pictures
 from engine.figures.classes import draw_confusion
+from engine.shipping.predictor import Prediction
+from engine.shipping.screen import make_writer
+from tracking.notes import check_tags, tags_in
 from tracking.screens.ending import outcome
 from utils.errors import UserError
 
@@ -88,3 +93,26 @@ def test_a_config_in_gbk_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.yml").write_bytes("# 猫狗\nSEED: 1\n".encode("gbk"))
     with pytest.raises(UserError, match="save it as UTF-8"):
         config.load_file(tmp_path / "x.yml")
+
+
+def test_chinese_commas_part_tags() -> None:
+    assert tags_in("基线、x，y,z") == ["基线", "x", "y", "z"]
+    for tag in ("a，b", "a、b"):
+        with pytest.raises(UserError, match="without commas"):
+            check_tags([tag])
+
+
+def test_the_table_of_predictions_is_aligned_on_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    classes = ["一只很长很长很长很长很长的猫的名字", "dog"]
+    writer = make_writer("table", "class", classes, 2, 100)
+    for path in ("图片/猫.png", "b.png"):
+        writer.write(Prediction(path, classes[0], 0.75, ((classes[0], 0.75), (classes[1], 0.25))))
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    bars = {cell_len(line[: line.index("\u2588")]) for line in lines}
+    assert bars == {head.index("confidence")} and max(map(cell_len, lines)) <= 100
+
+
+def test_a_csv_that_is_to_be_written_is_no_image() -> None:
+    args = config.parse_arguments(["last", "--csv", "预测.csv"], tool="predict")
+    with pytest.raises(UserError, match="--csv > "):
+        predict.check(args)
