@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         except interrupts.Interrupted as stop:
             from engine.stopping import stopped_early
 
-            return stopped_early(config.load(args), stop)
+            return stopped_early(stop, config.load(args).DISTRIBUTED.MAX_REQUEUES)
 
 
 def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -157,11 +157,11 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
             began = True
             trainer.train()
             if trainer.stop_reason.startswith(("signal", PRUNED)):
-                return stopped(cfg, trainer, run, trainer.stop_reason)
+                return stopped(trainer, run, trainer.stop_reason, cfg.DISTRIBUTED.MAX_REQUEUES)
             # A resumed run's config is written out whole: there every key was "set".
             finish(cfg, splits, trainer, run, report_unread=not before)
         except interrupts.Interrupted as stop:  # before the first step or in the test at the end: all is saved
-            return stopped(cfg, trainer, run, str(stop))
+            return stopped(trainer, run, str(stop), cfg.DISTRIBUTED.MAX_REQUEUES)
         except BaseException as error:
             if began or not before or not isinstance(error, UserError):
                 return record_failure(cfg, trainer, run, error)
