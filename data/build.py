@@ -22,7 +22,7 @@ from data.loaders.plan import EvaluationPlan
 from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.splits import fold, stratified_rows
+from data.splits import fold, stratified
 from data.transforms.build import make_transforms
 from utils.errors import UserError
 
@@ -85,7 +85,7 @@ def _hold_out(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
     """(kept, held out): samples of each class, or whole identities."""
     if whole.open_set:
         return split_identities(whole, fraction, seed)
-    kept, held_out = stratified_rows(whole.targets, fraction, seed)
+    kept, held_out = stratified(whole.targets, fraction, seed)
     return whole.part(kept), whole.part(held_out) if len(held_out) else None
 
 
