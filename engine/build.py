@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from config import Config, freeze_with
-from data import Splits, build_prepare, make_data_loader
-from data.build import channels_seen, image_size
+from data import Splits, build_prepare, channels_seen, make_data_loader
+from data.build import image_size
 from data.datasets.image_folder import ImageFiles
 from data.loaders.loader import Loader
 from data.prepare import Prepare
