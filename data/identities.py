@@ -63,9 +63,9 @@ class IdentityImages(ImageFiles):
 
     open_set = True
 
-    def __init__(self, name: str, views: Sequence[View], channels: int = 3) -> None:
+    def __init__(self, name: str, views: Sequence[View]) -> None:
         classes, targets, facts = numbered(views)
-        super().__init__(name, [view.path for view in views], targets, classes, channels)
+        super().__init__(name, [view.path for view in views], targets, classes)
         self.facts, self.sources = facts, [name]
 
     def digest(self) -> str:
