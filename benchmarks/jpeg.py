@@ -17,7 +17,6 @@ import argparse
 import io
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -25,17 +24,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import numpy
+import torch
+from PIL import Image
 
-import numpy  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from benchmarks.common import ratio, spread  # noqa: E402
-from config import load_file  # noqa: E402
-from data import jpeg  # noqa: E402
-from data.build import build_prepare, build_splits, make_data_loader  # noqa: E402
+from benchmarks.common import ROOT, ratio, spread
+from config import load_file
+from data import jpeg
+from data.build import build_prepare, build_splits, make_data_loader
 
 BATCH, SIZE, CLASSES = 64, 224, 4
 TARGETS = {"uint8": 2.5, "float": 2.0, "decoding": 0.6}
