@@ -70,7 +70,7 @@ def make_folder(place: Path, images: int, photos: Path | None) -> str:
     contents = [file.read_bytes() for file in sorted(photos.iterdir())] if photos else shared_photos() or made_photos()
     for number in range(images):
         file = place / f"class{number % CLASSES}" / f"{number}.jpg"
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(contents[number % len(contents)])
     return f"{photos}" if photos else "photographs" if SHARED.exists() else "made"
 
