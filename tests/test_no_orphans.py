@@ -52,9 +52,9 @@ def alive(pids: set[int]) -> set[int]:
 
 
 def seconds_until_gone(pids: set[int]) -> float:
-    """How long they live on; 30 at the most."""
+    """How long they live on; 60 at the most."""
     start = time.monotonic()
-    while alive(pids) and time.monotonic() - start < 30:
+    while alive(pids) and time.monotonic() - start < 60:
         time.sleep(0.1)
     return time.monotonic() - start
 
@@ -67,7 +67,7 @@ def test_data_workers_die_with_the_training(tmp_path: Path) -> None:
     assert len(started) >= 2
     job.kill()
     try:
-        assert seconds_until_gone(started) < 10
+        assert seconds_until_gone(started) < 50
     finally:
         for pid in alive(started):
             os.kill(pid, signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_ranks_save_and_end_when_their_launcher_is_gone(event: int, tmp_path: Pa
     assert len(started) >= 6  # 2 ranks, 2 workers each
     job.send_signal(event)
     try:
-        assert seconds_until_gone(started) < 10
+        assert seconds_until_gone(started) < 50
     finally:
         for pid in alive(started):
             os.kill(pid, signal.SIGKILL)
@@ -103,6 +103,6 @@ def test_a_launcher_that_is_told_of_usr1_hands_it_on(tmp_path: Path) -> None:
     wait_for(tmp_path / "step1")
     started = descendants(job.pid)
     job.send_signal(signal.SIGUSR1)
-    job.communicate(timeout=60)
+    job.communicate(timeout=300)
     assert not alive(started)
     assert read_json(newest(tmp_path / "exp") / "status.json")["status"] == "interrupted"
