@@ -11,6 +11,8 @@ import pytest
 from conftest import newest, read_json
 from test_signals_save_once import RANKS, child, wait_for
 
+from utils import orphans
+
 SLOW_STEPS = """
 from engine.hooks.logging import LoggingHook
 original = LoggingHook.after_step
@@ -77,7 +79,8 @@ def test_data_workers_die_with_the_training(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("event", [signal.SIGKILL, signal.SIGUSR1])
 def test_ranks_save_and_end_when_their_launcher_is_gone(event: int, tmp_path: Path) -> None:
-    """SIGUSR1 kills a torchrun that was not told of it."""
+    """SIGUSR1 kills a torchrun that was not told of it. The ten seconds are those of a machine that is not overloaded."""
+    assert orphans.LOOK + orphans.GRACE < 10
     job = child(tmp_path, SLOW_STEPS, *LONG, launcher=RANKS)
     wait_for(tmp_path / "step0")
     wait_for(tmp_path / "step1")
