@@ -161,7 +161,7 @@ def test_a_signal_that_python_swallows_is_obeyed_before_there_is_a_run(
 @pytest.mark.slow
 @pytest.mark.parametrize("event", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_at_the_start_leaves_nothing_behind(event: int, tmp_path: Path) -> None:
-    job = child(tmp_path, "train_net.build = lambda *_: (said('building'), time.sleep(60))\n")
+    job = child(tmp_path, "train_net.build = lambda *_: (said('building'), time.sleep(600))\n")
     wait_for(tmp_path / "building")
     job.send_signal(event)
     _, log = job.communicate(timeout=300)
