@@ -247,6 +247,8 @@ def _memory_advice(cfg: Config, trainer: Trainer, error: BaseException) -> str:
     """Where it was, how much was in use, and the key that helps. What is on disk is of before and stays."""
     solver, ranks, peak = cfg.SOLVER, distributed.world_size(), peak_memory_mb(trainer.device)
     kept = f"peak {peak:,.0f} MB on {trainer.device}; checkpoints are kept, so --resume goes on"
+    if getattr(trainer.loader, "kind", "") == "device":
+        kept += "; the data set lies there too, DATALOADER.LOADER memory keeps it off"
     if passed_through(error, "engine/inference.py"):
         return f"in validation or test ({kept}): lower TEST.IMS_PER_BATCH, now {cfg.TEST.IMS_PER_BATCH}"
     micro = -(-solver.IMS_PER_BATCH // (solver.ACCUMULATE * ranks))
