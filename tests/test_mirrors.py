@@ -35,8 +35,8 @@ def steps(folder: Path) -> list[int]:
 
 
 def wait_until(true: Callable[[], Any]) -> None:
-    """For 20 s at the most."""
-    end = time.monotonic() + 20
+    """For two minutes at the most."""
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
