@@ -13,9 +13,11 @@ from conftest import TINY, command, newest, read_json
 from mirror_fakes import add_rows, fake_library, fake_run, notes, set_status
 
 import config
+from tracking.lock import RunLock
 from tracking.mirrors import process
 from tracking.mirrors.process import finish_mirrors, start_mirrors
 from tracking.record import read_metrics
+from tracking.run import Run
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -32,6 +34,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def steps(folder: Path) -> list[int]:
     """Of the rows that the library got."""
     return [int(row["step"]) for (row,) in notes(folder, "row") if "step" in row]
+
+
+def record_of(run: Path) -> Run:
+    """The run as a training holds it."""
+    status = {"status": "running", "metrics": {}, "progress": {}, "primary_metric": "", "sessions": []}
+    return Run(run, status, run, {}, RunLock(run))
 
 
 def wait_until(true: Callable[[], Any]) -> None:
@@ -108,6 +116,31 @@ def test_after_a_cut_only_new_rows_are_sent(living: bool, library: Path, tmp_pat
     set_status(run, "finished")
     finish_mirrors(mirrors)
     assert steps(library) == [*range(1, 10), *range(7, 12)]
+
+
+def cut_and_grown(run: Path, record: Run, rows: int) -> None:
+    """The run is cut to 20 rows and then has `rows`."""
+    assert record.cut(20) == 10
+    add_rows(run, range(21, rows + 1))
+    record.finish("finished")
+
+
+def test_rows_after_a_cut_without_mirrors_are_sent_later(library: Path, tmp_path: Path) -> None:
+    run = fake_run(tmp_path, rows=30)
+    finish_mirrors(start_mirrors(run, ["wandb"]))
+    cut_and_grown(run, record_of(run), 50)
+    finish_mirrors(start_mirrors(run, ["wandb"]))
+    assert steps(library) == [*range(1, 31), *range(21, 51)]
+
+
+@pytest.mark.parametrize("note", ["{", "[]", '{"rows": null}'])
+def test_a_note_that_cannot_be_read_ends_no_training(note: str, tmp_path: Path) -> None:
+    run = fake_run(tmp_path, rows=30)
+    (run / "mirrors").mkdir()
+    (run / "mirrors" / "wandb.json").write_text(note)
+    (run / "mirrors" / "trackio.json").write_text('{"id": "", "link": "", "rows": 30}')
+    cut_and_grown(run, record_of(run), 25)
+    assert read_json(run / "mirrors" / "trackio.json")["rows"] == 20
 
 
 def test_what_was_not_sent_can_be_sent_later(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from tracking.mirrors.build import named
 from tracking.mirrors.follow import HANG
+from utils.files import write_atomic
 
 LOG = logging.getLogger("fieldbook.tracking")
 PATIENCE = 10.0  # seconds that the end of a run waits for its mirrors, all together
@@ -42,6 +43,19 @@ def finish_mirrors(mirrors: Sequence[MirrorProcess], patience: float | None = No
     deadline = time.monotonic() + patience
     for mirror in mirrors:
         mirror.wait(deadline)
+
+
+def cut_mirrors(run: Path, mirrors: Sequence[MirrorProcess], rows: int) -> None:
+    """metrics.jsonl was cut to `rows` rows. Mirrors of earlier sessions and dead ones are not told: their notes are mended."""
+    for note in (run / "mirrors").glob("*.json"):
+        try:
+            state = json.loads(note.read_text(encoding="utf-8"))
+            if state["rows"] > rows:
+                write_atomic(note, json.dumps({**state, "rows": rows}, indent=1) + "\n")
+        except (OSError, ValueError, KeyError, TypeError) as error:  # no reason to end a training
+            LOG.warning("mirror %s: %s cannot be brought up to date (%s)", note.stem, note.name, error)
+    for mirror in mirrors:
+        mirror.goes_on_at(rows)
 
 
 def rows_of(run: Path) -> int:
