@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,8 @@ from mirror_fakes import add_rows, fake_library, fake_run, notes, set_status
 
 import config
 from tracking.lock import RunLock
-from tracking.mirrors import process
+from tracking.mirrors import Mirror, process
+from tracking.mirrors.follow import Follower, Orders
 from tracking.mirrors.process import finish_mirrors, start_mirrors
 from tracking.record import read_metrics
 from tracking.run import Run
@@ -131,6 +135,30 @@ def test_rows_after_a_cut_without_mirrors_are_sent_later(library: Path, tmp_path
     cut_and_grown(run, record_of(run), 50)
     finish_mirrors(start_mirrors(run, ["wandb"]))
     assert steps(library) == [*range(1, 31), *range(21, 51)]
+
+
+def test_rows_that_a_mirror_could_not_send_again_after_a_cut_are_sent_later(tmp_path: Path) -> None:
+    """It takes no row again: it fails, and what it notes then is the cut, not what it had sent before."""
+    run = fake_run(tmp_path, rows=30)
+    (run / "mirrors").mkdir()
+    inlet, outlet = os.pipe()
+    with open(inlet) as orders, open(outlet, "w", buffering=1) as training:
+
+        class Failing(Mirror):
+            def scalars(self, step: int, values: dict[str, float]) -> None:
+                if step == 30:
+                    (run / "metrics.jsonl").unlink()
+                    add_rows(run, range(1, 25))
+                    training.write("rows 20\n")
+                elif follower.state["rows"]:
+                    raise RuntimeError("no network")
+
+        follower = Follower(run, "failing", Failing(), Orders(orders), sys.stdout)
+        training.write("rows 30\n")
+        with pytest.raises(RuntimeError, match="no network"):
+            follower.follow()
+        signal.alarm(0)
+    assert read_json(run / "mirrors" / "failing.json")["rows"] == 20
 
 
 @pytest.mark.parametrize("note", ["{", "[]", '{"rows": null}'])

@@ -76,6 +76,10 @@ class Orders:
         said = [self._rows.popleft() for _ in range(len(self._rows))]
         return min(said, default=None)
 
+    def untaken_rows(self) -> list[int]:
+        """What the next `take_rows` chooses from."""
+        return list(self._rows)
+
     def still_there(self) -> None:
         """From now on a call may take HANG seconds; at the end there is less time, which was set before."""
         if not self.ended:
@@ -148,6 +152,7 @@ class Follower:
         old = self.orders.take_rows()
         if old is not None or self._rows is None:
             self._handed = self._handed if old is None else min(self._handed, old)
+            self.state["rows"] = min(self.state["rows"], self._handed)
             self._rows = open(self.run / "metrics.jsonl", "rb")  # noqa: SIM115
             for _ in range(self._handed):
                 self._rows.readline()
@@ -176,4 +181,5 @@ class Follower:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        write_atomic(self._file, json.dumps(self.state, indent=1) + "\n")
+        rows = min([self.state["rows"], *self.orders.untaken_rows()])  # it may have been cut and this one fail at once
+        write_atomic(self._file, json.dumps({**self.state, "rows": rows}, indent=1) + "\n")

@@ -47,6 +47,8 @@ def finish_mirrors(mirrors: Sequence[MirrorProcess], patience: float | None = No
 
 def cut_mirrors(run: Path, mirrors: Sequence[MirrorProcess], rows: int) -> None:
     """metrics.jsonl was cut to `rows` rows. Mirrors of earlier sessions and dead ones are not told: their notes are mended."""
+    for mirror in mirrors:
+        mirror.goes_on_at(rows)
     for note in (run / "mirrors").glob("*.json"):
         try:
             state = json.loads(note.read_text(encoding="utf-8"))
@@ -54,8 +56,6 @@ def cut_mirrors(run: Path, mirrors: Sequence[MirrorProcess], rows: int) -> None:
                 write_atomic(note, json.dumps({**state, "rows": rows}, indent=1) + "\n")
         except (OSError, ValueError, KeyError, TypeError) as error:  # no reason to end a training
             LOG.warning("mirror %s: %s cannot be brought up to date (%s)", note.stem, note.name, error)
-    for mirror in mirrors:
-        mirror.goes_on_at(rows)
 
 
 def rows_of(run: Path) -> int:
