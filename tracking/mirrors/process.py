@@ -112,12 +112,11 @@ class MirrorProcess:
         self._listener.join(1.0)
 
     def _kill(self) -> None:
-        """Ends what is left of the process."""
+        """Ends what is left of the process and of what it started."""
         child, self._child = self._child, None
         if child is not None and child.stdin is not None:
-            if child.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+            if child.returncode is None:  # else the listener has done so, and by now the number may be another's
+                _kill_group(child.pid)
             child.stdin.close()
 
     def _tell(self, order: str) -> None:
@@ -136,6 +135,7 @@ class MirrorProcess:
                 else:
                     LOG.info("mirror %s: %s", self.name, text)
         code = child.wait()
+        _kill_group(child.pid)
         if code == -signal.SIGALRM:
             self._give_up(f"a call into its library took more than {HANG} s")
         elif code:
@@ -151,3 +151,8 @@ class MirrorProcess:
             return int(json.loads((self.run / "mirrors" / f"{self.name}.json").read_text())["rows"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0
+
+
+def _kill_group(leader: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left
+        os.killpg(leader, signal.SIGKILL)
