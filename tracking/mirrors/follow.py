@@ -64,6 +64,7 @@ class Orders:
         self.ended = False
         self._rows: deque[int] = deque()
         self._news = threading.Event()
+        self._clock = threading.Lock()
         threading.Thread(target=self._read, args=(file,), name="orders", daemon=True).start()
 
     def wait(self, seconds: float | None = None) -> None:
@@ -82,8 +83,9 @@ class Orders:
 
     def still_there(self) -> None:
         """From now on a call may take HANG seconds; at the end there is less time, which was set before."""
-        if not self.ended:
-            signal.alarm(HANG)
+        with self._clock:
+            if not self.ended:
+                signal.alarm(HANG)
 
     def _read(self, file: IO[str]) -> None:
         seconds = ORPHAN
@@ -95,8 +97,9 @@ class Orders:
             else:
                 seconds = math.ceil(float(value)) + 1  # the training itself ends it a second earlier
                 break
-        self.ended = True
-        signal.alarm(seconds)
+        with self._clock:  # `still_there` has asked and not yet set its own, or will not set it any more
+            self.ended = True
+            signal.alarm(seconds)
         self._news.set()
 
 
