@@ -137,8 +137,11 @@ def test_rows_after_a_cut_without_mirrors_are_sent_later(library: Path, tmp_path
     assert steps(library) == [*range(1, 31), *range(21, 51)]
 
 
-def test_rows_that_a_mirror_could_not_send_again_after_a_cut_are_sent_later(tmp_path: Path) -> None:
+def test_rows_that_a_mirror_could_not_send_again_after_a_cut_are_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It takes no row again: it fails, and what it notes then is the cut, not what it had sent before."""
+    monkeypatch.setattr(signal, "alarm", lambda seconds: None)  # it would be for this process
     run = fake_run(tmp_path, rows=30)
     (run / "mirrors").mkdir()
     inlet, outlet = os.pipe()
@@ -157,7 +160,8 @@ def test_rows_that_a_mirror_could_not_send_again_after_a_cut_are_sent_later(tmp_
         training.write("rows 30\n")
         with pytest.raises(RuntimeError, match="no network"):
             follower.follow()
-        signal.alarm(0)
+        training.close()
+        wait_until(lambda: follower.orders.ended)
     assert read_json(run / "mirrors" / "failing.json")["rows"] == 20
 
 
@@ -187,6 +191,17 @@ def test_what_was_not_sent_can_be_sent_later(library: Path, tmp_path: Path, monk
     failed = command(*words, "wandb")
     assert failed.returncode == 1 and "WARNING mirror wandb: RuntimeError" in failed.stderr
     assert steps(library) == [1, 2, 3, 4]
+
+
+def test_a_run_that_another_process_writes_is_not_sent(library: Path, tmp_path: Path) -> None:
+    """Another tools/mirror.py, or a resume that has just begun and has not yet said so."""
+    run = fake_run(tmp_path, rows=4)
+    set_status(run, "finished")
+    lock = RunLock(run, "being mirrored")
+    refused = command("tools/mirror.py", run.name, "wandb", "--output-dir", str(run.parent))
+    lock.release(run)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and not (run / "mirrors").exists()
+    assert f"{run.name} is still being mirrored: process {os.getpid()} on" in refused.stderr
 
 
 @pytest.fixture
