@@ -205,7 +205,7 @@ def test_an_update_brings_what_changed_here_and_keeps_what_was_changed_there(sma
 
     edit(source / "config/defaults.py", "_C.VERSION = 1", "_C.VERSION = 2")
     edit(source / "config/defaults.py", "_C.SEED = 0", "_C.SEEDS = 0")
-    edit(source / "config/renamed.py", "\nRENAMED: Sequence[Renamed] = (", f"\nRENAMED: Sequence[Renamed] = (\n    {SEED},")
+    edit(source / "config/renamed.py", "\nRENAMED: Sequence[Renamed] = ()", f"\nRENAMED: Sequence[Renamed] = (\n    {SEED},\n)")
     (source / "config/new.py").write_text("NEW = 1\n")
     (source / "configs/train_mnist_softmax.yml").unlink()
     (source / "configs/train_mnist_lenet.yml").write_text("SEEDS: 1\n")
