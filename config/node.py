@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any, NoReturn
 
 from yacs.config import CfgNode
@@ -37,6 +38,11 @@ class Config(CfgNode):
     def origins(self) -> dict[str, str]:
         """Dotted key -> default, file:line, flag, command line or derived."""
         return self.__dict__[_PRIVATE]["origins"]
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where runs lie: OUTPUT_DIR, or exp."""
+        return Path(self.OUTPUT_DIR or "exp")
 
     def __getattr__(self, name: str) -> Any:
         value = super().__getattr__(name)

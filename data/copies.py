@@ -57,15 +57,22 @@ class SideStream:
 
 
 def copied_ahead(batches: Iterable[Batch], side: Side) -> Iterator[Batch]:
-    """The batches on the device. While one is used the next is on its way, so two are there at a time."""
+    """The batches on the device; while one is used the next is on its way. What making a batch raises comes in its turn, after
+    the batch before it."""
     before: tuple[Batch, Any] | None = None
-    for batch in batches:
-        moved = {key: side.copy(value) if isinstance(value, Tensor) else value for key, value in batch.items()}
-        here, before = before, (moved, side.record())
-        if here is not None:
-            yield _received(*here, side)
+    failed: Exception | None = None
+    try:
+        for batch in batches:
+            moved = {key: side.copy(value) if isinstance(value, Tensor) else value for key, value in batch.items()}
+            here, before = before, (moved, side.record())
+            if here is not None:
+                yield _received(*here, side)
+    except Exception as error:
+        failed = error
     if before is not None:
         yield _received(*before, side)
+    if failed is not None:
+        raise failed
 
 
 def _received(batch: Batch, event: Any, side: Side) -> Batch:

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # What carries the parts around: the loop, the loaders, the factories. A part that fails fails *through* these.
 PLUMBING = re.compile(
     r"(tools|config|tracking|utils)/.*|data/loaders/.*|(data|modeling|solver)/[^/]+\.py|data/transforms/(build|adapter)\.py"
-    r"|engine/(analysis|preflight|retrieval|search|shipping|figures)/.*|engine/(hooks|evaluators)/(base|build|trial)\.py|engine/[^/]+\.py"
+    r"|modeling/losses/outputs\.py|engine/(analysis|preflight|retrieval|search|shipping|figures)/.*"
+    r"|engine/(hooks|evaluators)/(base|build|trial)\.py|engine/[^/]+\.py"
 )
 _LINE = re.compile(r'^\s*File "(.+)", line (\d+), in (\S+)', flags=re.MULTILINE)
 

@@ -14,7 +14,7 @@ from engine import distributed
 from engine.checkpoint import CheckpointWriter
 from engine.numbers import Step
 from engine.sharding import whole as whole_tensors
-from utils.files import write_atomic
+from utils.files import write_json
 
 if TYPE_CHECKING:
     from engine.trainer import Trainer
@@ -83,4 +83,4 @@ def _write(folder: Path, facts: dict[str, Any], state: dict[str, Any] | None) ->
         old.unlink()
     if state is not None:
         CheckpointWriter(folder).write(STATE, state, step=facts["step"])
-    write_atomic(folder / f"step_{facts['step']:08d}.json", json.dumps(facts, indent=1) + "\n")
+    write_json(folder / f"step_{facts['step']:08d}.json", facts)

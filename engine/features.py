@@ -14,11 +14,13 @@ from config import Config, Override
 from data import build_splits
 from data.build import image_size
 from data.images import SUFFIXES
-from engine.build import build_reading, build_task, check_precision
+from engine.build import build_task, check_precision
 from engine.evaluators.build import with_views
 from engine.inference import evaluate
 from engine.launch import find_trained, test_task
+from engine.shipping.build import build_reading
 from engine.task import Batch, Outputs, Task
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 
 
@@ -37,7 +39,7 @@ class Features:
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Keeps the features of a batch, B x D; copied, for a batch's memory is used again."""
-        features = outputs["feature"] if isinstance(outputs, dict) else outputs
+        features = entry(outputs, "feature")
         self._parts.append((batch["index"].cpu().clone(), features.detach().to("cpu", torch.float32, copy=True)))
 
     def compute(self) -> dict[str, float]:

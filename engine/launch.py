@@ -19,8 +19,8 @@ from engine import distributed
 from engine.blame import blame, passed_through, report
 from engine.card import device_name
 from engine.checkpoint import load_checkpoint
-from engine.figures.events import add_pictures
-from engine.figures.harmless import harmless
+from engine.figures.pictures import harmless
+from engine.hooks.tensorboard import add_pictures
 from engine.manifest import read_manifest
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.prepare import choose_device
@@ -90,18 +90,18 @@ def name_runs(cfg: Config) -> dict[str, str]:
     Raises:
         UserError: a run does not exist.
     """
-    folder, named = Path(cfg.OUTPUT_DIR or "exp"), {}
+    named = {}
     for key in ("MODEL.WEIGHTS", "DISTILL.TEACHER"):
         text = cfg.flat()[key]
         if text and not Path(text).exists():
-            named[key] = tracking.find_run(folder, text).name
+            named[key] = tracking.find_run(cfg.runs_folder, text).name
     return named
 
 
 def load_start_weights(cfg: Config, task: Task) -> None:
     """MODEL.WEIGHTS into the fresh model of a task, with a line on what matched; the task notes what was filled."""
     if cfg.MODEL.WEIGHTS:
-        path = find_weights(cfg.MODEL.WEIGHTS, Path(cfg.OUTPUT_DIR or "exp"))
+        path = find_weights(cfg.MODEL.WEIGHTS, cfg.runs_folder)
         report = load_weights(task.model, load_state_file(path), cfg.MODEL.WEIGHTS_ALLOW)
         task.filled = frozenset(report.matched)
         LOG.info("weights from %s: %s", path, report.text())
@@ -113,8 +113,7 @@ def choose_parent(cfg: Config, name: str, explicit: str) -> tuple[tracking.Recor
     Raises:
         UserError: --parent names no run.
     """
-    folder = Path(cfg.OUTPUT_DIR or "exp")
-    return distributed.on_main(lambda: tracking.choose_parent(folder, name, cfg.flat(), explicit))
+    return distributed.on_main(lambda: tracking.choose_parent(cfg.runs_folder, name, cfg.flat(), explicit))
 
 
 def make_facts(
@@ -160,19 +159,20 @@ def make_run(folder: Path, facts: tracking.Facts) -> Any:
     return _run_of(lambda: tracking.start_run(folder, facts))
 
 
-def reopen_run(path: Path, root: Path, changes: dict[str, Any]) -> tuple[Any, str]:
-    """The run of this rank in an old folder, and a line on code that differs from its copy."""
-    notes: list[str] = []
+def reopen_run(path: Path, root: Path, changes: dict[str, Any]) -> Any:
+    """The run of this rank in an old folder; a warning where the code differs from its copy."""
 
     def reopen() -> tracking.Run:
         run, difference = tracking.resume_run(path, root, changes)
-        notes.append(difference)
+        if difference:
+            LOG.warning("%s", difference)
         return run
 
-    return _run_of(reopen), "".join(notes)
+    return _run_of(reopen)
 
 
 def _run_of(make: Callable[[], tracking.Run]) -> Any:
+    """What rank 0 makes; on every other rank a quiet twin in the same folder."""
     runs: list[tracking.Run] = []
 
     def made() -> str:
@@ -183,11 +183,10 @@ def _run_of(make: Callable[[], tracking.Run]) -> Any:
     return runs[0] if runs else tracking.QuietRun(Path(path))
 
 
-def load_best(path: Path, trainer_task: Any) -> None:
+def load_best(path: Path, task: Task) -> None:
     """best.pt into a task, after its digest was checked."""
     content = load_checkpoint(path)
-    for name in ("model", "loss"):
-        module = getattr(trainer_task, name)
+    for name, module in (("model", task.model), ("loss", task.loss)):
         module.load_state_dict(fit(content.get(name, {}), module))
 
 
@@ -247,6 +246,8 @@ def _memory_advice(cfg: Config, trainer: Trainer, error: BaseException) -> str:
     """Where it was, how much was in use, and the key that helps. What is on disk is of before and stays."""
     solver, ranks, peak = cfg.SOLVER, distributed.world_size(), peak_memory_mb(trainer.device)
     kept = f"peak {peak:,.0f} MB on {trainer.device}; checkpoints are kept, so --resume goes on"
+    if getattr(trainer.loader, "kind", "") == "device":
+        kept += "; the data set lies there too, DATALOADER.LOADER memory keeps it off"
     if passed_through(error, "engine/inference.py"):
         return f"in validation or test ({kept}): lower TEST.IMS_PER_BATCH, now {cfg.TEST.IMS_PER_BATCH}"
     micro = -(-solver.IMS_PER_BATCH // (solver.ACCUMULATE * ranks))

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from utils.files import write_atomic
+from utils.files import write_json
 
 MANIFEST = "manifest.json"
 Version = dict[str, Any]  # sha256, step, metric
@@ -59,4 +59,4 @@ def forget(folder: Path, name: str) -> None:
 
 
 def _write(folder: Path, manifest: dict[str, Any]) -> None:
-    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_json(folder / MANIFEST, manifest)

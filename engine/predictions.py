@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from data import Splits
 from data.dataset import Dataset, labels_of
 from engine import distributed
-from engine.evaluators.classification import logits_of
 from engine.task import Batch, Outputs
+from modeling.losses.outputs import entry
 
 
 class Row(NamedTuple):
@@ -48,16 +48,16 @@ class Predictions:
         return [Row(*row) for row in sorted(sum(distributed.gather(self._rows), []), key=lambda row: row[0])]
 
     def _class(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
-        confidence, prediction = logits_of(outputs).float().softmax(dim=1).max(dim=1)
+        confidence, prediction = entry(outputs, "logits").float().softmax(dim=1).max(dim=1)
         return target.tolist(), prediction.tolist(), confidence.tolist()
 
     def _labels(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
-        logits = logits_of(outputs).float()
+        logits = entry(outputs, "logits").float()
         confidence = logits.abs().sigmoid().min(dim=1).values
         return labels_of(target.cpu()), labels_of((logits > 0).cpu()), confidence.tolist()
 
     def _value(self, outputs: Outputs, target: Any) -> tuple[list[Any], list[Any], list[float]]:
-        value = outputs["prediction"] if isinstance(outputs, dict) else outputs
+        value = entry(outputs, "prediction")
         return target.tolist(), value.flatten().tolist(), [float("nan")] * len(target)
 
 

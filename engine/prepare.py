@@ -41,15 +41,6 @@ def choose_device(name: str) -> torch.device:
     return _local(device)
 
 
-def set_matmul_precision(name: str) -> None:
-    """How exact float32 matrix products have to be, for the whole process; "" leaves torch's own setting.
-
-    "high" and "medium" let them run in TF32 or bf16 where the hardware has it: faster, with fewer digits.
-    """
-    if name:
-        torch.set_float32_matmul_precision(name)
-
-
 def check_compiler(device: torch.device) -> None:
     """Compiles something tiny: only trying tells whether a compiler, its headers and (on CUDA) Triton are there.
 

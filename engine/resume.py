@@ -13,7 +13,6 @@ import tracking
 from data import Splits
 from engine import distributed
 from engine.hooks.checkpoints import CheckpointHook
-from engine.state import note_rate
 from engine.trainer import Trainer
 from tracking.reading import index, lookup
 from utils.errors import UserError
@@ -128,11 +127,25 @@ def restore(trainer: Trainer, run: Any, splits: Splits) -> None:
     else:
         trainer.load_state_dict(state)
         if trainer.step:
-            note_rate(state["optimizer"]["param_groups"], trainer.schedule(trainer.step - 1))
+            _note_rate(state["optimizer"]["param_groups"], trainer.schedule(trainer.step - 1))
     cut = distributed.on_main(lambda: run.cut(trainer.step))
     rows = f"; {cut} later rows of metrics.jsonl went to metrics.cut.jsonl" if cut else ""
     file = f" from {checkpoints.restored} of {run.id}" if checkpoints.restored else ""
     LOG.info("resumed at epoch %d, step %d%s%s", trainer.epoch, trainer.step, file, rows)
+
+
+def _note_rate(saved: list[dict[str, Any]], rate: float) -> None:
+    """One line where the rate by the config differs from that of the checkpoint's last step: the config's is taken.
+
+    Args:
+        saved: the optimizer's groups as they were saved, with "lr" and "lr_factor".
+        rate: what the schedule gives for that step.
+    """
+    for group in saved:
+        before, now = float(group["lr"]), rate * float(group.get("lr_factor", 1.0))
+        if abs(before - now) > 1e-9 * max(abs(before), abs(now)):
+            LOG.info("the learning rate follows the config: %g at this step, where the checkpoint had %g", now, before)
+            return
 
 
 def _compare_data(splits: Splits, recorded: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,6 @@ from torch import nn
 from engine.sharding import fit
 from utils.errors import UserError
 from utils.states import differences
-
-LOG = logging.getLogger("fieldbook.engine")
 
 
 def load_parts(parts: Mapping[str, Any], state: dict[str, Any]) -> None:
@@ -38,17 +35,3 @@ def load_parts(parts: Mapping[str, Any], state: dict[str, Any]) -> None:
             raise UserError(
                 f"the checkpoint's state of {name} does not fit this code ({said}); resume with --code run"
             ) from error
-
-
-def note_rate(saved: list[dict[str, Any]], rate: float) -> None:
-    """One line where the rate by the config differs from that of the checkpoint's last step: the config's is taken.
-
-    Args:
-        saved: the optimizer's groups as they were saved, with "lr" and "lr_factor".
-        rate: what the schedule gives for that step.
-    """
-    for group in saved:
-        before, now = float(group["lr"]), rate * float(group.get("lr_factor", 1.0))
-        if abs(before - now) > 1e-9 * max(abs(before), abs(now)):
-            LOG.info("the learning rate follows the config: %g at this step, where the checkpoint had %g", now, before)
-            return

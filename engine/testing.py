@@ -18,8 +18,8 @@ from engine.evaluators.classification import ClassificationEvaluator
 from engine.evaluators.multilabel import MultilabelEvaluator
 from engine.evaluators.retrieval import RetrievalEvaluator
 from engine.figures.calibration import calibrate
-from engine.figures.harmless import harmless
 from engine.figures.of_test import draw_test
+from engine.figures.pictures import harmless
 from engine.inference import Evaluator
 from engine.predictions import Predictions, Row, nearest_text, predictions_text
 from engine.sharding import is_sharded

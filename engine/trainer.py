@@ -69,7 +69,7 @@ class Trainer:
         task: model and loss, on the device.
         optimizer: its groups carry "lr_factor"; see `solver.make_optimizer`.
         schedule: step -> learning rate, a pure function (nothing to save, nothing to restore).
-        loader: training batches, as uint8 on the CPU.
+        loader: training batches, images as uint8, on the CPU or on the device.
         prepare: batch -> batch on the device, normalised.
         max_epochs, max_steps: the end, whichever comes first; `max_steps` 0 means by epochs alone.
         wrapped: what `prepare_model` made of the task (DDP, sharded, compiled); by default the task itself.

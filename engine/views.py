@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.task import Batch, Outputs, Task
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -79,7 +80,7 @@ class AveragedTask(nn.Module):
         images = [image, *(view for name in self.views for view in VIEWS[name](image))]
         all_outputs: list[Outputs] = [self.task.model(view) for view in images]
         first = all_outputs[0]
-        pick = [outputs[self.entry] if isinstance(outputs, dict) else outputs for outputs in all_outputs]
+        pick = [entry(outputs, self.entry) for outputs in all_outputs]
         mean = self.average(torch.stack([values.float() for values in pick]))
         return {**first, self.entry: mean} if isinstance(first, dict) else mean
 

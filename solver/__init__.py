@@ -1,11 +1,9 @@
 """Optimizer, parameter groups, learning-rate schedule, averages of weights. `cfg` is read in build.py only."""
 
-from solver.average import WeightAverage
+from solver.average import ModelEMA, ModelSWA, WeightAverage
 from solver.build import describe_lr, effective_lr, make_average, make_lr_scheduler, make_optimizer
-from solver.ema import ModelEMA
 from solver.named import NamedOptimizer
 from solver.optimizer import set_lr
-from solver.swa import ModelSWA
 
 __all__ = [
     "ModelEMA",

@@ -1,4 +1,4 @@
-"""What averages of weights have in common: a second set of weights that can be swapped in and out."""
+"""Averages of the weights, evaluated instead of the raw ones: a second set that can be swapped in and out."""
 
 from __future__ import annotations
 
@@ -71,3 +71,71 @@ class WeightAverage:
             kept = value.clone()
             value.copy_(self._average[name])
             self._average[name].copy_(kept)
+
+
+class ModelEMA(WeightAverage):
+    """Average of a module's floating-point parameters and buffers (Polyak and Juditsky, 1992).
+
+    Args:
+        module: what is averaged; its state at this moment is the first average.
+        decay: 0 to 1; in the first updates n it is at most (1 + n) / (10 + n), so that a short run is not its start.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__(module)
+        self.decay, self.updates = decay, 0
+
+    def update(self) -> None:
+        """Moves the average towards the weights as they are now."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        self._move(1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages and the counter."""
+        return {"updates": self.updates, **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores `state_dict()`, on the module's device."""
+        self.updates = state["updates"]
+        super().load_state_dict(state)
+
+
+class ModelSWA(WeightAverage):
+    """The plain mean of a module's weights at the ends of several epochs (Izmailov et al., Averaging Weights Leads to Wider
+    Optima, 2018). Steps do not move it: `collect` does.
+
+    Floating-point buffers, among them the statistics of batch normalisation, are averaged like weights. (The paper
+    estimates them anew in a pass over the training data, which is left out here: they too stem from near weights.) Whole
+    numbers, such as counters, are those of the newest epoch. Before the first `collect` there is no average, and `swap`
+    leaves the module as it is.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.epochs: list[int] = []
+
+    def collect(self, epoch: int, first: int) -> None:
+        """Takes the weights at the end of `epoch` into the mean; what was taken before epoch `first` is forgotten."""
+        if any(e < first for e in self.epochs):  # the run was made longer: its last epochs are others now
+            self.epochs = []
+        self.epochs.append(epoch)
+        self._move(1 / len(self.epochs))
+
+    @contextmanager
+    def swap(self) -> Iterator[None]:
+        """Within, the module has the mean of the weights, where there is one; afterwards its own."""
+        if not self.epochs:
+            yield
+            return
+        with super().swap():
+            yield
+
+    def state_dict(self) -> dict[str, Any]:
+        """The means and the epochs that they are of."""
+        return {"epochs": list(self.epochs), **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores `state_dict()`, on the module's device."""
+        self.epochs = list(state["epochs"])
+        super().load_state_dict(state)

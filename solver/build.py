@@ -10,13 +10,11 @@ import torch
 from torch import nn
 
 from config import Config
-from solver.ema import ModelEMA
+from solver.average import ModelEMA, ModelSWA
 from solver.lr_scaling import arithmetic, scale_factor
 from solver.optimizer import build_optimizer
-from solver.param_groups import make_groups
-from solver.rate_factors import rate_factors
+from solver.param_groups import fine_tuning_factors, make_groups
 from solver.schedules import SCHEDULES
-from solver.swa import ModelSWA
 from utils.errors import UserError
 
 
@@ -55,7 +53,7 @@ def make_optimizer(
         UserError: name, arguments or parameter groups that do not fit.
     """
     solver = cfg.SOLVER
-    factors = rate_factors(
+    factors = fine_tuning_factors(
         depths or {}, filled, layer_decay=solver.LAYER_DECAY, new_factor=solver.NEW_LR_FACTOR if depths else 1.0
     )
     groups = make_groups(

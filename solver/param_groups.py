@@ -66,6 +66,25 @@ def make_groups(
     ]
 
 
+def fine_tuning_factors(
+    depths: Mapping[str, int], filled: Collection[str], *, layer_decay: float, new_factor: float
+) -> dict[str, float]:
+    """Lower rates the nearer a layer is to the image, higher ones where it is new. Name of a parameter -> factor of its rate:
+    layer_decay ** (greatest depth - its depth), times `new_factor` for those that are not in `filled`.
+
+    Layer-wise decay is that of Clark et al. (ELECTRA, 2020) and Bao et al. (BEiT, 2022): the head has factor 1.
+
+    Raises:
+        UserError: `new_factor` is set, and no weights were loaded or nothing is new.
+    """
+    new = [name for name in depths if name not in filled]
+    if new_factor != 1 and (not filled or not new):
+        why = "every layer was filled by MODEL.WEIGHTS" if filled else "MODEL.WEIGHTS filled none: it is not set"
+        raise UserError(f"SOLVER.NEW_LR_FACTOR {new_factor:g}: {why}; leave it 1")
+    greatest = max(depths.values(), default=0)
+    return {name: layer_decay ** (greatest - depth) * (1.0 if name in filled else new_factor) for name, depth in depths.items()}
+
+
 def _check(patterns: Sequence[Sequence[Any]]) -> None:
     for pattern in patterns:
         if len(pattern) != 3 or not isinstance(pattern[0], str) or not all(isinstance(v, int | float) for v in pattern[1:]):

@@ -87,6 +87,17 @@ def test_what_ends_early_reads_no_more_and_closes_the_loader() -> None:
     assert closed == [1] and len(device.asked) == 4
 
 
+def test_what_a_batch_raises_comes_after_the_batch_before_it() -> None:
+    def batches() -> Iterator[dict[str, Any]]:
+        yield from reusing(2)
+        raise ValueError("a bad sample")
+
+    ahead = copied_ahead(batches(), LateDevice())
+    assert [next(ahead)["index"].item() for _ in range(2)] == [0, 1]
+    with pytest.raises(ValueError, match="a bad sample"):
+        next(ahead)
+
+
 @pytest.mark.parametrize("loader", ["memory", "threads", "processes"])
 def test_every_loader_gives_the_same_ahead(loader: str) -> None:
     words = [("DATASETS.TRAIN", "synthetic:70x3x8x8x5"), ("SOLVER.IMS_PER_BATCH", "16"), ("DATALOADER.LOADER", loader)]

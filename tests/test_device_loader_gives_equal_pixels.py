@@ -72,7 +72,7 @@ def test_what_cannot_lie_on_the_device_says_why() -> None:
     assert why("[]") == why(BOTH) == ""
     assert why("[PadCrop, {Cutout: {length: 2}}]") == "Cutout takes one sample after another"
     assert why("[PadCrop, PadCrop]") == "PadCrop takes one sample after another"
-    assert why("[]", free=10**4) == "9.1 kB is more than 25% of the 10.0 kB that are free there"  # 63 of 3 x 8 x 6 bytes
+    assert why("[]", free=10**4) == "9.1 kB is more than 8% of the 10.0 kB that are free there"  # 63 of 3 x 8 x 6 bytes
     assert why(BOTH, free=10**4).startswith("42.3 kB is more")  # padded to 16 x 14
 
 
@@ -91,7 +91,7 @@ def test_the_card_says_where_the_data_lie_and_why(monkeypatch: pytest.MonkeyPatc
     assert loader.describe() == "memory (the data set lies in memory; not on cuda:1: Cutout takes one sample after another)"
     assert loader.side == "beside cuda:1"
     loader = choose(monkeypatch, free=1000)
-    assert "not on cuda:1: 9.1 kB is more than 25% of the 1.0 kB" in loader.describe()
+    assert "not on cuda:1: 9.1 kB is more than 8% of the 1.0 kB" in loader.describe()
     for kind in ("memory", "processes"):
         loader = choose(monkeypatch, DATALOADER__LOADER=kind)
         assert loader.describe().startswith(f"{kind} (") and "cuda" not in loader.describe() and loader.side == "beside cuda:1"

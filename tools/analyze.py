@@ -104,7 +104,7 @@ def of_run(given: config.Config, args: argparse.Namespace) -> tuple[Any, ...]:
     from engine.build import build_task
     from engine.launch import find_trained, test_task
 
-    cfg, weights, folder = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
+    cfg, weights, folder = find_trained(given.runs_folder, args.run, args.overrides)
     path = picture(cfg, args, "") if args.file else folder / "figures" / f"{args.command}_{args.split}.png"
     splits = build_splits(cfg)
     return cfg, splits, *test_task(cfg, splits, weights, build_task), weights, path
@@ -282,8 +282,8 @@ def pixel_statistics(cfg: config.Config, splits: Any, most: int = 2000) -> tuple
 def draw_samples(cfg: config.Config, splits: Any, path: Path) -> Path:
     """The first training batch as the model gets it (before normalising), 8 x 4, with class names."""
     from data import make_data_loader
-    from engine.analysis.pictures import INK, small
     from engine.figures.grid import Cell, draw_grid
+    from engine.figures.pictures import INK, small
 
     batch = next(iter(make_data_loader(cfg, "train", splits)))
     images, targets = batch["image"][:32], [splits.train.targets[index] for index in batch["index"][:32].tolist()]

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from tracking.screens.model_card import model_card
 
     formats = choose(args.to)
-    cfg, weights, run = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
+    cfg, weights, run = find_trained(given.runs_folder, args.run, args.overrides)
     out = Path(args.out) if args.out else run / "export"
     trained = load_for_export(cfg, weights)
     rows = export_to(trained, sample_images(trained, SAMPLES), formats, out, lambda text: LOG.info("%s", text))

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.launch import find_trained
 
     given = config.load(args)
-    cfg, weights, path = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
+    cfg, weights, path = find_trained(given.runs_folder, args.run, args.overrides)
     files = images_below(args.folder)
     out = Path(args.out or f"features_{Path(args.folder).resolve().stem}.npz")
     if out.suffix != ".npz":

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.shipping.predictor import Prediction, Predictor
     from engine.shipping.screen import make_writer
 
-    cfg, weights, run = find_trained(Path(given.OUTPUT_DIR or "exp"), args.run, args.overrides)
+    cfg, weights, run = find_trained(given.runs_folder, args.run, args.overrides)
     predictor = Predictor(load_trained(cfg, weights), top=args.top)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 0
     writer = make_writer(args.form, predictor.kind, predictor.classes, args.top, width)

@@ -53,7 +53,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, dict[str, Any
     from tracking import find_run, read_record
 
     given = config.load(args)
-    path = find_run(Path(given.OUTPUT_DIR or "exp"), args.run)
+    path = find_run(given.runs_folder, args.run)
     record = newest_crash(path)
     if record is None:
         raise UserError(f"{path.name}: no step is kept in its crash/, so there is nothing to replay")

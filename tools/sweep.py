@@ -32,6 +32,7 @@ from tracking.lock import RunLock
 from tracking.notes import check_tags
 from utils import interrupts
 from utils.errors import RunFailed, UserError
+from utils.files import write_json
 from utils.logger import log_file, setup_logger
 from utils.names import check_run_name
 from utils.redact import redact
@@ -70,7 +71,7 @@ def where(args: argparse.Namespace) -> tuple[Path, str]:
     if args.resume:
         return Path(given.get("OUTPUT_DIR") or "exp"), args.resume
     cfg = config.load(args)
-    return Path(cfg.OUTPUT_DIR or "exp"), check_run_name(cfg.NAME or "sweep")
+    return cfg.runs_folder, check_run_name(cfg.NAME or "sweep")
 
 
 def start(args: argparse.Namespace, folder: Path, name: str) -> Sweep:
@@ -221,7 +222,7 @@ def tried(args: argparse.Namespace, sweep: Sweep) -> int:
     pictures = draw(result, dimensions, sweep.path)
     content["overhead_seconds"] = sum(overheads) / len(overheads) if overheads else None
     content["pictures"] = [str(path) for path in pictures]
-    table.write(sweep, content)
+    write_json(sweep.path / "result.json", content)
     if args.json:
         print(json.dumps(content))
     else:

@@ -58,7 +58,6 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
     from engine.launch import find_trained, find_weights
 
     given = config.load(args)
-    folder = Path(given.OUTPUT_DIR or "exp")
     if args.run and args.config_file:
         raise UserError("give a RUN, or --config-file FILE TEST.WEIGHT FILE, not both")
     if args.config_file:
@@ -68,7 +67,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
         return given, find_weights(given.TEST.WEIGHT, Path("exp")), out
     if not args.run:
         raise UserError("which run? test_net.py RUN (a folder, a name, a part of it, last, best:METRIC), or --config-file")
-    return find_trained(folder, args.run, args.overrides)
+    return find_trained(given.runs_folder, args.run, args.overrides)
 
 
 def show(result: dict[str, Any], folder: Path | None, as_json: bool) -> None:

@@ -53,7 +53,7 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
     name = cfg.NAME or "run"
-    own = lookup.find_own(Path(cfg.OUTPUT_DIR or "exp"), name, [TOOL, *argv])
+    own = lookup.find_own(cfg.runs_folder, name, [TOOL, *argv])
     if own is not None:
         LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
         args.resume, args.code = str(own), "run"
@@ -70,13 +70,13 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         from engine.disk import check_disk
         from engine.launch import choose_parent, make_facts, make_run
 
-        check_disk(trainer, Path(cfg.OUTPUT_DIR or "exp"))
+        check_disk(trainer, cfg.runs_folder)
         parent, guess = choose_parent(cfg, name, args.parent)
         args.why = args.why or ask_why(cfg, parent)
         words = [TOOL, *argv]
         facts = make_facts(cfg, splits, name=name, args=args, command=words, root=_root.ROOT, parent=parent, guess=guess)
         interrupts.check()
-        run = make_run(Path(cfg.OUTPUT_DIR or "exp"), facts)
+        run = make_run(cfg.runs_folder, facts)
         return train(cfg, splits, trainer, run, parent=parent)
 
 
@@ -86,8 +86,7 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from tracking.record import read_record
 
     given = config.load(args)
-    folder = Path(given.OUTPUT_DIR or "exp")
-    path = find_resumable(args, folder, given.NAME or "run")
+    path = find_resumable(args, given.runs_folder, given.NAME or "run")
     if path is None:
         return start(args, argv)
     made_by = next(iter(read_record(path).run.get("command", [])), TOOL)
@@ -112,9 +111,7 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
         from engine.launch import reopen_run
 
         check_disk(trainer, path, resumed=True)
-        run, difference = reopen_run(path, _root.ROOT, changes)
-        if difference:
-            LOG.warning("%s", difference)
+        run = reopen_run(path, _root.ROOT, changes)
         return train(cfg, splits, trainer, run, before=before)
 
 
@@ -200,7 +197,7 @@ def stopped_early(args: argparse.Namespace, stop: interrupts.Interrupted) -> int
 
 
 def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
-    """The preflight of engine/preflight.py: 0 if all is well, 1 if not; nothing is written."""
+    """The preflight of engine/preflight/: 0 if all is well, 1 if not; nothing is written."""
     from engine import distributed
     from engine.card import card_facts
     from engine.preflight.build import build_preflight

@@ -180,7 +180,7 @@ def is_alive(record: Record) -> bool:
     """Whether the process of the newest session still runs, as far as can be told from here."""
     session = (record.status.get("sessions") or [{}])[-1]
     here = session.get("host") == host() and session.get("boot_id") == boot_id()
-    if here and not _process_exists(session.get("pid")):
+    if here and not process_exists(session.get("pid")):
         return False
     try:  # also here: the number may by now be another process's
         return time.time() - (record.path / "status.json").stat().st_mtime < HEARTBEAT_LOST
@@ -188,7 +188,8 @@ def is_alive(record: Record) -> bool:
         return False
 
 
-def _process_exists(pid: Any) -> bool:
+def process_exists(pid: Any) -> bool:
+    """Whether a process of this machine, whose number a record has, is there and not only waits to be waited for."""
     if not isinstance(pid, int) or pid <= 0:
         return False
     try:
@@ -197,7 +198,7 @@ def _process_exists(pid: Any) -> bool:
         return True
     except (ProcessLookupError, OverflowError):
         return False
-    try:  # a process that ended but was not waited for is gone all the same
+    try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return True

@@ -16,7 +16,7 @@ from data.loaders.plan import Plan, Rows, in_blocks
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
 from utils import files
 
-SHARE = 0.25  # of the device's free memory that a set may take; the rest is for the model and its activations
+SHARE = 0.08  # of the free memory of the device that each split may take, laid out before there is a model; there are three
 BLOCK = 2**13  # samples whose places, crops and flips are drawn and sent at once
 
 

@@ -16,7 +16,7 @@ from data import Splits, build_prepare, make_data_loader
 from data.dataset import Part
 from data.randomness import ORDER, generator
 from engine.analysis.feature_maps import grad_cam, last_map, strength
-from engine.analysis.pictures import GREY, INK, literal, new_figure, save, short, small
+from engine.figures.pictures import GREY, INK, frame, literal, new_canvas, save, short, small
 from engine.task import Task
 from utils.errors import UserError
 
@@ -112,10 +112,7 @@ def draw_activations(looked: Looked, title: str, weights: str, path: Path) -> Pa
     rows = -(-len(seen) // columns)
     wide = 3 + 2 * GAP
     width, height = columns * wide + (columns - 1) * APART + 2 * MARGIN, TOP + rows * (tall + LINE) + BAR
-    figure = new_figure(width, height)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
+    figure, axes = new_canvas(width, height)
     axes.text(MARGIN, 0.38, literal(title), fontsize=15, color=INK, fontweight="bold")
     axes.text(MARGIN, 0.66, literal(below), fontsize=10, color=GREY)
     for number, sample in enumerate(seen):
@@ -128,19 +125,13 @@ def draw_activations(looked: Looked, title: str, weights: str, path: Path) -> Pa
                 axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=255, interpolation="antialiased", **box)
             if over:
                 axes.imshow(sample.strength.numpy(), cmap=COLOURS, vmin=0, vmax=1, alpha=over, interpolation="bilinear", **box)
-            axes.add_patch(_border(start, top, tall))
+            frame(axes, (start, top, 1, tall), "#bbbbbb", 0.6)
             if number < columns:
                 axes.text(start + 0.5, top - 0.09, COLUMNS[place], fontsize=8.5, color=GREY, ha="center")
         axes.text(left, top + tall + 0.06, short(sample.name, 34), fontsize=9, color=INK, va="top")
         axes.text(left + wide, top + tall + 0.06, short(sample.file, 24), fontsize=8, color=GREY, va="top", ha="right")
     _scale(axes, height)
     return save(figure, path)
-
-
-def _border(left: float, top: float, tall: float) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((left, top), 1, tall, fill=False, edgecolor="#bbbbbb", linewidth=0.6)
 
 
 def _scale(axes: Any, height: float) -> None:

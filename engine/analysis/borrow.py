@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,11 +47,6 @@ def step_losses(trainer: Trainer, window: list[Batch], rate: float | None = None
         return trainer.read_losses()
     except NonFinite:
         return {"loss": math.nan}
-
-
-def total(losses: Mapping[str, float]) -> float:
-    """What is trained on: the sum, under the name "loss"."""
-    return losses.get("loss", 0.0)
 
 
 def snapshot(state: Any) -> Any:

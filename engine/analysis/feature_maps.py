@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.evaluators.classification import logits_of
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 
 
@@ -69,7 +69,7 @@ def grad_cam(model: nn.Module, image: Tensor) -> tuple[str, torch.Size, Tensor, 
     """
     image = image.detach().requires_grad_(True)
     name, features, outputs = last_map(model, image)
-    logits = logits_of(outputs)
+    logits = entry(outputs, "logits")
     predicted = logits.argmax(dim=1)
     chosen = logits.gather(1, predicted[:, None]).sum()
     (gradient,) = torch.autograd.grad(chosen, features, allow_unused=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy
 
-from engine.analysis.borrow import borrowed, step_losses, total, windows
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
+from engine.analysis.borrow import borrowed, step_losses, windows
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
 from engine.trainer import Trainer
 from utils.errors import UserError
 
@@ -49,7 +49,7 @@ def range_test(trainer: Trainer, *, steps: int = 150, low: float = 1e-6, high: f
     with borrowed(trainer):
         for step, window in zip(range(steps), windows(trainer), strict=False):
             rates.append(low * (high / low) ** (step / max(steps - 1, 1)))
-            losses.append(total(step_losses(trainer, window, rates[-1])))
+            losses.append(step_losses(trainer, window, rates[-1]).get("loss", 0.0))
             running = 0.9 * running + 0.1 * losses[-1]
             average = running / (1 - 0.9 ** (step + 1))
             best = min(best, average)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from data.dataset import Dataset
 from data.randomness import ORDER, generator
-from engine.analysis.pictures import GREEN, GREY, INK, ORANGE, literal, new_figure, place, save, short, small
 from engine.evaluators.retrieval import RetrievalEvaluator
+from engine.figures.pictures import GREEN, GREY, INK, ORANGE, frame, literal, new_canvas, place, save, short, small
 from engine.retrieval.nearest import ranked
 
 SHOWN, NEAREST = 8, 8  # queries, the worst half and some drawn; gallery images of each
@@ -82,10 +82,8 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
     tall = min(max(shapes[len(shapes) // 2], 0.5), 2.5)
     nearest = max(max(len(query.found) for query in queries), NEAREST)
     width, height = FIRST + (1 + GAP) * nearest, (tall + LINE + GAP) * len(queries) + HEADING * len({q.kind for q in queries})
-    figure = new_figure(width + 0.3, height + 0.6)
-    axes = figure.add_axes((0, 0, 1, 1))
+    figure, axes = new_canvas(width + 0.3, height + 0.6)
     axes.set(xlim=(-0.15, width + 0.15), ylim=(height + 0.1, -0.5))
-    axes.axis("off")
     axes.text(0, -0.2, literal(title), fontsize=13, color=INK, fontweight="bold")
     top, kind = 0.0, ""
     for query in queries:
@@ -106,11 +104,9 @@ def draw_ranked(queries: Sequence[Query], dataset: Dataset, title: str, path: Pa
 
 
 def _frame(axes: Any, box: tuple[float, float, float, float], colour: str, mark: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    left, top, width, height = box
-    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=3 if mark else 1.2))
+    frame(axes, box, colour, 3 if mark else 1.2)
     if mark:
+        left, top, width, _ = box
         circle = {"boxstyle": "circle,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 1}
         axes.text(left + width, top, mark, color="white", fontsize=9, ha="center", va="center", bbox=circle, zorder=5)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.analysis.pictures import GREY, INK, LINES, new_axes, save
+from engine.figures.pictures import GREY, INK, LINES, new_axes, save
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ def add_teacher(cfg: Config, task: Task, splits: Splits, prepare: Any, device: t
 
 def _load(cfg: Config, splits: Splits, seen: dict[str, Any], device: torch.device) -> Teacher:
     name = cfg.DISTILL.TEACHER
-    path = tracking.find_run(Path(cfg.OUTPUT_DIR or "exp"), name)
+    path = tracking.find_run(cfg.runs_folder, name)
     weights = path / "weights" / "best.pt"
     if not weights.is_file():
         raise UserError(f"DISTILL.TEACHER {name}: the run has no weights/best.pt (yet)")

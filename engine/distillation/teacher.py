@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.task import Batch, Outputs
-from modeling.losses.outputs import mean_over_heads
+from modeling.losses.outputs import entry, mean_over_heads
 
 
 class Teacher:
@@ -47,7 +47,7 @@ class Teacher:
             image = image * self._seen[1] + self._seen[0]  # fractions of full scale again
             image = image[:, :1].expand(-1, self.channels, -1, -1) if image.shape[1] != self.channels else image
             image = (image - self._own[0]) / self._own[1]
-        return _logits(self.model(image))
+        return entry(self.model(image), "logits")
 
 
 class PrepareWithTeacher:
@@ -90,11 +90,7 @@ class Distillation:
             "loss_task" if name == "loss" else name: value * (1 - self.weight) if name.startswith("loss") else value
             for name, value in losses.items()
         }
-        return {**scaled, "loss_distill": mean_over_heads(_logits(outputs), divergence)}
-
-
-def _logits(outputs: Outputs) -> Tensor:
-    return outputs["logits"] if isinstance(outputs, dict) else outputs
+        return {**scaled, "loss_distill": mean_over_heads(entry(outputs, "logits"), divergence)}
 
 
 def _mean_and_std(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,10 @@ from engine.sharding import gathered
 from engine.task import Task
 from engine.trainer import AUTOCAST
 from engine.views import AveragedTask, check_views
+from modeling.losses.outputs import check_needs
 from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.engine")
 
 
 def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Evaluator:
@@ -36,6 +40,22 @@ def build_evaluator(cfg: Config, num_classes: int, device: torch.device) -> Eval
         }
     evaluator: Evaluator = factory(num_classes=num_classes, device=device, **further)
     return evaluator
+
+
+def check_evaluation(cfg: Config, task: Task, splits: Splits, device: torch.device) -> None:
+    """What validation and test would find wrong, found before there is a run.
+
+    Raises:
+        UserError: an unknown evaluator, score or view, or targets that do not fit.
+    """
+    evaluator = build_evaluator(cfg, splits.num_classes, device)
+    check_needs(f"TEST.EVALUATOR {cfg.TEST.EVALUATOR}", getattr(evaluator, "needs", None), cfg.MODEL.NAME, task.model)
+    tell_sources(evaluator, splits, "val")
+    primary_metric(cfg, evaluator.compute())
+    check_targets(cfg, splits, task.loss, evaluator)
+    for said in check_ranking(splits, ["val", "test"]):
+        LOG.warning("%s", said)
+    with_views(cfg, task, splits, evaluator)
 
 
 def make_scorer(

@@ -11,13 +11,9 @@ from torch import Tensor
 from engine import distributed
 from engine.evaluators import EVALUATORS
 from engine.task import Batch, Outputs
+from modeling.losses.outputs import entry
 
 AT_ONCE = 2**17  # logits that are counted together: 512 kB, which a cache holds
-
-
-def logits_of(outputs: Outputs) -> Tensor:
-    """The class scores (B x classes) of a model's outputs: the tensor itself, or the entry "logits"."""
-    return outputs["logits"] if isinstance(outputs, dict) else outputs
 
 
 def highest(logits: Tensor) -> Tensor:
@@ -75,7 +71,7 @@ class ClassificationEvaluator:
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Takes a batch, logits B x C and targets B; some batches are counted together, which costs less than one by one."""
-        logits = logits_of(outputs)
+        logits = entry(outputs, "logits")
         self._logits.append(logits)
         self._targets.append(batch["target"])
         self._kept += logits.numel()

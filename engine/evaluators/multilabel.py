@@ -9,8 +9,8 @@ from torch import Tensor
 
 from engine import distributed
 from engine.evaluators import EVALUATORS
-from engine.evaluators.classification import logits_of
 from engine.task import Batch, Outputs
+from modeling.losses.outputs import entry
 
 
 @EVALUATORS.register("multilabel")
@@ -42,7 +42,7 @@ class MultilabelEvaluator:
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Keeps a batch: logits B x C and targets B x C of 0 and 1."""
-        self._logits.append(logits_of(outputs).detach().float())
+        self._logits.append(entry(outputs, "logits").detach().float())
         self._targets.append(batch["target"] > 0.5)
 
     def compute(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.evaluators import EVALUATORS
 from engine.meters import exact_sums, sum_dtype
 from engine.task import Batch, Outputs
+from modeling.losses.outputs import entry
 
 
 @EVALUATORS.register("regression")
@@ -34,7 +35,7 @@ class RegressionEvaluator:
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Adds a batch: outputs B or B x 1 (or their entry "prediction") against targets of the same number."""
-        prediction = outputs["prediction"] if isinstance(outputs, dict) else outputs
+        prediction = entry(outputs, "prediction")
         target = batch["target"].to(self._dtype)
         error = prediction.to(self._dtype).reshape(target.shape) - target
         ones = torch.ones_like(error)

@@ -17,6 +17,7 @@ from engine.retrieval.images import Images
 from engine.retrieval.ranking import Ranking, joined, rank, summary
 from engine.retrieval.reranking import reranked
 from engine.task import Batch, Outputs
+from modeling.losses.outputs import entry
 
 # what is known of an image, and what holds where a data set does not say: any image is searched with and among
 FACTS = {"index": 0, "target": 0, "camera": -1, "source": 0, "query": 1, "gallery": 1}
@@ -87,7 +88,7 @@ class RetrievalEvaluator:
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Keeps the features (B x D, the entry "feature" or the tensor itself) and who they are of."""
-        features = outputs["feature"] if isinstance(outputs, dict) else outputs
+        features = entry(outputs, "feature")
         blank = torch.zeros_like(batch["index"])
         facts = torch.stack([batch.get(name, blank + usual) for name, usual in FACTS.items()], dim=1)
         # copied: a batch's memory is used again, and a part of a larger tensor would keep the whole

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, save, style
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, save, style
 
 BINS = 15
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, save, short, style
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, save, short, style
 
 NAMED = 40  # classes up to which a confusion matrix names each
 COUNTED = 30  # and writes the counts into its cells

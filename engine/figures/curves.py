@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.analysis.pictures import BLUE, GREEN, GREY, INK, ORANGE, SKY, new_figure, save, short, style
+from engine.figures.pictures import BLUE, GREEN, GREY, INK, ORANGE, SKY, new_figure, save, short, style
 
 SMOOTH_FROM = 60  # points from which on a curve is drawn pale, and its moving average over it
 SCORES_DRAWN = 4

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, literal, new_figure, place, save, short
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, literal, new_canvas, place, save, short
 
 COLUMNS = 8
 BAR = 0.045  # inches, height
@@ -36,10 +36,7 @@ def draw_grid(cells: Sequence[Cell], title: str, below: str, path: Path) -> Path
     tall = WIDTH * min(max(shapes[len(shapes) // 2], 0.5), 2.0)
     step, drop = WIDTH + GAP, tall + room + lines * LINE + GAP
     width, height = max(columns * step - GAP + 2 * MARGIN, 5.5), TOP + rows * drop + MARGIN - GAP
-    figure = new_figure(width, height)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
+    figure, axes = new_canvas(width, height)
     axes.text(MARGIN, 0.3, short(title, 90), fontsize=13, color=INK, fontweight="bold", va="center")
     axes.text(MARGIN, 0.56, literal(below), fontsize=9.5, color=GREY, va="center")
     for number, cell in enumerate(cells):

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from data import Splits
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_axes, save, short, small
 from engine.figures.calibration import Calibration, draw_calibration
 from engine.figures.classes import draw_confusion, draw_per_class
 from engine.figures.grid import Cell, draw_grid
+from engine.figures.pictures import BLUE, GREY, INK, ORANGE, new_axes, save, short, small
 from engine.predictions import Row
 
 MISTAKES = 24

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from engine.analysis.pictures import INK, small
 from engine.figures.curves import draw_curves
 from engine.figures.grid import Cell, draw_grid
-from engine.figures.harmless import harmless
+from engine.figures.pictures import INK, harmless, small
 from engine.hooks.base import Hook
 from tracking.record import read_metrics
 from utils import interrupts

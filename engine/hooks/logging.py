@@ -29,13 +29,8 @@ class LoggingHook(Hook):
         self._step = 0
         self._time = 0.0
 
-    def before_train(self, trainer: Trainer) -> None:
-        """Starts the clocks."""
-        self._step, self._time = trainer.step, time.perf_counter()
-        trainer.samples, trainer.data_seconds = 0, 0.0
-
     def before_epoch(self, trainer: Trainer) -> None:
-        """What validation and checkpoints took is not the steps' time."""
+        """Starts the clocks: what validation and checkpoints took is not the steps' time."""
         self._restart(trainer)
         trainer.measure_gradient = self._is_due(trainer, trainer.step + 1)
 

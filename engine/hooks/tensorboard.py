@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,3 +81,21 @@ class TensorBoardHook(Hook):
         """The writer's own thread dies of the same error, with a traceback that would say nothing more."""
         if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard")):
             self._thread_hook(args)
+
+
+def add_pictures(folder: Path, pictures: list[Path], step: int) -> None:
+    """Appends PNG files as they are to the event files in `folder`, each under figures/<its name>.
+
+    Args:
+        step: the optimizer step they belong to.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event  # slow to import
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder), filename_suffix=".figures")
+    for path in pictures:
+        image = Summary.Image(encoded_image_string=path.read_bytes())
+        summary = Summary(value=[Summary.Value(tag=f"figures/{path.stem}", image=image)])
+        writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+    writer.close()

@@ -40,7 +40,7 @@ def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path
         data=data,
         scorers=scorers,
         scratch=scratch,
-        disk=Path(cfg.OUTPUT_DIR or "exp"),
+        disk=cfg.runs_folder,
         files=2 + (min(solver.TOP_K + 1, numbered) if solver.TOP_K else numbered),
         writes=epochs + numbered + evaluations,
     )

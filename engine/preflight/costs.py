@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from engine.analysis.turns import Bench
 from engine.memory import peak_memory_mb
 from engine.preflight.table import Finding, duration
 from engine.trainer import Trainer
-from utils.files import size
+from utils.files import free_bytes, size
 
 LOADING = 0.5  # seconds for which the loader is timed
 
@@ -65,8 +64,7 @@ class Costs:
         """The checkpoints of the whole run against the free space where they will lie."""
         if not self.bytes:
             return []
-        place = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
-        free, needed = shutil.disk_usage(place).free, files * self.bytes
+        free, needed = free_bytes(folder), files * self.bytes
         text = f"checkpoint {size(self.bytes)}, up to {files} files = {size(needed)}; free {size(free)}"
         if needed > free:
             remedy = "set SOLVER.TOP_K, raise SOLVER.CHECKPOINT_PERIOD, or take another --output-dir"

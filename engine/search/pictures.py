@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.analysis.pictures import BLUE, GREY, INK, ORANGE, new_axes, save
+from engine.figures.pictures import BLUE, GREY, ORANGE, new_axes, new_figure, save, style
 from engine.search.spec import Dimension
 from engine.search.table import Result
 
@@ -50,17 +50,13 @@ def _importances(result: Result, path: Path) -> Path:
 
 def _slices(result: Result, points: Sequence[dict[str, Any]], dimensions: Sequence[Dimension], path: Path) -> Path:
     """The score over each key, one panel a key."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(len(dimensions), COLUMNS)
     rows = -(-len(dimensions) // columns)
-    figure = Figure(figsize=(4 * columns if columns > 1 else 7, 3.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4 * columns if columns > 1 else 7, 3.6 * rows)
+    figure.set_layout_engine("constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     for number, (axes, dimension) in enumerate(zip(panels, dimensions, strict=False)):
-        _slice(axes, points, dimension)
-        axes.set_ylabel(result.metric if number % columns == 0 else "", fontsize=12, color=INK)
+        _slice(style(axes, "", dimension.key, result.metric if number % columns == 0 else ""), points, dimension)
     for axes in list(panels)[len(dimensions) :]:
         axes.set_visible(False)
     return save(figure, path)
@@ -80,11 +76,6 @@ def _slice(axes: Any, points: Sequence[dict[str, Any]], dimension: Dimension) ->
     means = [point["mean"] for point in points]
     axes.errorbar(values, means, yerr=_half_intervals(points), fmt="o", color=BLUE, ecolor=GREY, elinewidth=1, markersize=5)
     axes.plot(values[0], means[0], "o", color=ORANGE, markersize=8)  # the best stands first
-    axes.set_xlabel(dimension.key, fontsize=11, color=INK)
-    axes.grid(color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 def _half_intervals(points: Sequence[dict[str, Any]]) -> list[float] | None:

@@ -14,7 +14,7 @@ from engine.search.spec import as_text, described
 from tracking import snapshot
 from tracking.environment import git_facts
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_atomic, write_json
 
 SCHEMA = 1
 RECIPE = "config.yml"
@@ -134,7 +134,7 @@ def create(sweep: Sweep, root: Path) -> None:
         sweep.root, sweep.git = str(root), git_facts(root)
         if sweep.recipe:
             write_atomic(aside / RECIPE, sweep.recipe)
-        write_atomic(aside / "sweep.json", _as_json(sweep))
+        write_json(aside / "sweep.json", asdict(sweep))
         os.rename(aside, path)
     except OSError as error:
         if path.exists():
@@ -158,7 +158,7 @@ def name_is_taken(sweep: Sweep) -> UserError:
 
 def save(sweep: Sweep) -> None:
     """Writes the facts anew."""
-    write_atomic(sweep.path / "sweep.json", _as_json(sweep))
+    write_json(sweep.path / "sweep.json", asdict(sweep))
 
 
 def load(folder: Path, name: str) -> Sweep:
@@ -196,7 +196,3 @@ def check_same(sweep: Sweep, search: dict[str, str], settings: dict[str, Any], g
     for name, value in given:
         if value not in (None, getattr(sweep, name)):
             raise UserError(f"--resume {sweep.name}: --{name} is {getattr(sweep, name)} there, not {value}{fresh}")
-
-
-def _as_json(sweep: Sweep) -> str:
-    return json.dumps(asdict(sweep), indent=1, ensure_ascii=False) + "\n"

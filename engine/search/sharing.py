@@ -13,6 +13,7 @@ from typing import Any
 from engine.search.outcome import is_living
 from engine.search.plan import Sweep
 from tracking.environment import boot_id, host
+from tracking.record import process_exists
 from utils.errors import UserError
 
 STALE = 600.0  # seconds after which a point of another machine that has no living run is taken over
@@ -54,7 +55,7 @@ def is_orphan(frozen: Any, folder: Path, runs: Sequence[str]) -> bool:
     """
     worker = frozen.user_attrs.get(WORKER, {})
     if worker.get("host") == host():
-        return worker.get("boot_id") != boot_id() or not _exists(int(worker.get("pid", 0)))
+        return worker.get("boot_id") != boot_id() or not process_exists(worker.get("pid"))
     return time.time() - _last_sign(frozen, folder, runs) > STALE and not any(is_living(folder, run) for run in runs)
 
 
@@ -66,13 +67,3 @@ def _last_sign(frozen: Any, folder: Path, runs: Sequence[str]) -> float:
         with contextlib.suppress(OSError):
             times.append((folder / run / "status.json").stat().st_mtime)
     return max(times)
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except ProcessLookupError:
-        return False
-    return True

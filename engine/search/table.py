@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -183,10 +182,3 @@ def summary_line(sweep: Sweep, result: Result) -> str:
     best = result.best
     found = f"; best {result.metric} {wording.number(best['mean'])} with {described(best['params']) or 'all'}" if best else ""
     return f"{sweep.name}: {len(states)} points ({counts}){found}"
-
-
-def write(sweep: Sweep, content: dict[str, Any]) -> None:
-    """result.json beside the sweep's other files."""
-    from utils.files import write_atomic
-
-    write_atomic(sweep.path / "result.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

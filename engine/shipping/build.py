@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from config import Config, freeze_with
 from data import Splits, build_prepare, build_splits, make_data_loader
 from data.build import image_size, make_test_transforms
 from data.dataset import Dataset, Sample
+from data.datasets.image_folder import ImageFiles
+from data.loaders.loader import Loader
 from data.prepare import Prepare
 from engine.build import build_task, check_precision
 from engine.checkpoint import load_checkpoint
@@ -132,6 +134,23 @@ def sample_images(trained: Trained, count: int) -> Tensor:
     return images.clone()
 
 
+def build_reading(
+    cfg: Config, splits: Splits, files: Sequence[str], device: torch.device
+) -> tuple[Loader, Prepare, torch.dtype | None]:
+    """(loader, prepare, autocast): any image files, in order, read and prepared as the images of `splits` are in a test.
+
+    What cannot be read is left out. Images of any size are resized, also where those of the data set needed no resizing.
+    """
+    train = splits.train
+    images = ImageFiles("images", list(files), [0.0] * len(files), [], train.channels)
+    images.mean, images.std = list(train.mean), list(train.std)
+    changes: dict[str, Any] = {"DATALOADER.LOADER": "auto", "DATALOADER.BAD_SAMPLES": "skip", "DATALOADER.MAX_BAD": 1.0}
+    if not cfg.INPUT.TRANSFORMS_TEST:
+        changes["INPUT.SIZE_TEST"] = image_size(cfg, splits, training=False)
+    loader = make_data_loader(freeze_with(cfg, changes), "test", Splits(images, None, images), train=False)
+    return loader, build_prepare(cfg, splits, device), AUTOCAST.get(cfg.SOLVER.PRECISION)
+
+
 class _Described(Dataset):
     """What a weights' file says of the training set. Its one sample is a black image, of a test image's size."""
 
@@ -161,6 +180,6 @@ def _any_size(cfg: Config, splits: Splits, facts: _Described | None) -> Config:
     changes: dict[str, Any] = {}
     if not cfg.INPUT.SIZE_TRAIN or tuple(cfg.INPUT.SIZE_TRAIN) == (0,):
         changes["INPUT.SIZE_TRAIN"] = tuple(facts.seen) if facts is not None else image_size(cfg, splits)
-    if not cfg.INPUT.TRANSFORMS_TEST and (not cfg.INPUT.SIZE_TEST or tuple(cfg.INPUT.SIZE_TEST) == (0,)):
+    if not cfg.INPUT.TRANSFORMS_TEST:
         changes["INPUT.SIZE_TEST"] = image_size(cfg, splits, training=False)
     return freeze_with(cfg, changes)

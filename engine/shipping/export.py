@@ -19,8 +19,9 @@ from torch import Tensor
 from engine.shipping.build import Trained
 from engine.shipping.exported import Exported, check_images, preprocessing, unexpressed
 from engine.shipping.formats import FORMATS, Ask, Format, parity, reason
+from modeling.losses.outputs import entry
 from utils.errors import UserError
-from utils.files import fsync_directory, sha256_file, write_atomic
+from utils.files import fsync_directory, sha256_file, write_atomic, write_json
 
 TOLERANCE = 1e-4  # of the greatest output, which counts as at least 1
 CHECKED, TIMED = (1, 2, 7), (1, 32)  # sizes of batches
@@ -78,12 +79,10 @@ def export_to(
 
 def _reference(trained: Trained) -> Ask:
     """What the run itself makes of uint8 images: its own preparation, then its model."""
-    entry = Exported(trained).output
+    name = Exported(trained).output
 
     def ask(images: Tensor) -> Tensor:
-        outputs: Any = trained.task.model(trained.prepare({"image": images})["image"])
-        found: Tensor = outputs[entry] if isinstance(outputs, dict) else outputs
-        return found
+        return entry(trained.task.model(trained.prepare({"image": images})["image"]), name)
 
     return ask
 
@@ -167,7 +166,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _beside(trained: Trained, rows: list[Row], folder: Path) -> None:
     """What a format's users need: how an image becomes the input, a script, and what was found here."""
     facts = preprocessing(trained)
-    write_atomic(folder / "preprocessing.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / "preprocessing.json", facts)
     good = [row["format"] for row in rows[1:] if "failed" not in row]
     for name in ("common.py", *(FORMATS[name].example for name in good)):
         write_atomic(folder / name, (EXAMPLES / name).read_text(encoding="utf-8"))
@@ -181,4 +180,4 @@ def _beside(trained: Trained, rows: list[Row], folder: Path) -> None:
         "not_expressed": unexpressed(facts),
         "formats": rows,
     }
-    write_atomic(folder / "export.json", json.dumps(found, indent=2) + "\n")
+    write_json(folder / "export.json", found)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data.transforms.adapter import TorchvisionTransform
 from data.transforms.geometry import CenterCrop, Resize
 from engine.shipping.build import Trained
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 
 # what is predicted -> the entry of a model's dict of outputs that says it
@@ -44,9 +45,7 @@ class Exported(nn.Module):
         floats = image.to(torch.float32)
         if self.repeat > 1:
             floats = floats.expand(-1, self.repeat, -1, -1)
-        outputs: Any = self.model(floats * self.scale + self.shift)
-        found: Tensor = outputs[self.output] if isinstance(outputs, dict) else outputs
-        return found
+        return entry(self.model(floats * self.scale + self.shift), self.output)
 
 
 def preprocessing(trained: Trained) -> dict[str, Any]:

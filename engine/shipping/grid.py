@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.images import read_image
-from engine.analysis.pictures import GREY, INK, small
 from engine.figures.grid import Cell, draw_grid
+from engine.figures.pictures import GREY, INK, small
 from engine.shipping.predictor import Prediction
 
 MOST = 48

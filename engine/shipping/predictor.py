@@ -23,10 +23,10 @@ from data.dataset import Sample
 from data.datasets.image_folder import ImageFiles
 from data.loaders.loader import Fetcher
 from data.loaders.threads import default_threads
-from engine.evaluators.classification import logits_of
 from engine.launch import find_trained
 from engine.shipping.build import Trained, load_trained
 from engine.shipping.stream import read_ahead
+from modeling.losses.outputs import entry
 from utils.errors import UserError
 
 
@@ -119,9 +119,9 @@ class Predictor:
         with torch.autocast(trained.device.type, dtype=autocast) if autocast is not None else nullcontext():
             outputs: Any = trained.ask(image)
         if self.kind == "value":
-            values = outputs["prediction"] if isinstance(outputs, dict) else outputs
+            values = entry(outputs, "prediction")
             return [{"prediction": str(value)} for value in values.float().flatten().tolist()]
-        logits = logits_of(outputs).float()
+        logits = entry(outputs, "logits").float()
         if self.kind == "labels":
             return self._labels(logits)
         return [{"prediction": top[0][0], "confidence": top[0][1], "top": top} for top in self._top(logits.softmax(dim=1))]

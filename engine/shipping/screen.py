@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TextIO
 
-from engine.analysis.pictures import end_of
+from engine.figures.pictures import end_of
 from engine.shipping.predictor import Prediction
 
 BAR = 10  # characters
@@ -106,12 +106,9 @@ class Table:
             said, bar, others = f"{float(one.prediction):>12.6g}", "", ""
         else:
             bar = f"{_bar(one.confidence)} {one.confidence:.3f}"
-            others = "  ".join(f"{name} {value:.3f}" for name, value in self._others(one))
+            rest = one.top if self.kind == "labels" else one.top[1:]  # of labels all: the confidence is that of none of them
+            others = "  ".join(f"{name} {value:.3f}" for name, value in rest)
         self._line(one.path, said, bar, others)
-
-    def _others(self, one: Prediction) -> Sequence[tuple[str, float]]:
-        """Of several labels all of them, for the confidence is that of none of them."""
-        return one.top if self.kind == "labels" else one.top[1:]
 
     def _head(self) -> None:
         if self.kind == "value":
@@ -123,11 +120,9 @@ class Table:
 
     def _line(self, path: str, said: str, bar: str, others: str) -> None:
         place = end_of(path, self.path) if self.width else path
-        cells = [f"{place:<{self.path}}", f"{said:<{self.said}}", f"{bar:<{BAR + 6}}" if bar else "", self._tail(others)]
+        cells = [f"{place:<{self.path}}", f"{said:<{self.said}}", f"{bar:<{BAR + 6}}" if bar else ""]
+        cells += [self._cut(others, self.rest)] if self.rest else []
         print("  ".join(cell for cell in cells if cell).rstrip(), file=self.out)
-
-    def _tail(self, others: str) -> str:
-        return self._cut(others, self.rest) if self.rest else ""
 
     def _cut(self, text: str, most: int) -> str:
         return text if len(text) <= most or not self.width else text[: most - 1] + "\u2026"

@@ -21,7 +21,7 @@ from typing import Any
 
 from tracking.mirrors.build import named
 from tracking.mirrors.follow import HANG
-from utils.files import write_atomic
+from utils.files import write_json
 
 LOG = logging.getLogger("fieldbook.tracking")
 PATIENCE = 10.0  # seconds that the end of a run waits for its mirrors, all together
@@ -53,7 +53,7 @@ def cut_mirrors(run: Path, mirrors: Sequence[MirrorProcess], rows: int) -> None:
         try:
             state = json.loads(note.read_text(encoding="utf-8"))
             if state["rows"] > rows:
-                write_atomic(note, json.dumps({**state, "rows": rows}, indent=1) + "\n")
+                write_json(note, {**state, "rows": rows})
         except (OSError, ValueError, KeyError, TypeError) as error:  # no reason to end a training
             LOG.warning("mirror %s: %s cannot be brought up to date (%s)", note.stem, note.name, error)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+LOG = logging.getLogger("fieldbook.engine")
 INK, GREY, BLUE, ORANGE, GREEN, SKY = "#222222", "#8a8a8a", "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 LINES = (BLUE, ORANGE, GREEN, SKY, INK)
 EAST_ASIAN = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei")
@@ -27,6 +31,15 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_canvas(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure and axes over all of it, without ticks, in inches from its upper left corner."""
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
 
 
 @cache
@@ -94,6 +107,14 @@ def place(axes: Any, image: Tensor, left: float, top: float, wide: float, tall: 
     return left, top, width, height
 
 
+def frame(axes: Any, box: tuple[float, float, float, float], colour: str, thick: float) -> None:
+    """A line around (left, top, width, height)."""
+    from matplotlib.patches import Rectangle
+
+    left, top, width, height = box
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=thick))
+
+
 def end_of(text: str, most: int) -> str:
     """A name's end, which tells more than the folders before it, as one line."""
     line = " ".join(text.split())
@@ -108,3 +129,12 @@ def literal(text: str) -> str:
 def short(text: str, most: int) -> str:
     """`end_of`, for matplotlib."""
     return literal(end_of(text, most))
+
+
+@contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """Within, an error is a warning that `what` is missing: pictures are beside the point of a run, and none may end it."""
+    try:
+        yield
+    except Exception as error:  # of matplotlib, of fonts, of a full disk: whatever it is, the training is worth more
+        LOG.warning("%s could not be drawn (%s: %s); all else goes on", what, type(error).__name__, error)
