@@ -25,7 +25,7 @@ from tracking.mirrors.base import Mirror, read_facts
 from tracking.mirrors.build import make_mirror
 from tracking.record import read_record
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_json
 from utils.interrupts import SIGNALS
 
 PERIOD = 1.0  # seconds between two looks for new rows
@@ -185,4 +185,4 @@ class Follower:
     def _save(self) -> None:
         self._saved = time.monotonic()
         rows = min([self.state["rows"], *self.orders.untaken_rows()])  # it may have been cut and this one fail at once
-        write_atomic(self._file, json.dumps({**self.state, "rows": rows}, indent=1) + "\n")
+        write_json(self._file, {**self.state, "rows": rows})
