@@ -20,6 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Processes keep their byte code, as a user's do: else each of hundreds compiles torch's sources again, for half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A project, made by copier or cloned and renamed, writes its README, pages, recipes and releases as it likes.
+of_the_template = pytest.mark.skipif(
+    'name = "fieldbook"' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines(),
+    reason="of the template's own papers",
+)
 needs_benchmarks = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="only the template has benchmarks")
 TINY = [
     "DATASETS.TRAIN", "synthetic:96x1x8x8x4", "MODEL.NAME", "mlp", "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", "16",
