@@ -1,4 +1,4 @@
-"""Keys that once had another name: what was written for older code, or for a relative of this template, is read as of today.
+"""Keys that once had another name: what was written for older code is read as of today.
 
 A YAML says `VERSION: n` for which code it was written; a run's config.yml always does. Whoever renames or removes a key adds
 a row here and, where an old file could be misread otherwise, raises VERSION in defaults.py.
@@ -24,7 +24,7 @@ class Renamed(NamedTuple):
 
     Attributes:
         new: its name today; empty: it was removed.
-        since: the VERSION that has it so; 0: a key of another template, or of yours.
+        since: the VERSION that has it so; 0: a key of yours, for which no VERSION stands.
         convert: the old value -> the value today, such as "yes" -> True; what it raises is told as a value that does not fit.
         instead: of a removed key, what to do in its place.
     """
@@ -92,22 +92,5 @@ def _say(where: str, old: str, new: str) -> None:
     LOG.warning("%s: %s is %s now and is taken as that; write the new one", where, old, new)
 
 
-def _yes(value: Any) -> bool:
-    return value if isinstance(value, bool) else {"yes": True, "no": False}[value]
-
-
-RENAMED: Sequence[Renamed] = (
-    # of the classic template's descendants for retrieval (reid-strong-baseline, fast-reid)
-    Renamed("DATASETS.NAMES", "DATASETS.TRAIN"),
-    Renamed("DATASETS.ROOT_DIR", "DATASETS.ROOT"),
-    Renamed("DATALOADER.NUM_INSTANCE", "DATALOADER.INSTANCES"),
-    Renamed("TEST.RE_RANKING", "TEST.RERANK", convert=_yes),
-    Renamed("TEST.FEAT_NORM", "TEST.DISTANCE", convert=lambda value: "cosine" if _yes(value) else "euclidean"),
-    Renamed("MODEL.IF_LABELSMOOTH", "LOSS.LABEL_SMOOTHING", convert={"on": 0.1, "off": 0.0}.__getitem__),
-    Renamed("MODEL.DEVICE_ID", instead="name the GPU in MODEL.DEVICE, such as cuda:1"),
-    Renamed("MODEL.LAST_STRIDE", instead="give it to the model: MODEL.ARGS {last_stride: one}"),
-    Renamed("MODEL.NECK", instead="give it to the model: MODEL.ARGS {neck: bnneck}"),
-    Renamed("MODEL.METRIC_LOSS_TYPE", instead="name the losses in LOSS.TERMS, such as [[cross_entropy, 1], [triplet, 1]]"),
-    Renamed("SOLVER.MARGIN", instead="give it to the loss: LOSS.TERMS [[triplet, 1, {margin: 0.3}]]"),
-    Renamed("INPUT.RE_PROB", instead="name RandomErasing in INPUT.TRANSFORMS_TRAIN; its probability is INPUT.PROB"),
-)
+# The template's own, the newest last. None yet.
+RENAMED: Sequence[Renamed] = ()

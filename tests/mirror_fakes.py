@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARY = """
-import json, os, re, sys, time
+import json, os, re, subprocess, sys, time
 
 def note(*what):
     with open(os.environ["FAKE_NOTES"], "a") as file:
@@ -23,6 +23,14 @@ def misbehave(place):
             time.sleep(1000)
         elif how == "holds the interpreter":
             re.match("(a+)+$", "a" * 60 + "b")
+        elif how == "dies after a fork":
+            child = os.fork()
+            time.sleep(0 if child else 60)
+            note("child", child)
+            os.kill(os.getpid(), 11)
+        elif how == "dies after a start":
+            note("child", subprocess.Popen(["sleep", "60"]).pid)
+            os.kill(os.getpid(), 11)
         elif how == "dies":
             os.kill(os.getpid(), 11)
         elif how == "leaves":

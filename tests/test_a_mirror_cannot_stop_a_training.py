@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from test_no_orphans import alive, descendants, seconds_until_gone
 from test_resume_equals_uninterrupted import assert_equal, final
 
 from engine.hooks import HOOKS, Hook
-from tracking.mirrors import MIRRORS, Mirror, process
+from tracking.mirrors import MIRRORS, Mirror, follow, process
 from tracking.record import read_metrics
 
 Train = Callable[..., tuple[int, str, str]]
@@ -112,23 +114,58 @@ def test_a_call_that_hangs_ends_the_mirror_while_the_run_goes_on(
     assert len({record.getMessage() for record in caplog.records if record.levelname == "WARNING"}) == 1
 
 
+@pytest.mark.parametrize("how", ["fork", "start"])
+def test_what_a_mirror_started_does_not_outlive_it(
+    how: str, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died of itself; a child that was forked still holds its ends of the pipes."""
+    monkeypatch.setenv("FAKE_WANDB", f"dies after a {how} at init")
+    mirrors = process.start_mirrors(fake_run(tmp_path), ["wandb"])
+    assert mirrors[0]._child is not None
+    with suppress(ChildProcessError):  # the listener was faster
+        os.waitid(os.P_PID, mirrors[0]._child.pid, os.WEXITED | os.WNOWAIT)
+    process.finish_mirrors(mirrors, 0.5)
+    ((child,),) = notes(library, "child")
+    assert seconds_until_gone({child}) < 5
+
+
 @pytest.mark.parametrize("how", ["well at none", "hangs at log", "holds the interpreter at log"])
 def test_a_mirror_does_not_outlive_a_killed_training(how: str, library: Path, tmp_path: Path) -> None:
     run = fake_run(tmp_path, rows=3)
     script = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
         f"from tracking.mirrors.process import start_mirrors\nstart_mirrors(Path({str(run)!r}), ['wandb'])\n"
-        "print(flush=True)\ntime.sleep(60)"
+        "print(flush=True)\ntime.sleep(600)"
     )
     job = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "FAKE_WANDB": how})
     assert job.stdout is not None and job.stdout.readline()
     started = descendants(job.pid)
     job.kill()
     job.communicate()
-    assert len(started) == 1 and seconds_until_gone(started) < 10
+    assert len(started) == 1 and seconds_until_gone(started) < 50
     if how == "well at none":
         (finish,) = notes(library, "finish")
         assert finish[1]["status"] == "lost"
+
+
+def test_the_end_leaves_a_call_no_more_time_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training is killed just when a call is about to be given its time."""
+    inlet, outlet = os.pipe()
+    alarms: list[int] = []
+
+    def alarm(seconds: int) -> None:
+        if seconds == follow.HANG:
+            os.close(outlet)
+            time.sleep(0.2)  # the other thread reads that meanwhile
+        alarms.append(seconds)
+
+    with open(inlet) as orders:
+        monkeypatch.setattr(follow.signal, "alarm", alarm)
+        told = follow.Orders(orders)
+        told.still_there()
+        told.wait(10)
+        told.still_there()
+    assert alarms == [follow.HANG, follow.ORPHAN]
 
 
 def test_ctrl_c_in_the_terminal_is_not_for_the_mirror(library: Path, tmp_path: Path) -> None:

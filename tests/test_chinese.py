@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import predict
 import pytest
@@ -56,7 +57,7 @@ def test_scores_on_other_data_are_not_compared(tmp_path: Path) -> None:
     digits = {split: {"name": "digits", "digest": split} for split in ("train", "test")}
     other = {split: {"name": "image_folder:猫狗", "digest": f"{split}2"} for split in ("train", "test")}
     parent = make_run(tmp_path, scores={"test/top1": 0.75}, data=digits)
-    facts = {"parent": parent.name, "expect": "test/top1 ＞ parent", "scores": {"test/top1": 0.875}}
+    facts: dict[str, Any] = {"parent": parent.name, "expect": "test/top1 ＞ parent", "scores": {"test/top1": 0.875}}
     said = outcome(make_run(tmp_path, "mine", 1, data=other, config={"SOLVER.BASE_LR": 2}, **facts))
     assert "0.7500, on other data (digits), not comparable" in said and "so +" not in said
     assert "proposed: cannot tell: test/top1 of" in said

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, of_the_template
 from pages import Block, blocks_of
 
 from tracking import snapshot
 
+pytestmark = of_the_template
 COPIED = ROOT / "docs" / "zh.md"  # README.zh-CN.md, by docs.make
 PAGES = sorted({*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")} - {COPIED})
 TRANSLATIONS = [page for page in PAGES if page.name.endswith(".zh-CN.md")]

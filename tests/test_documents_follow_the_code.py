@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command
+from conftest import ROOT, command, of_the_template
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+pytestmark = of_the_template
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 

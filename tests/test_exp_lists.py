@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT, of_the_template
 from test_exp_records import Exp, edit, make_run, run_exp
 
 from tracking.reading import index
 from tracking.reading.index import load
 from tracking.reading.query import Condition, holds, parse
 from utils.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -370,6 +369,7 @@ def test_bash_completes_commands_flags_keys_and_runs(line: str, expected: str, e
     assert code == 0 and set(expected.split()) <= set(done.stdout.split()), done.stderr
 
 
+@of_the_template
 def test_every_tool_is_completed() -> None:
     import _parsers
 

@@ -101,6 +101,14 @@ def test_failed_changed_and_repeated_runs_do_not_count(exp: Exp, tmp_path: Path)
     assert group["n"] == 3 and len(group["runs"]) == 4
 
 
+def test_a_run_that_was_resumed_with_a_mirror_counts_as_before(exp: Exp, tmp_path: Path) -> None:
+    seeds(tmp_path / "exp", "base", GOOD[:2], 0)
+    resumed = make_run(tmp_path / "exp", "base", 5, scores={"val/top1": GOOD[2]}, config={"SEED": 8, "SOLVER.BASE_LR": 0.1})
+    edit(resumed / "status.json", sessions=[{}, {"changes": {"MIRRORS": [[], ["wandb"]]}}])
+    (group,) = json.loads(exp("groups", "--json")[1])
+    assert group["n"] == 3
+
+
 def test_other_code_in_a_later_session_is_not_pooled_but_edited_documents_are(exp: Exp, tmp_path: Path) -> None:
     folder = tmp_path / "exp"
     seeds(folder, "base", GOOD[:4], 0)

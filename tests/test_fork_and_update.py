@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, command, newest, read_json
+from test_documents_follow_the_code import links
 from test_house_rules import imports
 
 from tracking import snapshot
@@ -22,7 +23,7 @@ QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text())
 EXTRAS = QUESTIONS["extras"]["default"]
 LEAF, SEED = 'Renamed("LEAF", "LEAVES")', 'Renamed("SEED", "SEEDS", since=2)'
 ANSWERS = {"name": "Leaf Study", "author": "Ada O'Neill", "year": 2031}
-SMALL = ("config/", "configs/", "benchmarks/common", "tests/test_benchmarks")  # of the template; all of it takes seconds
+SMALL = ("config/", "configs/", "docs/", "benchmarks/common", "tests/test_benchmarks")  # all of it takes seconds
 
 
 def git(folder: Path, *words: str) -> str:
@@ -90,7 +91,7 @@ def toml(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template's root, config/ and solver/, as v1.0.0."""
+    """The template's root, config/, configs/ and docs/, as v1.0.0."""
     return template(tmp_path_factory.mktemp("template") / "fieldbook", only=SMALL)
 
 
@@ -103,12 +104,15 @@ def test_a_project_is_this_repository_under_its_name(small: Path, tmp_path: Path
     assert facts.pop("license") == {"text": "MIT"} and facts.pop("description").startswith("Leaf Study")
     for key in ("name", "version", "description", "license", "authors"):
         ours["project"].pop(key, None)
-    ours["project"]["optional-dependencies"].pop("bench")
+    for extra in ("bench", "docs"):
+        ours["project"]["optional-dependencies"].pop(extra)
+    ours["tool"]["mypy"]["files"].remove("docs")
     assert repr(own).replace("leaf-study[", "fieldbook[") == repr(ours)
     assert ours["project"]["optional-dependencies"]["all"] == [f"fieldbook[{','.join(EXTRAS)}]"]
-    lines = (project / "Makefile").read_text().splitlines()
-    changed = [line for line in lines if line not in (ROOT / "Makefile").read_text().splitlines()]
-    assert [line for line in changed if "configs/baseline.yml" not in line] == [] and len(changed) == 2
+    lines, before = ((at / "Makefile").read_text().splitlines() for at in (project, ROOT))
+    changed = [line.replace(" --extra dev", " --extra dev --extra docs") for line in lines if line not in before]
+    assert [line for line in changed if "configs/baseline.yml" not in line and line not in before] == [] and len(changed) == 3
+    assert not {line.partition(":")[0] for line in lines} & {"docs"} and "docs" not in "".join(lines)
     assert (project / "config/defaults.py").read_text() == (ROOT / "config/defaults.py").read_text()
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers["_commit"] == "v1.0.0" and answers["_src_path"] == str(small) and answers["name"] == "Leaf Study"
@@ -120,8 +124,11 @@ def test_nothing_of_the_templates_own_goes_along(small: Path, tmp_path: Path) ->
     assert not [name for name in names if name.endswith(".jinja") or name.startswith((".git/", "benchmarks"))]
     assert not names & {"copier.yml", "CHANGELOG.md", "CITATION.cff", "README.zh-CN.md", "tests/test_benchmarks.py"}
     text = "".join((project / name).read_text() for name in names if "/" not in name and name != "LICENSE")
-    for link in re.findall(r"\]\(([^)]+)\)", (project / "README.md").read_text()):
-        assert (ROOT / link).exists(), link
+    assert not names & {"mkdocs.yml", "docs/zh.md", "docs/pictures.py"} and not any(n.startswith("docs/make/") for n in names)
+    for name in [name for name in names if name.endswith(".md")]:
+        for link in links(project / name):
+            place = link.partition("#")[0]
+            assert re.match("[a-z]+:", link) or not place or ((project / name).parent / place).exists(), (name, link)
     assert "{{" not in text and "{%" not in text and "Leaf Study" in (project / "README.md").read_text()
 
 
@@ -175,7 +182,7 @@ def test_a_project_passes_its_tests_and_trains(tmp_path: Path) -> None:
     done = command("-m", "pytest", "-p", "no:cacheprovider", "tests/test_house_rules.py", cwd=project)
     assert done.returncode == 0, done.stdout
     for path in (project / "tests").glob("*.py"):
-        assert not imports(path) & {"benchmarks", "pages", "test_documents"}, path
+        assert not imports(path) & {"benchmarks", "pages", "test_benchmarks", "test_documents"}, path
 
 
 @pytest.mark.slow
@@ -198,7 +205,7 @@ def test_an_update_brings_what_changed_here_and_keeps_what_was_changed_there(sma
 
     edit(source / "config/defaults.py", "_C.VERSION = 1", "_C.VERSION = 2")
     edit(source / "config/defaults.py", "_C.SEED = 0", "_C.SEEDS = 0")
-    edit(source / "config/renamed.py", "\nRENAMED: Sequence[Renamed] = (", f"\nRENAMED: Sequence[Renamed] = (\n    {SEED},")
+    edit(source / "config/renamed.py", "\nRENAMED: Sequence[Renamed] = ()", f"\nRENAMED: Sequence[Renamed] = (\n    {SEED},\n)")
     (source / "config/new.py").write_text("NEW = 1\n")
     (source / "configs/train_mnist_softmax.yml").unlink()
     (source / "configs/train_mnist_lenet.yml").write_text("SEEDS: 1\n")

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, of_the_template
 
 import config
 
-# The template's own recipes; a project's may be called anything else and say what they like.
 RECIPES = sorted([*(ROOT / "configs").glob("train_*.yml"), *(ROOT / "configs" / "debug").glob("*.yml")])
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -35,6 +34,7 @@ def project(key: str) -> str:
     return found[1]
 
 
+@of_the_template
 def test_there_is_one_version() -> None:
     released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", read("CHANGELOG.md"), re.MULTILINE)
     citation = yaml.safe_load(read("CITATION.cff"))
@@ -43,6 +43,7 @@ def test_there_is_one_version() -> None:
     assert released == sorted(released, reverse=True, key=lambda entry: [int(part) for part in entry[0].split(".")])
 
 
+@of_the_template
 def test_the_changelog_keeps_its_form() -> None:
     text = read("CHANGELOG.md")
     assert text.index("## [Unreleased]") < text.index("## [0")
@@ -50,6 +51,7 @@ def test_the_changelog_keeps_its_form() -> None:
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
+@of_the_template
 def test_the_citation_is_one_of_cff_1_2() -> None:
     """The keys that the schema demands, no others than it knows, and their types; of a person or of an entity."""
     known = {
@@ -66,6 +68,7 @@ def test_the_citation_is_one_of_cff_1_2() -> None:
         assert "name" in author or {"family-names", "given-names"} & set(author)
 
 
+@of_the_template
 @pytest.mark.parametrize("form", ["bug", "idea"])
 def test_issue_forms_are_what_github_reads(form: str) -> None:
     content = yaml.safe_load(read(f".github/ISSUE_TEMPLATE/{form}.yml"))
@@ -76,6 +79,7 @@ def test_issue_forms_are_what_github_reads(form: str) -> None:
     assert all(re.fullmatch(r"[\w-]+", field["id"]) and field["attributes"]["label"] for field in fields)
 
 
+@of_the_template
 def test_a_bug_is_reported_with_what_the_record_knows() -> None:
     text = read(".github/ISSUE_TEMPLATE/bug.yml")
     assert "exp.py show RUN --json" in text and "env.txt" in text
@@ -90,6 +94,7 @@ def test_make_helps_with_every_target() -> None:
     assert all(len(line) <= 100 for line in said.splitlines())
 
 
+@of_the_template
 def test_make_targets_that_are_named_exist() -> None:
     for name in ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/pull_request_template.md"):
         for words in re.findall(r"(?:^|`)make ((?:[a-z]+ ?)+)", read(name), re.MULTILINE):
@@ -146,6 +151,7 @@ def test_text_is_the_same_on_every_system() -> None:
     assert not [path for path in RECIPES if b"\r" in path.read_bytes()]
 
 
+@of_the_template
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_a_recipe_says_its_command_its_time_and_its_score(recipe: Path) -> None:
     name = recipe.relative_to(ROOT)
@@ -157,6 +163,7 @@ def test_a_recipe_says_its_command_its_time_and_its_score(recipe: Path) -> None:
     assert recipe.stem == config.load_file(recipe).NAME
 
 
+@of_the_template
 def test_scores_that_recipes_claim_stand_in_the_table_of_recipes() -> None:
     """Each has its line there, with how it was measured or that it was not."""
     table = read("docs/recipes.md")

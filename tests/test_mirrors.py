@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +16,12 @@ from conftest import TINY, command, newest, read_json
 from mirror_fakes import add_rows, fake_library, fake_run, notes, set_status
 
 import config
-from tracking.mirrors import process
+from tracking.lock import RunLock
+from tracking.mirrors import Mirror, process
+from tracking.mirrors.follow import Follower, Orders
 from tracking.mirrors.process import finish_mirrors, start_mirrors
 from tracking.record import read_metrics
+from tracking.run import Run
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -34,9 +40,15 @@ def steps(folder: Path) -> list[int]:
     return [int(row["step"]) for (row,) in notes(folder, "row") if "step" in row]
 
 
+def record_of(run: Path) -> Run:
+    """The run as a training holds it."""
+    status = {"status": "running", "metrics": {}, "progress": {}, "primary_metric": "", "sessions": []}
+    return Run(run, status, run, {}, RunLock(run))
+
+
 def wait_until(true: Callable[[], Any]) -> None:
-    """For 20 s at the most."""
-    end = time.monotonic() + 20
+    """For two minutes at the most."""
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -110,6 +122,59 @@ def test_after_a_cut_only_new_rows_are_sent(living: bool, library: Path, tmp_pat
     assert steps(library) == [*range(1, 10), *range(7, 12)]
 
 
+def cut_and_grown(run: Path, record: Run, rows: int) -> None:
+    """The run is cut to 20 rows and then has `rows`."""
+    assert record.cut(20) == 10
+    add_rows(run, range(21, rows + 1))
+    record.finish("finished")
+
+
+def test_rows_after_a_cut_without_mirrors_are_sent_later(library: Path, tmp_path: Path) -> None:
+    run = fake_run(tmp_path, rows=30)
+    finish_mirrors(start_mirrors(run, ["wandb"]))
+    cut_and_grown(run, record_of(run), 50)
+    finish_mirrors(start_mirrors(run, ["wandb"]))
+    assert steps(library) == [*range(1, 31), *range(21, 51)]
+
+
+def test_rows_that_a_mirror_could_not_send_again_after_a_cut_are_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no row again: it fails, and what it notes then is the cut, not what it had sent before."""
+    monkeypatch.setattr(signal, "alarm", lambda seconds: None)  # it would be for this process
+    run = fake_run(tmp_path, rows=30)
+    (run / "mirrors").mkdir()
+    inlet, outlet = os.pipe()
+    with open(inlet) as orders, open(outlet, "w", buffering=1) as training:
+
+        class Failing(Mirror):
+            def scalars(self, step: int, values: dict[str, float]) -> None:
+                if step == 30:
+                    (run / "metrics.jsonl").unlink()
+                    add_rows(run, range(1, 25))
+                    training.write("rows 20\n")
+                elif follower.state["rows"]:
+                    raise RuntimeError("no network")
+
+        follower = Follower(run, "failing", Failing(), Orders(orders), sys.stdout)
+        training.write("rows 30\n")
+        with pytest.raises(RuntimeError, match="no network"):
+            follower.follow()
+        training.close()
+        wait_until(lambda: follower.orders.ended)
+    assert read_json(run / "mirrors" / "failing.json")["rows"] == 20
+
+
+@pytest.mark.parametrize("note", ["{", "[]", '{"rows": null}'])
+def test_a_note_that_cannot_be_read_ends_no_training(note: str, tmp_path: Path) -> None:
+    run = fake_run(tmp_path, rows=30)
+    (run / "mirrors").mkdir()
+    (run / "mirrors" / "wandb.json").write_text(note)
+    (run / "mirrors" / "trackio.json").write_text('{"id": "", "link": "", "rows": 30}')
+    cut_and_grown(run, record_of(run), 25)
+    assert read_json(run / "mirrors" / "trackio.json")["rows"] == 20
+
+
 def test_what_was_not_sent_can_be_sent_later(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = fake_run(tmp_path, rows=4)
     monkeypatch.setenv("FAKE_WANDB", "raises at init")
@@ -126,6 +191,17 @@ def test_what_was_not_sent_can_be_sent_later(library: Path, tmp_path: Path, monk
     failed = command(*words, "wandb")
     assert failed.returncode == 1 and "WARNING mirror wandb: RuntimeError" in failed.stderr
     assert steps(library) == [1, 2, 3, 4]
+
+
+def test_a_run_that_another_process_writes_is_not_sent(library: Path, tmp_path: Path) -> None:
+    """Another tools/mirror.py, or a resume that has just begun and has not yet said so."""
+    run = fake_run(tmp_path, rows=4)
+    set_status(run, "finished")
+    lock = RunLock(run, "being mirrored")
+    refused = command("tools/mirror.py", run.name, "wandb", "--output-dir", str(run.parent))
+    lock.release(run)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and not (run / "mirrors").exists()
+    assert f"{run.name} is still being mirrored: process {os.getpid()} on" in refused.stderr
 
 
 @pytest.fixture

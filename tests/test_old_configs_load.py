@@ -22,6 +22,7 @@ ROWS = (
     Renamed("TRAINING.RATE", "SOLVER.PEAK_RATE", since=1),  # since 2 under its third name
     Renamed("SOLVER.WARMUP_ITERS", "SOLVER.WARMUP_ITERS", since=2, convert=lambda hundreds: 100 * hundreds),
     Renamed("SOLVER.MOMENTUM", "SOLVER.GAMMA", since=3),  # the name was given to another key since
+    Renamed("MODEL.SMOOTH", "LOSS.LABEL_SMOOTHING", convert={"on": 0.1, "off": 0.0}.__getitem__),
     Renamed("MODEL.DEPTH", instead="name it in MODEL.ARGS, such as {depth: 50}"),
 )
 
@@ -136,20 +137,10 @@ def test_a_version_makes_no_other_experiment(tmp_path: Path, said: Any) -> None:
     assert config.digest(config.load_run(tmp_path / "config.yml")) == digest and said() == []
 
 
-RELATIVES = """
-MODEL: {IF_LABELSMOOTH: 'on'}
-DATASETS: {NAMES: ('market1501'), ROOT_DIR: ('toDataset')}
-DATALOADER: {NUM_INSTANCE: 8}
-TEST: {RE_RANKING: 'yes', FEAT_NORM: 'no'}
-"""
-
-
-def test_keys_of_the_classic_templates_relatives_are_known(tmp_path: Path, said: Any) -> None:
-    cfg = load(tmp_path, RELATIVES)
-    assert (cfg.LOSS.LABEL_SMOOTHING, cfg.DATASETS.TRAIN, cfg.DATALOADER.INSTANCES) == (0.1, ("market1501",), 8)
-    assert cfg.TEST.RERANK is True and cfg.TEST.DISTANCE == "euclidean" and len(said()) == 6
-    assert "TEST.RE_RANKING 'perhaps' has no counterpart in TEST.RERANK" in refusal(tmp_path, "TEST: {RE_RANKING: perhaps}")
-    assert "there is no key MODEL.DEVICE_ID; name the GPU" in refusal(tmp_path, "MODEL: {DEVICE_ID: ('0')}")
+def test_a_value_is_converted_or_has_no_counterpart(tmp_path: Path, table: None, said: Any) -> None:
+    assert load(tmp_path, "MODEL: {SMOOTH: 'on'}").LOSS.LABEL_SMOOTHING == 0.1
+    assert said()[0].endswith("MODEL.SMOOTH 'on' is LOSS.LABEL_SMOOTHING 0.1 now and is taken as that; write the new one")
+    assert "MODEL.SMOOTH 'perhaps' has no counterpart in LOSS.LABEL_SMOOTHING" in refusal(tmp_path, "MODEL: {SMOOTH: perhaps}")
 
 
 def test_every_row_leads_to_a_key_of_today() -> None:
@@ -167,11 +158,12 @@ def test_rows_of_a_fork_count_like_ours(tmp_path: Path, monkeypatch: pytest.Monk
     assert load(tmp_path, "SOLVER: {MY_LR: 0.5}").SOLVER.BASE_LR == 0.5
 
 
-def test_training_says_so_and_records_the_new_name(train: Train, tmp_path: Path) -> None:
+def test_training_says_so_and_records_the_new_name(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renamed, "RENAMED", (Renamed("DATASETS.SET", "DATASETS.TRAIN"),))
     renamed._say.cache_clear()
-    (tmp_path / "old.yml").write_text("DATASETS: {NAMES: 'synthetic:64x1x8x8x4'}\nMODEL: {NAME: softmax, DEVICE: cpu}\n")
+    (tmp_path / "old.yml").write_text("DATASETS: {SET: 'synthetic:64x1x8x8x4'}\nMODEL: {NAME: softmax, DEVICE: cpu}\n")
     code, log, _ = train("--config-file", str(tmp_path / "old.yml"), "--epochs", "1", "TEST.FIGURES", "false")
     assert code == 0 and log.count("WARNING") == 1
     run = newest(tmp_path / "exp")
-    assert f"WARNING {tmp_path}/old.yml:1: DATASETS.NAMES is DATASETS.TRAIN now" in (run / "log.txt").read_text()
+    assert f"WARNING {tmp_path}/old.yml:1: DATASETS.SET is DATASETS.TRAIN now" in (run / "log.txt").read_text()
     assert f'TRAIN: ["synthetic:64x1x8x8x4"]  # {tmp_path}/old.yml:1' in (run / "config.yml").read_text().replace("'", '"')

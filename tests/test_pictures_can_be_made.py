@@ -7,15 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command
+from conftest import ROOT, command, of_the_template
 
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 LIMITS = {"one": 200_000, "all": 600_000}  # bytes
 READMES = ("README.md", "README.zh-CN.md")
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / READMES[1]).is_file(), reason="a project made from the template has documents of its own"
-)
+pytestmark = of_the_template
 
 
 def shown(page: Path) -> list[Path]:

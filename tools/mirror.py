@@ -14,6 +14,7 @@ from typing import Any
 import _root
 
 from tracking import find_run, read_record
+from tracking.lock import RunLock
 from tracking.mirrors.base import read_facts
 from tracking.mirrors.build import check_mirrors, named
 from tracking.mirrors.process import finish_mirrors, start_mirrors
@@ -36,8 +37,12 @@ def main(argv: Sequence[str]) -> int:
     if not entries:
         raise UserError(f"{path.name} names no MIRRORS; say which: tools/mirror.py {args.run} wandb")
     check_mirrors(entries)
-    mirrors = start_mirrors(path, entries)
-    finish_mirrors(mirrors, A_DAY)
+    lock = _lock(path)
+    try:
+        mirrors = start_mirrors(path, entries)
+        finish_mirrors(mirrors, A_DAY)
+    finally:
+        lock.release(path)
     return int(any(mirror.failed for mirror in mirrors))
 
 
@@ -54,6 +59,14 @@ def chosen(names: Sequence[str], entries: Sequence[Any]) -> list[Any]:
     """The entries of these names, with the run's own arguments where it has some; without names all of the run's."""
     own = {named(entry)[0]: entry for entry in entries}
     return [own.get(name, name) for name in names] if names else list(entries)
+
+
+def _lock(path: Path) -> RunLock:
+    """Nobody resumes the run or mirrors it a second time meanwhile."""
+    try:
+        return RunLock(path, "being mirrored")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); nothing was sent") from error
 
 
 if __name__ == "__main__":

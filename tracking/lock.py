@@ -25,12 +25,13 @@ class RunLock:
 
     Args:
         folder: the run's; it may be renamed meanwhile.
+        doing: what another process that wants the run is told of this one.
 
     Raises:
         UserError: another process holds it; the message names it and its host.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, doing: str = "running") -> None:
         self._file = -1
         while self._file < 0:
             file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -38,14 +39,15 @@ class RunLock:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_at(file, folder / NAME):
                     os.ftruncate(file, 0)
-                    os.pwrite(file, json.dumps({"host": environment.host(), "pid": os.getpid()}).encode(), 0)
+                    holder = {"host": environment.host(), "pid": os.getpid(), "doing": doing}
+                    os.pwrite(file, json.dumps(holder).encode(), 0)
                     self._file = file
                 else:  # its holder removed it between our opening and locking it
                     os.close(file)
             except (BlockingIOError, PermissionError) as error:
                 held = _holder(file)
                 os.close(file)
-                raise UserError(f"{folder.name} is still running: {held}; stop it first") from error
+                raise UserError(f"{folder.name} is still {held}; stop it first") from error
             except OSError as error:  # a file server without locks: the heartbeat has to do
                 LOG.warning("%s cannot be locked (%s): do not resume it twice at once", folder.name, error.strerror)
                 self._file = file
@@ -66,6 +68,6 @@ def _is_at(file: int, path: Path) -> bool:
 def _holder(file: int) -> str:
     try:
         said = json.loads(os.pread(file, 4096, 0))
-        return f"process {said['pid']} on {said['host']}"
+        return f"{said.get('doing', 'running')}: process {said['pid']} on {said['host']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return "running: another process"

@@ -15,7 +15,7 @@ from typing import Any
 
 from tracking import snapshot
 from tracking.lock import RunLock
-from tracking.mirrors.process import MirrorProcess, finish_mirrors, start_mirrors
+from tracking.mirrors.process import MirrorProcess, cut_mirrors, finish_mirrors, start_mirrors
 from utils.files import write_atomic
 from utils.redact import redact
 
@@ -141,8 +141,7 @@ class Run:
             return 0
         os.close(self._metrics)
         self._metrics = os.open(path, os.O_WRONLY | os.O_APPEND)
-        for mirror in self._mirrors:
-            mirror.goes_on_at(len(kept))
+        cut_mirrors(self.path, self._mirrors, len(kept))
         self._recount([json.loads(line) for line in kept])
         return len(cut)
 

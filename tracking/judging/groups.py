@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracking.judging.noise import Difference, Spread, difference, spread
+from tracking.reading.configs import BOOKKEEPING
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row, value_of
@@ -46,7 +47,7 @@ def left_out(row: Row) -> str:
     """Why a run is never pooled, or ""."""
     if row["status"] != "finished":
         return f"it is {row['status']}"
-    if row["resumed_with"]:
+    if set(row["resumed_with"]) - BOOKKEEPING:
         return "keys were changed when it was resumed"
     if row["other_code"]:
         return str(row["other_code"])

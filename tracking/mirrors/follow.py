@@ -25,7 +25,7 @@ from tracking.mirrors.base import Mirror, read_facts
 from tracking.mirrors.build import make_mirror
 from tracking.record import read_record
 from utils.errors import UserError
-from utils.files import write_atomic
+from utils.files import write_json
 from utils.interrupts import SIGNALS
 
 PERIOD = 1.0  # seconds between two looks for new rows
@@ -64,6 +64,7 @@ class Orders:
         self.ended = False
         self._rows: deque[int] = deque()
         self._news = threading.Event()
+        self._clock = threading.Lock()
         threading.Thread(target=self._read, args=(file,), name="orders", daemon=True).start()
 
     def wait(self, seconds: float | None = None) -> None:
@@ -76,10 +77,15 @@ class Orders:
         said = [self._rows.popleft() for _ in range(len(self._rows))]
         return min(said, default=None)
 
+    def untaken_rows(self) -> list[int]:
+        """What the next `take_rows` chooses from."""
+        return list(self._rows)
+
     def still_there(self) -> None:
         """From now on a call may take HANG seconds; at the end there is less time, which was set before."""
-        if not self.ended:
-            signal.alarm(HANG)
+        with self._clock:
+            if not self.ended:
+                signal.alarm(HANG)
 
     def _read(self, file: IO[str]) -> None:
         seconds = ORPHAN
@@ -91,8 +97,9 @@ class Orders:
             else:
                 seconds = math.ceil(float(value)) + 1  # the training itself ends it a second earlier
                 break
-        self.ended = True
-        signal.alarm(seconds)
+        with self._clock:  # `still_there` has asked and not yet set its own, or will not set it any more
+            self.ended = True
+            signal.alarm(seconds)
         self._news.set()
 
 
@@ -148,6 +155,7 @@ class Follower:
         old = self.orders.take_rows()
         if old is not None or self._rows is None:
             self._handed = self._handed if old is None else min(self._handed, old)
+            self.state["rows"] = min(self.state["rows"], self._handed)
             self._rows = open(self.run / "metrics.jsonl", "rb")  # noqa: SIM115
             for _ in range(self._handed):
                 self._rows.readline()
@@ -176,4 +184,5 @@ class Follower:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        write_atomic(self._file, json.dumps(self.state, indent=1) + "\n")
+        rows = min([self.state["rows"], *self.orders.untaken_rows()])  # it may have been cut and this one fail at once
+        write_json(self._file, {**self.state, "rows": rows})

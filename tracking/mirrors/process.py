@@ -21,6 +21,7 @@ from typing import Any
 
 from tracking.mirrors.build import named
 from tracking.mirrors.follow import HANG
+from utils.files import write_json
 
 LOG = logging.getLogger("fieldbook.tracking")
 PATIENCE = 10.0  # seconds that the end of a run waits for its mirrors, all together
@@ -42,6 +43,19 @@ def finish_mirrors(mirrors: Sequence[MirrorProcess], patience: float | None = No
     deadline = time.monotonic() + patience
     for mirror in mirrors:
         mirror.wait(deadline)
+
+
+def cut_mirrors(run: Path, mirrors: Sequence[MirrorProcess], rows: int) -> None:
+    """metrics.jsonl was cut to `rows` rows. Mirrors of earlier sessions and dead ones are not told: their notes are mended."""
+    for mirror in mirrors:
+        mirror.goes_on_at(rows)
+    for note in (run / "mirrors").glob("*.json"):
+        try:
+            state = json.loads(note.read_text(encoding="utf-8"))
+            if state["rows"] > rows:
+                write_json(note, {**state, "rows": rows})
+        except (OSError, ValueError, KeyError, TypeError) as error:  # no reason to end a training
+            LOG.warning("mirror %s: %s cannot be brought up to date (%s)", note.stem, note.name, error)
 
 
 def rows_of(run: Path) -> int:
@@ -98,12 +112,11 @@ class MirrorProcess:
         self._listener.join(1.0)
 
     def _kill(self) -> None:
-        """Ends what is left of the process."""
+        """Ends what is left of the process and of what it started."""
         child, self._child = self._child, None
         if child is not None and child.stdin is not None:
-            if child.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+            if child.returncode is None:  # else the listener has done so, and by now the number may be another's
+                _kill_group(child.pid)
             child.stdin.close()
 
     def _tell(self, order: str) -> None:
@@ -122,6 +135,7 @@ class MirrorProcess:
                 else:
                     LOG.info("mirror %s: %s", self.name, text)
         code = child.wait()
+        _kill_group(child.pid)
         if code == -signal.SIGALRM:
             self._give_up(f"a call into its library took more than {HANG} s")
         elif code:
@@ -137,3 +151,8 @@ class MirrorProcess:
             return int(json.loads((self.run / "mirrors" / f"{self.name}.json").read_text())["rows"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0
+
+
+def _kill_group(leader: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left
+        os.killpg(leader, signal.SIGKILL)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tracking.record import read_record
 
-BOOKKEEPING = frozenset({"NAME", "OUTPUT_DIR", "VERSION"})  # differ without changing anything
+BOOKKEEPING = frozenset({"NAME", "OUTPUT_DIR", "VERSION", "MIRRORS"})  # differ without changing anything
 
 
 def changes(

@@ -23,8 +23,8 @@ def run_card(run: Run, parent: Record | None, facts: list[tuple[str, str]], widt
     record = read_record(run.path).run
     rows = [("why", record["why"] or "(not given; --why says what a run is meant to find out)")]
     if record["expect"]:
-        kind = "" if parse_claim(record["expect"]) else " (free text: no METRIC OP NUMBER that can be checked)"
-        rows.append(("expected", record["expect"] + kind))
+        hint = " (free text; what can be checked is METRIC > NUMBER or METRIC > parent + NUMBER)"
+        rows.append(("expected", record["expect"] + hint * (parse_claim(record["expect"]) is None)))
     rows += facts
     skipped = record["code_skipped"]
     if skipped:
