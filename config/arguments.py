@@ -22,6 +22,7 @@ class Override(NamedTuple):
 
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")
+_WIDE = re.compile(rf"{_KEY.pattern}(?P<sign>[\uff1a\uff1d])")  # a full-width colon or equals sign behind a key
 
 
 def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namespace:
@@ -101,6 +102,8 @@ def _separate(
             pairs.append(Override(head, value, "command line"))
         elif is_key and not equals:
             pairs.append(Override(word, _value(word, next(rest, None), options), "command line"))
+        elif sections is None and (wide := _WIDE.match(word)):
+            raise UserError(f"{word}: {wide['sign']!r} is no ASCII; write KEY VALUE or KEY=VALUE")
         else:
             words.append(word)
     return flags, pairs, words

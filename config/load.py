@@ -181,8 +181,8 @@ def _fit(key: str, value: Any, default: Any, where: str, text: str | None) -> An
     """`value` in the type of the key's default, or an error that says what was expected."""
 
     def wrong(expected: str) -> UserError:
-        got = text if text is not None else repr(value)
-        return UserError(f"{where}: {key} expects {expected}, got {got}{full_width.hint(got)}")
+        got = text if text is not None else value
+        return UserError(f"{where}: {key} expects {expected}, got {got!r}{full_width.hint(str(got))}")
 
     if isinstance(default, dict):
         if not isinstance(value, dict):

@@ -85,8 +85,8 @@ def test_a_full_width_character_is_named(text: str, said: str, tmp_path: Path) -
 
 
 def test_full_width_on_the_command_line_is_named() -> None:
-    for words in (["SEED：1"], ["SOLVER.STEPS", "[1，2]"], ["SOLVER.BASE_LR", "０.1x"]):
-        with pytest.raises(UserError, match="is no ASCII, write"):
+    for words in (["SEED：1"], ["SEED＝1"], ["SOLVER.STEPS", "[1，2]"], ["SOLVER.BASE_LR", "０.1x"]):
+        with pytest.raises(UserError, match="is no ASCII[,;] write"):
             config.load(config.parse_arguments(words))
 
 
