@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from config.node import Config
+from utils import full_width
 from utils.errors import UserError
 from utils.names import check_run_name
 from utils.redact import redact
@@ -43,7 +44,7 @@ def check_together(cfg: Config) -> None:
         for text in _texts(value):
             _check_text(text, key, cfg.origins[key])
     _check_elements(cfg)
-    if flat["NAME"]:
+    if flat["NAME"] and cfg.origins["NAME"] != "derived":  # that of a file's name is checked where a run is made
         check_run_name(flat["NAME"])
     _check_folds(cfg)
     if list(flat["SOLVER.STEPS"]) != sorted(set(flat["SOLVER.STEPS"])):
@@ -66,7 +67,10 @@ def _check_elements(cfg: Config) -> None:
                 expected = " or ".join(
                     {"int": "whole numbers", "float": "numbers", "str": "names"}.get(k.__name__, k.__name__) for k in kinds
                 )
-                raise UserError(f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it")
+                hint = full_width.hint(str(element))
+                raise UserError(
+                    f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it{hint}"
+                )
             if key in GREATEST and element > GREATEST[key]:
                 raise UserError(f"{cfg.origins[key]}: {key} expects at most {GREATEST[key]}, got {element}")
 

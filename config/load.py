@@ -18,6 +18,7 @@ from config.defaults import CHOICES, DEFAULT_RANGE, FREE_MAPPINGS, RANGES, get_d
 from config.node import Config, FreeMapping
 from config.renamed import instead_of, renew
 from config.yaml_loader import read_value, read_yaml
+from utils import full_width
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -96,8 +97,9 @@ def _read(path: Path) -> dict[str, tuple[Any, str]]:
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-        raise UserError(f"{path}: cannot be read ({reason}); see configs/ for those that exist") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise UserError(f"{path}: no UTF-8 text (it may be GBK); save it as UTF-8") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); see configs/ for those that exist") from error
 
 
 def _renewed(pairs: dict[str, tuple[Any, str]], unsaid: int = 0) -> dict[str, tuple[Any, str]]:
@@ -179,7 +181,8 @@ def _fit(key: str, value: Any, default: Any, where: str, text: str | None) -> An
     """`value` in the type of the key's default, or an error that says what was expected."""
 
     def wrong(expected: str) -> UserError:
-        return UserError(f"{where}: {key} expects {expected}, got {text if text is not None else value!r}")
+        got = text if text is not None else repr(value)
+        return UserError(f"{where}: {key} expects {expected}, got {got}{full_width.hint(got)}")
 
     if isinstance(default, dict):
         if not isinstance(value, dict):

@@ -179,8 +179,8 @@ def _predict_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("files", metavar="FILE", nargs="+", help="images, folders of them, or - for paths from stdin, one a line")
-    add("--json", action="store_true", help="print a JSON object a line to stdout and nothing else")
-    add("--csv", action="store_true", help="print CSV to stdout and nothing else")
+    add("--json", action="store_true", help="print a JSON object a line to stdout and nothing else: --json > FILE")
+    add("--csv", action="store_true", help="print CSV to stdout and nothing else: --csv > FILE")
     add("--top", metavar="N", type=int, default=3, help="name the N most probable classes (default 3)")
     add("--grid", metavar="FILE", default="", help="draw the first 48 images with what was said of them")
     _add_keys(parser, ["--device", "--output-dir"])

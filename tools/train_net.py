@@ -25,6 +25,7 @@ from tracking.reading import lookup
 from utils import interrupts, orphans
 from utils.errors import UserError
 from utils.logger import log_file, setup_logger
+from utils.names import check_run_name
 
 LOG = logging.getLogger("fieldbook.tools")
 TOOL = f"tools/{Path(__file__).name}"  # a copy of this file is a command of its own: records and reruns name it
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
-    name = cfg.NAME or "run"
+    name = run_name(cfg, args.dry_run)
     own = lookup.find_own(cfg.runs_folder, name, [TOOL, *argv])
     if own is not None:
         LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
@@ -80,6 +81,18 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
         interrupts.check()
         run = make_run(cfg.runs_folder, facts)
         return train(cfg, splits, trainer, run, parent=parent)
+
+
+def run_name(cfg: config.Config, dry: bool) -> str:
+    """What the run is to be called; a dry run makes none, so there a name that cannot be is a warning."""
+    name = cfg.NAME or "run"
+    try:
+        return check_run_name(name)
+    except UserError as error:
+        if not dry:
+            raise
+        LOG.warning("a training would say: %s", error)
+        return name
 
 
 def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
