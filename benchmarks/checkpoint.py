@@ -14,22 +14,17 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import torch
+from torch import nn
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
-
-from benchmarks.common import ratio, spread  # noqa: E402
-from engine.checkpoint import CheckpointWriter  # noqa: E402
-from engine.writing import Save, Saver  # noqa: E402
+from benchmarks.common import ratio, seconds, spread, wait
+from engine.checkpoint import CheckpointWriter
+from engine.writing import Save, Saver
 
 
 def main() -> None:
@@ -71,13 +66,17 @@ def measure(megabytes: int, rounds: int, device: torch.device, folder: str | Non
         def ask() -> None:
             saver.start([Save("last.pt", state, 1, None)], then=lambda: None)
 
-        first = seconds(ask, device)
+        def timed(act: Callable[[], Any]) -> float:
+            wait(device)
+            return seconds(act)
+
+        first = timed(ask)
         saver.finish()
         for _ in range(rounds):
-            plain.append(seconds(lambda: torch.save(state, file), device))
-            flushed.append(plain[-1] + seconds(lambda: flush(file), device))
-            waits.append(seconds(ask, device))
-            whole.append(waits[-1] + seconds(saver.finish, device))  # a period between two checkpoints is longer than that
+            plain.append(timed(lambda: torch.save(state, file)))
+            flushed.append(plain[-1] + timed(lambda: flush(file)))
+            waits.append(timed(ask))
+            whole.append(waits[-1] + timed(saver.finish))  # a period between two checkpoints is longer than that
     return {
         "megabytes": megabytes, "torch_save": statistics.median(plain), "torch_save_and_fsync": statistics.median(flushed),
         "waits": statistics.median(waits), "first": first, "ratio": ratio(waits, plain), "spread": spread(waits, plain),
@@ -101,15 +100,6 @@ def flush(file: Path) -> None:
     """Until it is on the disk."""
     with open(file, "rb+") as opened:
         os.fsync(opened.fileno())
-
-
-def seconds(act: Callable[[], Any], device: torch.device) -> float:
-    """How long `act` takes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

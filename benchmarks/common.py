@@ -64,9 +64,10 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 
 
 def with_byte_code(folder: Path) -> dict[str, str]:
-    """The environment of processes that keep their byte code, as a user's do: below `folder`, unless it is kept already."""
-    environment = {"PYTHONPYCACHEPREFIX": str(folder / "byte_code"), **os.environ}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    """The environment of processes that keep their byte code, as a user's do: below `folder` where ours is kept nowhere."""
+    environment = dict(os.environ)
+    if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
+        environment.setdefault("PYTHONPYCACHEPREFIX", str(folder / "byte_code"))
     return environment
 
 

@@ -17,25 +17,20 @@ import argparse
 import io
 import json
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import numpy
+import torch
+from PIL import Image
 
-import numpy  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from benchmarks.common import ratio, spread  # noqa: E402
-from config import load_file  # noqa: E402
-from data import jpeg  # noqa: E402
-from data.build import build_prepare, build_splits, make_data_loader  # noqa: E402
+from benchmarks.common import ROOT, ratio, seconds, spread
+from config import Config, load_file
+from data import jpeg
+from data.build import build_prepare, build_splits, make_data_loader
 
 BATCH, SIZE, CLASSES = 64, 224, 4
 TARGETS = {"uint8": 2.5, "float": 2.0, "decoding": 0.6}
@@ -75,7 +70,7 @@ def make_folder(place: Path, images: int, photos: Path | None) -> str:
     contents = [file.read_bytes() for file in sorted(photos.iterdir())] if photos else shared_photos() or made_photos()
     for number in range(images):
         file = place / f"class{number % CLASSES}" / f"{number}.jpg"
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(contents[number % len(contents)])
     return f"{photos}" if photos else "photographs" if SHARED.exists() else "made"
 
@@ -107,14 +102,8 @@ def made_photos(count: int = 100) -> list[bytes]:
 
 
 def measure(folder: Path, rounds: int, images: int, threads: int) -> dict[str, Any]:
-    """Images a second of each, and the ratios; a first round warms up and is left out."""
-    cfg = load_file(None, [
-        ("DATASETS.TRAIN", f"image_folder:{folder}"), ("DATASETS.VAL", f"image_folder:{folder}"),
-        ("DATASETS.TEST", f"image_folder:{folder}"), ("DATASETS.VAL_FRACTION", "0"), ("INPUT.SIZE_TRAIN", f"[{SIZE}, {SIZE}]"),
-        ("INPUT.MIN_SCALE_TRAIN", "0.08"), ("INPUT.MAX_SCALE_TRAIN", "1.0"), ("SOLVER.IMS_PER_BATCH", str(BATCH)),
-        ("INPUT.TRANSFORMS_TRAIN", "[RandomResizedCrop, RandomHorizontalFlip]"), ("DATALOADER.LOADER", "threads"),
-        ("DATALOADER.NUM_WORKERS", str(threads)),
-    ])  # fmt: skip
+    """Images a second of each, and the ratios."""
+    cfg = settings(f"image_folder:{folder}", folder, threads)
     splits = build_splits(cfg)
     loader = make_data_loader(cfg, "train", splits)
     prepare = build_prepare(cfg, splits, torch.device("cpu"), train=True)
@@ -126,14 +115,29 @@ def measure(folder: Path, rounds: int, images: int, threads: int) -> dict[str, A
         "float": lambda: use(prepare(batch)["image"] for batch in loader),
         "decoding": lambda: decode(contents, threads),
     }
+    rates = in_turns(competitors, rounds, images)
+    return {"rounds": rounds, "threads": threads, "images_per_second": medians(rates), **ratios(rates)}
+
+
+def settings(name: str, root: Path, threads: int) -> Config:
+    """The config of that data set, cropped at random and mirrored, read by `threads` threads."""
+    return load_file(None, [
+        ("DATASETS.TRAIN", name), ("DATASETS.VAL", name), ("DATASETS.TEST", name), ("DATASETS.ROOT", str(root)),
+        ("INPUT.SIZE_TRAIN", f"[{SIZE}, {SIZE}]"), ("INPUT.TRANSFORMS_TRAIN", "[RandomResizedCrop, RandomHorizontalFlip]"),
+        ("INPUT.MIN_SCALE_TRAIN", "0.08"), ("INPUT.MAX_SCALE_TRAIN", "1.0"), ("SOLVER.IMS_PER_BATCH", str(BATCH)),
+        ("DATALOADER.LOADER", "threads"), ("DATALOADER.NUM_WORKERS", str(threads)),
+    ])  # fmt: skip
+
+
+def in_turns(competitors: dict[str, Callable[[], Any]], rounds: int, images: int) -> dict[str, list[float]]:
+    """Images a second of each, round by round; a first round warms up and is left out."""
     rates: dict[str, list[float]] = {name: [] for name in competitors}
     for number in range(rounds + 1):
         for name, act in competitors.items():
-            start = time.perf_counter()
-            act()
+            taken = seconds(act)
             if number:
-                rates[name].append(images / (time.perf_counter() - start))
-    return {"rounds": rounds, "threads": threads, "images_per_second": medians(rates), **ratios(rates)}
+                rates[name].append(images / taken)
+    return rates
 
 
 def medians(rates: dict[str, list[float]]) -> dict[str, float]:

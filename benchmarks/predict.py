@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from benchmarks.common import arguments, quiet, ratio, seconds, show, spread
-from benchmarks.jpeg import made_photos, shared_photos
+from benchmarks.jpeg import make_folder
 
 IMAGES, SIZE, BATCH = 320, 96, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,7 +35,8 @@ def main() -> None:
     """Measures and prints."""
     args = arguments(__doc__, rounds=5)
     with tempfile.TemporaryDirectory() as place:
-        files = make_files(Path(place) / "images")
+        make_folder(Path(place) / "images", IMAGES, None)
+        files = sorted(map(str, Path(place, "images").glob("*/*.jpg")))
         predictor = train(Path(place))
         model = predictor.trained.task.model
         found: dict[str, list[float]] = {"ours": [], "by hand": [], "dataset": []}
@@ -60,18 +61,6 @@ def main() -> None:
         "rounds": args.rounds,
     }
     show(result, args.json)
-
-
-def make_files(folder: Path) -> list[str]:
-    """JPEGs of the size of photographs, in two classes."""
-    contents = shared_photos() or made_photos(50)
-    files = []
-    for number in range(IMAGES):
-        path = folder / f"class{number % 2}" / f"{number}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(contents[number % len(contents)])
-        files.append(str(path))
-    return files
 
 
 def train(place: Path) -> Any:

@@ -13,9 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ import torch
 
 from benchmarks import jpeg
 from benchmarks.common import ratio, spread
-from config import Config, load_file
 from data.build import build_splits, make_data_loader
 from data.datasets.shards import ShardImages
 
@@ -59,21 +56,10 @@ def pack(loose: Path, shards: Path, images: int) -> None:
         tool.main([str(loose), "-o", str(shards), "--samples", str(-(-images // SHARDS))])
 
 
-def settings(name: str, root: Path, threads: int) -> Config:
-    """A config of that data set."""
-    size = str(jpeg.SIZE)
-    return load_file(None, [
-        ("DATASETS.TRAIN", name), ("DATASETS.VAL", name), ("DATASETS.TEST", name), ("DATASETS.ROOT", str(root)),
-        ("INPUT.SIZE_TRAIN", f"[{size}, {size}]"), ("INPUT.TRANSFORMS_TRAIN", "[RandomResizedCrop, RandomHorizontalFlip]"),
-        ("INPUT.MIN_SCALE_TRAIN", "0.08"), ("INPUT.MAX_SCALE_TRAIN", "1.0"), ("SOLVER.IMS_PER_BATCH", str(jpeg.BATCH)),
-        ("DATALOADER.LOADER", "threads"), ("DATALOADER.NUM_WORKERS", str(threads)),
-    ])  # fmt: skip
-
-
 def measure(loose: Path, shards: Path, rounds: int, images: int, threads: int) -> dict[str, Any]:
-    """Rates of each, and the ratios; a first round warms up and is left out."""
+    """Rates of each, and the ratios."""
     names = {"loose": f"image_folder:{loose}", "shards": f"shards:{shards}/train-*.tar"}
-    configs = {kind: settings(name, loose.parent, threads) for kind, name in names.items()}
+    configs = {kind: jpeg.settings(name, loose.parent, threads) for kind, name in names.items()}
     splits = {kind: build_splits(cfg) for kind, cfg in configs.items()}
     loaders = {kind: make_data_loader(cfg, "train", splits[kind]) for kind, cfg in configs.items()}
     dataset = splits["shards"].train
@@ -89,14 +75,8 @@ def measure(loose: Path, shards: Path, rounds: int, images: int, threads: int) -
     }
     with contextlib.suppress(ImportError):
         turns["bytes by webdataset"] = by_webdataset(shards)
-    rates: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(rounds + 1):
-        for name, act in turns.items():
-            start = time.perf_counter()
-            act()
-            if number:
-                rates[name].append(images / (time.perf_counter() - start))
-    median = {name: statistics.median(values) for name, values in rates.items()}
+    rates = jpeg.in_turns(turns, rounds, images)
+    median = jpeg.medians(rates)
     alone = rates["bytes of shards"], rates["bytes of loose files"]
     return {
         "images_per_second": median,

@@ -38,9 +38,9 @@ class Workload:
     gpu: bool = False  # needs a CUDA device: measured by `python -m benchmarks --gpu` alone
 
 
-def simple(target: str, what: str = "this template") -> Callable[[dict[str, Any]], list[Row]]:
+def simple(target: str) -> Callable[[dict[str, Any]], list[Row]]:
     """One row, of `ratio`."""
-    return lambda result: [(what, result["ratio"], result.get("spread"), target)]
+    return lambda result: [("this template", result["ratio"], result.get("spread"), target)]
 
 
 def overhead(result: dict[str, Any]) -> list[Row]:

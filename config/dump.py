@@ -50,7 +50,7 @@ def dump(cfg: Config) -> str:
             lines.append(f"{head}:")
             section = head
         indent = "  " if head else ""
-        lines.append(f"{indent}{rest or key}: {_yaml(value)}  # {cfg.origins.get(key, 'default')}")
+        lines.append(f"{indent}{rest or key}: {one_line(value)}  # {cfg.origins.get(key, 'default')}")
     return "\n".join(lines) + "\n"
 
 
@@ -63,7 +63,7 @@ def explain(cfg: Config, key: str) -> str:
     flat = cfg.flat()
     if key not in flat:
         raise UserError(f"unknown key {key}{nearest(key, list(flat))}")
-    return f"{key}: {_yaml(flat[key])}\n  origin:  {cfg.origins[key]}\n  meaning: {_comments().get(key, '')}"
+    return f"{key}: {one_line(flat[key])}\n  origin:  {cfg.origins[key]}\n  meaning: {comments().get(key, '')}"
 
 
 def digest(cfg: Config) -> str:
@@ -72,7 +72,7 @@ def digest(cfg: Config) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _yaml(value: Any) -> str:
+def one_line(value: Any) -> str:
     """One line of YAML; floats keep all their digits, strings that look like something else get quotes."""
     if isinstance(value, float):
         return repr(value) if "." in repr(value) or "e" in repr(value) else f"{value!r}.0"
@@ -94,7 +94,7 @@ def _plain(value: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _comments() -> dict[str, str]:
+def comments() -> dict[str, str]:
     """The comments of defaults.py, so that `--explain` and the source say the same."""
     source = Path(__file__).with_name("defaults.py").read_text(encoding="utf-8")
     return dict(re.findall(r"^_C\.([\w.]+) = .*?  # (.+)$", source, flags=re.MULTILINE))

@@ -6,25 +6,24 @@ import argparse
 import ast
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from yaml.nodes import MappingNode
 
 from config.arguments import Override
+from config.check import check_together
 from config.defaults import CHOICES, DEFAULT_RANGE, FREE_MAPPINGS, RANGES, get_defaults
 from config.node import Config, FreeMapping
 from config.renamed import instead_of, renew
 from config.yaml_loader import read_value, read_yaml
+from utils import full_width
 from utils.errors import UserError
-from utils.names import check_run_name
-from utils.redact import redact
 from utils.registry import nearest
 
 LOG = logging.getLogger("fieldbook.config")
 MAX_BASES = 100  # files that _BASE_ may bring in, and how deep
-GREATEST = {"INPUT.SIZE_TRAIN": 16_384, "INPUT.SIZE_TEST": 16_384, "MODEL.HIDDEN": 1_000_000}  # of an element
 SECTION = MappingNode  # what read_yaml gives for a key that has keys below it
 
 
@@ -39,16 +38,10 @@ def load_file(path: str | Path | None, overrides: Sequence[Override | tuple[str,
     Raises:
         UserError: a file is missing or no YAML, or a key or value does not fit. Nothing is half merged.
     """
-    cfg = get_defaults()
-    cfg.origins.update(dict.fromkeys(cfg.flat(), "default"))
-    layers = _file_layers(Path(path), ()) if path else []
-    for pairs in layers:
+    cfg = _begun()
+    for pairs in _file_layers(Path(path), ()) if path else ():
         _merge(cfg, pairs)
-    _merge_overrides(cfg, overrides)
-    _derive(cfg, Path(path).stem if path else "")
-    _check_together(cfg)
-    cfg.freeze()
-    return cfg
+    return _finished(cfg, overrides, Path(path).stem if path else "")
 
 
 def load_run(path: str | Path, overrides: Sequence[Override | tuple[str, Any]] = ()) -> Config:
@@ -57,8 +50,7 @@ def load_run(path: str | Path, overrides: Sequence[Override | tuple[str, Any]] =
     Raises:
         UserError: the file is missing, or a value that is known does not fit.
     """
-    cfg = get_defaults()
-    cfg.origins.update(dict.fromkeys(cfg.flat(), "default"))
+    cfg = _begun()
     known = cfg.flat()
     pairs = _renewed(_read(Path(path)), unsaid=1)
     keys = {key for key, (value, _) in pairs.items() if value is not SECTION}
@@ -71,11 +63,7 @@ def load_run(path: str | Path, overrides: Sequence[Override | tuple[str, Any]] =
         LOG.info("%s: written by older code; defaults are taken for %s", path, ", ".join(missing))
     sections = {key.partition(".")[0] for key in known}
     _merge(cfg, {k: v for k, v in pairs.items() if k not in unknown and (v[0] is not SECTION or k in sections)})
-    _merge_overrides(cfg, overrides)
-    _derive(cfg, "")
-    _check_together(cfg)
-    cfg.freeze()
-    return cfg
+    return _finished(cfg, overrides, "")
 
 
 def freeze_with(cfg: Config, values: dict[str, Any]) -> Config:
@@ -89,14 +77,29 @@ def freeze_with(cfg: Config, values: dict[str, Any]) -> Config:
     return twin
 
 
+def _begun() -> Config:
+    cfg = get_defaults()
+    cfg.origins.update(dict.fromkeys(cfg.flat(), "default"))
+    return cfg
+
+
+def _finished(cfg: Config, overrides: Sequence[Override | tuple[str, Any]], stem: str) -> Config:
+    _merge_overrides(cfg, overrides)
+    _derive(cfg, stem)
+    check_together(cfg)
+    cfg.freeze()
+    return cfg
+
+
 def _read(path: Path) -> dict[str, tuple[Any, str]]:
     if path.suffix not in (".yml", ".yaml"):
         raise UserError(f"{path}: a config is a .yml or .yaml file; Python and other files are never read as one")
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-        raise UserError(f"{path}: cannot be read ({reason}); see configs/ for those that exist") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise UserError(f"{path}: no UTF-8 text (it may be GBK); save it as UTF-8") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); see configs/ for those that exist") from error
 
 
 def _renewed(pairs: dict[str, tuple[Any, str]], unsaid: int = 0) -> dict[str, tuple[Any, str]]:
@@ -178,7 +181,8 @@ def _fit(key: str, value: Any, default: Any, where: str, text: str | None) -> An
     """`value` in the type of the key's default, or an error that says what was expected."""
 
     def wrong(expected: str) -> UserError:
-        return UserError(f"{where}: {key} expects {expected}, got {text if text is not None else value!r}")
+        got = text if text is not None else repr(value)
+        return UserError(f"{where}: {key} expects {expected}, got {got}{full_width.hint(got)}")
 
     if isinstance(default, dict):
         if not isinstance(value, dict):
@@ -233,88 +237,3 @@ def _derive(cfg: Config, stem: str) -> None:
     if cfg.flat()["SOLVER.STEPS"] and cfg.origins["SOLVER.SCHEDULE"] == "default":
         cfg.set_flat("SOLVER.SCHEDULE", "multi_step")
         cfg.origins["SOLVER.SCHEDULE"] = "derived"
-
-
-_ELEMENTS: dict[str, tuple[type, ...]] = {
-    "SOLVER.STEPS": (int,),
-    "MODEL.HIDDEN": (int,),
-    "INPUT.SIZE_TRAIN": (int,),
-    "INPUT.SIZE_TEST": (int,),
-    "INPUT.PIXEL_MEAN": (int, float),
-    "INPUT.PIXEL_STD": (int, float),
-    "LOSS.CLASS_WEIGHTS": (int, float),
-    "DATASETS.TRAIN": (str,),
-    "DATASETS.VAL": (str,),
-    "DATASETS.TEST": (str,),
-    "MODEL.WEIGHTS_ALLOW": (str,),
-    "HOOKS": (str,),
-    "MIRRORS": (str, dict),
-    "INPUT.TRANSFORMS_TRAIN": (str, dict),
-    "INPUT.TRANSFORMS_TEST": (str, dict),
-    "SOLVER.PARAM_GROUPS": (tuple,),
-}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in a value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
-            yield from _texts(inner)
-
-
-def _check_text(text: str, key: str, where: str) -> None:
-    """The config is written into the run's record, into logs and file names."""
-    if redact(text) != text:
-        raise UserError(
-            f"{where}: {key} holds a password or a token, and the config is written into the run's record; keep it in the "
-            "environment, ~/.netrc or a mounted path"
-        )
-    if any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) <= 0xDFFF for letter in text):
-        raise UserError(f"{where}: {key} holds a control character or no valid text, got {ascii(text[:60])}")
-
-
-def _check_together(cfg: Config) -> None:
-    """What one key alone cannot tell."""
-    flat = cfg.flat()
-    for key, value in flat.items():
-        for text in _texts(value):
-            _check_text(text, key, cfg.origins[key])
-    for key, kinds in _ELEMENTS.items():
-        for element in flat[key]:
-            fits = isinstance(element, kinds) and not isinstance(element, bool)
-            if not fits or isinstance(element, int | float) and not (math.isfinite(element) and element >= 0):
-                expected = " or ".join(
-                    {"int": "whole numbers", "float": "numbers", "str": "names"}.get(k.__name__, k.__name__) for k in kinds
-                )
-                raise UserError(f"{cfg.origins[key]}: {key} expects a list of {expected} (not negative), got {element!r} in it")
-            if key in GREATEST and element > GREATEST[key]:
-                raise UserError(f"{cfg.origins[key]}: {key} expects at most {GREATEST[key]}, got {element}")
-    if flat["NAME"]:
-        check_run_name(flat["NAME"])
-    _check_folds(cfg)
-    if list(flat["SOLVER.STEPS"]) != sorted(set(flat["SOLVER.STEPS"])):
-        raise UserError(f"{cfg.origins['SOLVER.STEPS']}: SOLVER.STEPS must increase, got {list(flat['SOLVER.STEPS'])}")
-    if flat["INPUT.MIN_SCALE_TRAIN"] > flat["INPUT.MAX_SCALE_TRAIN"]:
-        raise UserError(f"{cfg.origins['INPUT.MIN_SCALE_TRAIN']}: INPUT.MIN_SCALE_TRAIN is greater than MAX_SCALE_TRAIN")
-    for key in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST"):
-        if len(flat[key]) > 2 or any(side < 1 for side in flat[key] if flat[key] != (0,)):
-            raise UserError(f"{cfg.origins[key]}: {key} is [height, width] or one number, got {list(flat[key])}")
-    if 0 in flat["INPUT.PIXEL_STD"]:
-        raise UserError(f"{cfg.origins['INPUT.PIXEL_STD']}: INPUT.PIXEL_STD cannot be 0")
-
-
-def _check_folds(cfg: Config) -> None:
-    flat = cfg.flat()
-    folds, fold = flat["DATASETS.FOLDS"], flat["DATASETS.FOLD"]
-    if folds == 1:
-        raise UserError(f"{cfg.origins['DATASETS.FOLDS']}: DATASETS.FOLDS expects 0 (off) or at least 2, got 1")
-    if fold >= max(folds, 1):
-        expects = f"0 to {folds - 1}" if folds else "0 where DATASETS.FOLDS is 0"
-        raise UserError(f"{cfg.origins['DATASETS.FOLD']}: DATASETS.FOLD expects {expects}, got {fold}")
-    if folds and flat["DATASETS.VAL"]:
-        raise UserError(
-            f"{cfg.origins['DATASETS.FOLDS']}: DATASETS.FOLDS validates on parts of the training data, and DATASETS.VAL names "
-            "data to validate on; unset one"
-        )

@@ -64,32 +64,9 @@ class Config(CfgNode):
         self._guard()
         super().__delitem__(name)
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """As dict.update, but not on a frozen config."""
-        self._guard()
-        super().update(*args, **kwargs)
-
-    def pop(self, *args: Any) -> Any:
-        """As dict.pop, but not on a frozen config."""
-        self._guard()
-        return super().pop(*args)
-
-    def setdefault(self, *args: Any) -> Any:
-        """As dict.setdefault, but not on a frozen config."""
-        self._guard()
-        return super().setdefault(*args)
-
-    def popitem(self) -> Any:
-        """As dict.popitem, but not on a frozen config."""
-        self._guard()
-        return super().popitem()
-
-    def clear(self) -> None:
-        """As dict.clear, but not on a frozen config."""
-        self._guard()
-        super().clear()
-
-    # yacs' own mergers know none of our checks (and run `.py` files): `config.load` is the one way in.
+    # Nobody changes a config so, frozen or not; yacs' own mergers know none of our checks (and run `.py` files): `config.load`
+    # is the one way in.
+    update = pop = popitem = setdefault = clear = _refuse
     merge_from_file = merge_from_list = merge_from_other_cfg = load_cfg = _refuse
 
     def _guard(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from utils import full_width
 from utils.errors import UserError
 
 MAX_BYTES = 200_000
@@ -51,13 +52,15 @@ def read_yaml(text: str, source: str) -> dict[str, tuple[Any, str]]:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise UserError(f"{where}: no valid YAML: {problem}") from error
+        near = "".join(text.splitlines()[max(mark.line - 1, 0) : mark.line + 1]) if mark else ""
+        raise UserError(f"{where}: no valid YAML: {problem}{full_width.hint(near)}") from error
     except (RecursionError, ValueError) as error:
         raise UserError(f"{source}: no valid YAML: {' '.join(str(error).split())}") from error
     if node is None:
         return {}
     if not isinstance(node, MappingNode):
-        raise UserError(f"{source}:1: a config is a mapping of keys to values, this is something else")
+        hint = full_width.hint(text)
+        raise UserError(f"{source}:1: a config is a mapping of keys to values, this is something else{hint}")
     pairs: dict[str, tuple[Any, str]] = {}
     _flatten(node, "", source, pairs)
     return pairs
@@ -81,6 +84,8 @@ def _flatten(node: MappingNode, prefix: str, source: str, pairs: dict[str, tuple
         where = f"{source}:{key_node.start_mark.line + 1}"
         if not isinstance(key_node, ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
             raise UserError(f"{where}: a key is a name, got {getattr(key_node, 'value', key_node.id)!r}")
+        if wrong := full_width.hint(key_node.value):
+            raise UserError(f"{where}: a key is a name, got {key_node.value!r}{wrong}")
         key = prefix + key_node.value
         if key in seen:
             raise UserError(f"{where}: {key} is given twice in this file; keep one")
@@ -106,6 +111,9 @@ def _plain(node: Node, where: str, count: list[int], above: tuple[Node, ...] = (
         return [_plain(child, where, count, (*above, node)) for child in node.value]
     if isinstance(node, MappingNode):
         inside = (*above, node)
+        for key, value in node.value:
+            if value.tag == "tag:yaml.org,2002:null" and (wrong := full_width.hint(str(key.value))):
+                raise UserError(f"{where}: {key.value!r} has no value{wrong}")
         return {str(_plain(k, where, count, inside)): _plain(v, where, count, inside) for k, v in node.value}
     assert isinstance(node, ScalarNode)
     return _scalar(node, where)

@@ -1,4 +1,4 @@
-"""The data factories: the only place of this room that reads `cfg`."""
+"""The data factories: data sets and their splits, the loader of a split, what prepares its batches."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from data.loaders.plan import EvaluationPlan
 from data.mixing import Mixing
 from data.prepare import Prepare
 from data.randomness import ORDER, generator
-from data.splits import fold, stratified_rows
-from data.transforms.build import make_transforms
+from data.splits import fold, stratified
+from data.transforms.build import asked_size, asked_transforms, build_transforms, channels_seen, pixel_statistics
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.data")
@@ -85,7 +85,7 @@ def _hold_out(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Data
     """(kept, held out): samples of each class, or whole identities."""
     if whole.open_set:
         return split_identities(whole, fraction, seed)
-    kept, held_out = stratified_rows(whole.targets, fraction, seed)
+    kept, held_out = stratified(whole.targets, fraction, seed)
     return whole.part(kept), whole.part(held_out) if len(held_out) else None
 
 
@@ -218,7 +218,7 @@ def make_data_loader(
     if dataset is None:
         raise UserError(f"there is no {split} split; set DATASETS.{split.upper()}" + " or VAL_FRACTION" * (split == "val"))
     training = split == "train" if train is None else train
-    transforms = _transforms(cfg, splits.train, training)
+    transforms = build_transforms(cfg, splits.train, training)
     fetcher = Fetcher(dataset, transforms, cfg.SEED, cfg.DATALOADER.BAD_SAMPLES == "skip")
     if not training:
         return choose_loader(cfg, EvaluationPlan(len(dataset), cfg.TEST.IMS_PER_BATCH, rank, world_size), fetcher, device)
@@ -238,7 +238,7 @@ def build_prepare(cfg: Config, splits: Splits, device: torch.device, *, train: b
     Raises:
         UserError: pixel values or channels that do not fit, or mixing where targets are no classes.
     """
-    mean, std = _pixels(cfg, splits.train)
+    mean, std = pixel_statistics(cfg, splits.train)
     return Prepare(
         mean,
         std,
@@ -248,19 +248,6 @@ def build_prepare(cfg: Config, splits: Splits, device: torch.device, *, train: b
         channels_last=cfg.MODEL.CHANNELS_LAST,
         mixing=_mixing(cfg, splits) if train and mixes(cfg) else None,
     )
-
-
-def channels_seen(cfg: Config, train: Dataset) -> int:
-    """How many channels the model sees: the images' own, or 3 for grey ones where MODEL.IN_CHANNELS says so.
-
-    Raises:
-        UserError: MODEL.IN_CHANNELS is any other number.
-    """
-    wanted, channels = cfg.MODEL.IN_CHANNELS or train.channels, train.channels
-    if wanted != channels and (wanted, channels) != (3, 1):
-        hint = "leave it 0 to take theirs" + ", or 3 to repeat grey images" * (channels == 1)
-        raise UserError(f"MODEL.IN_CHANNELS is {wanted}, the images of {train.name} have {channels}; {hint}")
-    return int(wanted)
 
 
 def _mixing(cfg: Config, splits: Splits) -> Mixing:
@@ -280,14 +267,13 @@ def _mixing(cfg: Config, splits: Splits) -> Mixing:
 
 def image_size(cfg: Config, splits: Splits, *, training: bool = True) -> tuple[int, int]:
     """(height, width) in pixels that the model sees in training (or evaluation), from the first sample as it comes out."""
-    size = _pair(cfg.INPUT.SIZE_TRAIN if training else cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN)
-    entries = cfg.INPUT.TRANSFORMS_TRAIN if training else cfg.INPUT.TRANSFORMS_TEST
+    size, entries = asked_size(cfg, training), asked_transforms(cfg, training)
     if size and (training or not entries):
         return size
     arrays = splits.train.arrays()
     if arrays is not None and not entries:
         return (arrays[0].shape[-2], arrays[0].shape[-1])
-    return _shape_of_first(Fetcher(splits.train, _transforms(cfg, splits.train, training), cfg.SEED, skip_bad=True))
+    return _shape_of_first(Fetcher(splits.train, build_transforms(cfg, splits.train, training), cfg.SEED, skip_bad=True))
 
 
 def _shape_of_first(fetcher: Fetcher) -> tuple[int, int]:
@@ -298,42 +284,3 @@ def _shape_of_first(fetcher: Fetcher) -> tuple[int, int]:
         if batch is not None:
             return (batch["image"].shape[-2], batch["image"].shape[-1])
     raise UserError(f"{fetcher.dataset.name}: none of its first images can be read")
-
-
-def _pixels(cfg: Config, train: Dataset) -> tuple[Sequence[float], Sequence[float]]:
-    mean, std = cfg.INPUT.PIXEL_MEAN or train.mean, cfg.INPUT.PIXEL_STD or train.std
-    for key, values in (("PIXEL_MEAN", mean), ("PIXEL_STD", std)):
-        if len(values) not in (0, 1, train.channels, channels_seen(cfg, train)):
-            raise UserError(f"INPUT.{key} has {len(values)} values, the images of {train.name} have {train.channels} channels")
-    return mean, std
-
-
-def _pair(size: Sequence[int]) -> tuple[int, int] | tuple[()]:
-    return () if not size or tuple(size) == (0,) else (size[0], size[-1])
-
-
-def _fill(mean: Sequence[float], channels: int) -> tuple[float, ...]:
-    """The mean pixel of an image as it is stored: grey ones are repeated only after the transforms."""
-    return tuple(mean) if len(mean) in (0, 1, channels) else (sum(mean) / len(mean),)
-
-
-def make_test_transforms(cfg: Config, train: Dataset) -> list[Any]:
-    """What an image of an evaluation goes through before it is normalised."""
-    return _transforms(cfg, train, training=False)
-
-
-def _transforms(cfg: Config, train: Dataset, training: bool) -> list[Any]:
-    suffix = "TRAIN" if training else "TEST"
-    size = _pair(cfg.INPUT.SIZE_TRAIN if training else cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN)
-    entries = cfg.INPUT.TRANSFORMS_TRAIN if training else cfg.INPUT.TRANSFORMS_TEST
-    defaults = {
-        "size": size,
-        "scale": (cfg.INPUT.MIN_SCALE_TRAIN, cfg.INPUT.MAX_SCALE_TRAIN),
-        "prob": cfg.INPUT.PROB,
-        "padding": cfg.INPUT.PADDING,
-        "mean": _fill(_pixels(cfg, train)[0], train.channels),
-    }
-    if not entries and size:
-        arrays = train.arrays()
-        entries = () if arrays is not None and tuple(arrays[0].shape[-2:]) == size else ("Resize",)
-    return make_transforms(entries, defaults, f"INPUT.TRANSFORMS_{suffix}")

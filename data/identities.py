@@ -63,9 +63,9 @@ class IdentityImages(ImageFiles):
 
     open_set = True
 
-    def __init__(self, name: str, views: Sequence[View], channels: int = 3) -> None:
+    def __init__(self, name: str, views: Sequence[View]) -> None:
         classes, targets, facts = numbered(views)
-        super().__init__(name, [view.path for view in views], targets, classes, channels)
+        super().__init__(name, [view.path for view in views], targets, classes)
         self.facts, self.sources = facts, [name]
 
     def digest(self) -> str:
@@ -161,14 +161,18 @@ class SomeIdentities(Part):
         return {**sample, "target": self.targets[index], "index": index}
 
 
+def whole_of(dataset: Dataset) -> Dataset:
+    """What it is a part of, or itself."""
+    while isinstance(dataset, Part):
+        dataset = dataset.whole
+    return dataset
+
+
 def source_names(dataset: Dataset) -> list[str]:
     """Of each data set that is joined in this one a short name, by its number, fit for the name of a score: `market1501`, the
     folder's own name for `identity_folder:PATH`, with a number behind where two are the same."""
-    whole = dataset
-    while isinstance(whole, Part):
-        whole = whole.whole
     short = []
-    for name in getattr(whole, "sources", ()):
+    for name in getattr(whole_of(dataset), "sources", ()):
         kind, _, place = name.partition(":")
         last = os.path.basename(os.path.normpath(place))
         short.append(re.sub(r"[^A-Za-z0-9._-]+", "_", last if kind == "identity_folder" else name))

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy
 
-from data.dataset import Dataset, Part
-from data.identities import DISTRACTOR, JUNK, JoinedIdentities
+from data.dataset import Dataset
+from data.identities import DISTRACTOR, JUNK, JoinedIdentities, whole_of
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.data")
@@ -57,7 +57,7 @@ def check_training(train: Dataset) -> None:
     targets = _columns(train)[0]
     sizes = numpy.bincount(targets[targets != JUNK], minlength=len(train.classes))
     if len(sizes) < 2:
-        whole = _whole(train)
+        whole = whole_of(train)
         aside = f" ({len(whole.classes) - len(sizes)} more are held out or left out)" if whole is not train else ""
         raise UserError(
             f"{train.name}: {len(sizes)} identities for training{aside}, and it takes two to tell them apart; add some, or "
@@ -101,15 +101,8 @@ def _is_distractor(name: str) -> bool:
 
 def _full_names(dataset: Dataset) -> list[str]:
     """Identities with the data set they are of; where several are joined, their names say so already."""
-    whole = _whole(dataset)
+    whole = whole_of(dataset)
     return [name if isinstance(whole, JoinedIdentities) else f"{dataset.name}/{name}" for name in dataset.classes]
-
-
-def _whole(dataset: Dataset) -> Dataset:
-    """What it is a part of."""
-    while isinstance(dataset, Part):
-        dataset = dataset.whole
-    return dataset
 
 
 def _first(names: Sequence[str], count: int) -> str:

@@ -9,18 +9,12 @@ from typing import Any
 import numpy
 
 
-def stratified(targets: Sequence[Any], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def stratified(targets: Sequence[Any], fraction: float, seed: int) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Indices (kept, held out), both increasing; the classes keep their shares where each has two samples or more.
 
     Where a sample has any number of classes (tuples), each class keeps its share: see `stratified_labels`. At least one
     sample is kept and, for a fraction above 0, one is held out.
     """
-    kept, held_out = stratified_rows(targets, fraction, seed)
-    return kept.tolist(), held_out.tolist()
-
-
-def stratified_rows(targets: Sequence[Any], fraction: float, seed: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The same as arrays, which take less memory."""
     count = round(len(targets) * fraction)
     left = numpy.ones(len(targets), dtype=bool)
     if fraction > 0 and len(targets) >= 2:

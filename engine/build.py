@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from config import Config
-from data import Splits, build_prepare, make_data_loader
-from data.build import channels_seen, image_size
+from data import Splits, build_prepare, channels_seen, make_data_loader
+from data.build import image_size
 from engine import distributed, sharding
 from engine.distillation.build import add_teacher
 from engine.evaluators.build import check_evaluation

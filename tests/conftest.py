@@ -17,6 +17,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 SHARED = ROOT.parent / "shared" / "data"
 # Before torch is imported: two test processes with two threads each get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes keep their byte code, as a user's do: else each of hundreds compiles torch's sources again, for half of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A project, made by copier or cloned and renamed, writes its README, pages, recipes and releases as it likes.
 of_the_template = pytest.mark.skipif(
@@ -62,7 +64,7 @@ def command(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,  # for what hangs; a loaded machine is slow
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )
 

@@ -135,14 +135,14 @@ def test_a_mirror_does_not_outlive_a_killed_training(how: str, library: Path, tm
     script = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
         f"from tracking.mirrors.process import start_mirrors\nstart_mirrors(Path({str(run)!r}), ['wandb'])\n"
-        "print(flush=True)\ntime.sleep(60)"
+        "print(flush=True)\ntime.sleep(600)"
     )
     job = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "FAKE_WANDB": how})
     assert job.stdout is not None and job.stdout.readline()
     started = descendants(job.pid)
     job.kill()
     job.communicate()
-    assert len(started) == 1 and seconds_until_gone(started) < 10
+    assert len(started) == 1 and seconds_until_gone(started) < 50
     if how == "well at none":
         (finish,) = notes(library, "finish")
         assert finish[1]["status"] == "lost"

@@ -154,7 +154,7 @@ def test_mistakes_are_one_line(words: list[str], said: str, analyze: Train) -> N
 
 
 def test_help_lists_every_command() -> None:
-    from config.arguments import ANALYSES
+    from config.parsers import ANALYSES
 
     done = command("tools/analyze.py", "--help")
     assert done.returncode == 0

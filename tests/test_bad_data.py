@@ -154,7 +154,7 @@ def test_a_worker_in_trouble_names_its_sample_and_spares_the_checkpoints(kind: s
         "DATALOADER.SAMPLER", "sequential", "DATALOADER.TIMEOUT", "3", "HOOKS", "[arm]", "NAME", "x",
         "--output-dir", str(tmp_path / "exp"), cwd=root,
     )  # fmt: skip
-    assert done.returncode == 1 and time.monotonic() - start < 60, done.stderr
+    assert done.returncode == 1 and time.monotonic() - start < 200, done.stderr
     run = newest(tmp_path / "exp")
     reason = read_json(run / "status.json")["reason"]
     assert said in reason and "sample 13 (pictures/13.jpg)" in reason and "Traceback" not in done.stderr, done.stderr

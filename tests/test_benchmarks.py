@@ -166,6 +166,15 @@ def test_what_a_gpu_is_measured_with_runs_on_a_cpu(tmp_path: Path) -> None:
     assert first > 0 and 0 < spent < next(epochs)[1] and 0 <= score <= 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_benchmarks_of_the_device_run(tmp_path: Path) -> None:
+    result = gpu.measure(torch.device("cuda"), gpu.WAYS, rounds=1, seconds=0.05)
+    assert result["ratio"] > 0 and len(result["rows"]) == len(gpu.ROWS)
+    first, curve = cifar10_94.ours(tmp_path, 0, *SMALL_RECIPE)
+    assert first > 0 and len(curve) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",

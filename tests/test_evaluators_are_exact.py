@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
-from conftest import command
+from conftest import ROOT, command, newest, read_json
 from torch.nn import functional
 from torchmetrics.functional import accuracy, f1_score, mean_absolute_error, r2_score
 
@@ -17,6 +19,8 @@ from engine.features import Features
 from engine.inference import evaluate
 from engine.task import Task
 from modeling.losses.cross_entropy import CrossEntropy
+
+Train = Callable[..., tuple[int, str, str]]
 
 
 def test_classification_agrees_with_torchmetrics() -> None:
@@ -73,37 +77,30 @@ def test_the_loss_of_an_evaluation_is_that_of_its_batches_however_many_are_asked
 
 @pytest.mark.slow
 def test_analyze_reads_data_and_model(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parent.parent
-    recipe = ["--config-file", str(root / "configs" / "train_digits_softmax.yml")]
-    data = command(str(root / "tools" / "analyze.py"), "data", *recipe, cwd=tmp_path)
+    recipe = ["--config-file", str(ROOT / "configs" / "train_digits_softmax.yml")]
+    data = command(str(ROOT / "tools" / "analyze.py"), "data", *recipe, cwd=tmp_path)
     assert data.returncode == 0 and "1294" in data.stdout and "mean (0.30" in data.stdout, data.stderr
     assert (tmp_path / "train_digits_softmax_samples.png").stat().st_size > 5000
-    model = command(str(root / "tools" / "analyze.py"), "model", *recipe, cwd=tmp_path)
+    model = command(str(ROOT / "tools" / "analyze.py"), "model", *recipe, cwd=tmp_path)
     assert model.returncode == 0 and "650 parameters" in model.stdout and "1,280 FLOPs" in model.stdout, model.stderr
-    wrong = command(str(root / "tools" / "analyze.py"), "modle", *recipe, cwd=tmp_path)
+    wrong = command(str(ROOT / "tools" / "analyze.py"), "modle", *recipe, cwd=tmp_path)
     assert wrong.returncode == 2 and wrong.stderr.startswith("error:")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "least"), [("train_digits_softmax", 0.94), ("train_digits_cnn", 0.975)])
-def test_recipes_reach_their_scores(recipe: str, least: float, tmp_path: Path) -> None:
-    from conftest import newest, read_json
-
-    done = command("tools/train_net.py", "--config-file", f"configs/{recipe}.yml", "--output-dir", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert read_json(newest(tmp_path) / "test.json")["metrics"]["test/top1"] >= least
+def test_recipes_reach_their_scores(recipe: str, least: float, train: Train, tmp_path: Path) -> None:
+    code, log, _ = train("--config-file", str(ROOT / "configs" / f"{recipe}.yml"))
+    assert code == 0, log
+    assert read_json(newest(tmp_path / "exp") / "test.json")["metrics"]["test/top1"] >= least
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["fast_dev", "overfit_one_batch", "limit"])
-def test_debug_presets_run(preset: str, tmp_path: Path) -> None:
-    import json
-
-    from conftest import newest
-
-    done = command("tools/train_net.py", "--config-file", f"configs/debug/{preset}.yml", "--output-dir", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in (newest(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+def test_debug_presets_run(preset: str, train: Train, tmp_path: Path) -> None:
+    code, log, _ = train("--config-file", str(ROOT / "configs" / "debug" / f"{preset}.yml"))
+    assert code == 0, log
+    rows = [json.loads(line) for line in (newest(tmp_path / "exp") / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < (0.05 if preset == "overfit_one_batch" else losses[0] + 1)
 

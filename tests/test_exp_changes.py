@@ -6,7 +6,6 @@ import hashlib
 import json
 import shlex
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from conftest import ROOT, TINY, command
 from test_exp_records import Exp, edit, make_run, run_exp
 
+from tracking import snapshot
 from tracking.keeping import trash
 from tracking.keeping.restore import compare
 from tracking.notes import add_note, parse_notes
@@ -194,11 +194,7 @@ def test_comparing_curves_overlooks_clocks_only(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rerun_proves_equal_metrics_after_the_tree_moved_on(tmp_path: Path) -> None:
     tree, out = tmp_path / "tree", tmp_path / "runs"
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout
-    for name in filter(None, files.splitlines()):
-        if (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_bytes((ROOT / name).read_bytes())
+    snapshot.take(ROOT, tree)
     made = command(str(tree / "tools" / "train_net.py"), *TINY, "--output-dir", str(out), cwd=tree)
     assert made.returncode == 0, made.stderr
     (tree / "modeling" / "build.py").write_text("broken(")

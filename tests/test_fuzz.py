@@ -71,13 +71,13 @@ def fuzz(count: int, folder: Path, seed: int) -> int:
     path, refused = folder / "fuzz.pt", 0
     for number in range(count):
         path.write_bytes(inside(folder / "good.pt", rng) if number % 2 else mutated(content, rng))
-        start = time.monotonic()
+        start = time.process_time()
         try:
             assert isinstance(load_checkpoint(path), dict)
         except NoUsableCheckpoint as error:
             assert str(error) and "\n" not in str(error)
             refused += 1
-        assert time.monotonic() - start < 5, (seed, number)
+        assert time.process_time() - start < 5, (seed, number)
     return refused
 
 
@@ -143,10 +143,10 @@ def test_absurd_configs_are_one_line_at_once(text: str, said: str, tmp_path: Pat
     for n in range(120):  # each brings in the next one twice: 2 ** 120 files, if they were read
         name = "y.yml" if n == 0 else f"y{n}.yml"
         (tmp_path / name).write_text(f"_BASE_: [y{n + 1}.yml, y{n + 1}.yml]\n" if n < 90 else "SEED: 1\n")
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError) as error:
         config.load_file(tmp_path / "x.yml")
-    assert said in str(error.value) and time.monotonic() - start < 5
+    assert said in str(error.value) and time.process_time() - start < 5
 
 
 def test_bases_a_hundred_deep_are_refused(tmp_path: Path) -> None:

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, TINY, command, newest, read_json
-from test_benchmarks import SMALL_RECIPE
 from test_device_loader_gives_equal_pixels import BOTH, assert_equal_batches, pair
 from test_resume_equals_uninterrupted import assert_equal
 
-from benchmarks import cifar10_94, gpu
 from data.copies import SideStream
 from data.loaders.device import DeviceLoader
 from engine.hooks import HOOKS, Hook
@@ -141,13 +139,6 @@ def test_a_step_waits_for_nothing_on_the_device(words: list[str], train: Train) 
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert code == 0, error
-
-
-def test_the_benchmarks_of_the_device_run(tmp_path: Path) -> None:
-    result = gpu.measure(torch.device("cuda"), gpu.WAYS, rounds=1, seconds=0.05)
-    assert result["ratio"] > 0 and len(result["rows"]) == len(gpu.ROWS)
-    first, curve = cifar10_94.ours(tmp_path, 0, *SMALL_RECIPE)
-    assert first > 0 and len(curve) == 2
 
 
 @pytest.mark.parametrize("policy", ["stop", "skip"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,12 +21,23 @@ MOST_READS = 1  # of a number from the device: the guard against NaN, which on C
 WARM, COUNTED = 12, 20
 
 
+@cache  # asked at every call of Python, of which torch makes many
+def ours(file: str) -> bool:
+    """Whether a file is this repository's own, and no test."""
+    path = Path(file)
+    return ROOT in path.parents and not {".venv", "tests"} & set(path.parts)
+
+
 class Reads(TorchDispatchMode):
     """Counts the operations that wait for a device."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and skipping it would import it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += func._overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
@@ -49,10 +61,10 @@ class Counting(Hook):
             self.reads.__exit__(None, None, None)
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
-        path = Path(frame.f_code.co_filename)
-        ours = ROOT in path.parents and not {".venv", "tests"} & set(path.parts)
-        if event == "call" and ours and frame.f_code.co_name[0] != "<":  # comprehensions are calls in some Pythons only
-            self.calls[f"{path.name}:{frame.f_code.co_name}"] += 1
+        code = frame.f_code
+        comprehension = code.co_name[0] == "<"  # a call in some Pythons only
+        if event == "call" and not comprehension and ours(code.co_filename):
+            self.calls[f"{Path(code.co_filename).name}:{code.co_name}"] += 1
 
 
 def test_a_step_makes_few_calls_and_waits_for_nothing_else(train: Callable[..., Any]) -> None:

@@ -110,11 +110,11 @@ def test_cfg_is_read_in_factories_only() -> None:
 
 def test_every_key_has_a_comment_and_is_read() -> None:
     from config.defaults import get_defaults
-    from config.dump import _comments
+    from config.dump import comments
 
     code = "\n".join(p.read_text() for p in FILES if "config" not in p.parts)
     for key in get_defaults().flat():
-        assert _comments().get(key), key
+        assert comments().get(key), key
         assert key.rpartition(".")[2] in code, key
 
 

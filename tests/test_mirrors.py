@@ -47,8 +47,8 @@ def record_of(run: Path) -> Run:
 
 
 def wait_until(true: Callable[[], Any]) -> None:
-    """For 20 s at the most."""
-    end = time.monotonic() + 20
+    """For two minutes at the most."""
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -24,7 +24,7 @@ from tracking.lock import RunLock
 RunLock(pathlib.Path({folder!r}))
 {more}
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -93,7 +93,7 @@ def test_where_locks_do_not_work_a_run_trains_with_a_warning(
 def test_a_run_that_trains_is_not_resumed_and_one_that_was_killed_is(train: Train, tmp_path: Path) -> None:
     code = (
         "from engine.hooks.logging import LoggingHook\n"
-        "def hold(hook, trainer):\n    if trainer.step == 8: said('step'); time.sleep(60)\n"
+        "def hold(hook, trainer):\n    if trainer.step == 8: said('step'); time.sleep(600)\n"
         "LoggingHook.after_step = hold\n"
     )
     job = child(tmp_path, code, "DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from collections import namedtuple
@@ -242,7 +243,8 @@ def test_two_ranks_print_one_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_big_recipe_takes_less_than_a_minute(tmp_path: Path) -> None:
-    start = time.monotonic()
+    """Of a processor: however busy the machine is with others."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = (
         "--config-file",
         str(ROOT / "configs" / "train_cifar10_resnet20.yml"),
@@ -251,7 +253,8 @@ def test_a_big_recipe_takes_less_than_a_minute(tmp_path: Path) -> None:
     )
     done = command("tools/train_net.py", *words, "--device", "cpu", "--dry-run", "--output-dir", str(tmp_path / "exp"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - start < 60
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60
 
 
 def test_batches_of_any_kind_are_described() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from conftest import ROOT, TINY, command, newest, read_json
 
 from config.defaults import get_defaults
 from engine.launch import check_ranks_agree
+from tracking import snapshot
 from utils.errors import UserError
 
 HOOK = """
@@ -45,12 +44,8 @@ class Trouble(Hook):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code with a hook that makes trouble."""
-    copy = tmp_path_factory.mktemp("tree")
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("tests/"):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+    copy = tmp_path_factory.mktemp("ranks") / "tree"
+    snapshot.take(ROOT, copy)
     (copy / "engine" / "hooks" / "trouble.py").write_text(HOOK)
     return copy
 

@@ -34,11 +34,11 @@ def test_serve_says_where_it_is_and_ends_in_order(folder: Path) -> None:
     started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert started.stdout
-        with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=20) as answer:
+        with urllib.request.urlopen(json.loads(started.stdout.readline())["url"], timeout=120) as answer:
             assert b"Fieldbook report" in answer.read()
         assert [path.name for path in folder.iterdir() if path.name[0] == "."] == []  # it only reads
         started.send_signal(signal.SIGINT)
-        assert started.communicate(timeout=20) == ("", "") and started.returncode == 0
+        assert started.communicate(timeout=120) == ("", "") and started.returncode == 0
     finally:
         started.kill()
 
@@ -51,7 +51,7 @@ def ask(folder: Path) -> Iterator[Any]:
     port = server.server_address[1]
 
     def request(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         line.putrequest(method, path, skip_host=True)
         for name, value in {"Host": f"127.0.0.1:{port}", **{k.replace("_", "-"): v for k, v in headers.items()}}.items():
             line.putheader(name, value)

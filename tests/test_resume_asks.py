@@ -115,7 +115,7 @@ LoggingHook.after_step = after_step
 def test_a_launcher_that_restarts_sharded_ranks_goes_on_with_their_run(tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="the extra `export` is not installed")
     job = child(tmp_path, DIES_ONCE, "DISTRIBUTED.STRATEGY", "fsdp", launcher=[*RANKS, "--max-restarts", "1"])
-    _, log = job.communicate(timeout=200)
+    _, log = job.communicate(timeout=400)
     assert job.returncode == 0 and "started again" in log and "step 6 from last of" in log, log
     status = read_json(newest(tmp_path / "exp") / "status.json")
     assert status["status"] == "finished" and len(status["sessions"]) == 2
@@ -124,7 +124,7 @@ def test_a_launcher_that_restarts_sharded_ranks_goes_on_with_their_run(tmp_path:
 @pytest.mark.slow
 def test_a_launcher_that_restarts_its_ranks_goes_on_with_their_run(tmp_path: Path) -> None:
     job = child(tmp_path, DIES_ONCE, launcher=[*RANKS, "--max-restarts", "1"])
-    _, log = job.communicate(timeout=200)
+    _, log = job.communicate(timeout=400)
     assert job.returncode == 0 and "started again" in log, log
     assert runs(tmp_path) == 1
     status = read_json(newest(tmp_path / "exp") / "status.json")

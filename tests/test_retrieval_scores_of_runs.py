@@ -135,9 +135,9 @@ def test_queries_without_a_match_are_counted_in_a_warning(train: Train, tmp_path
 
 
 @pytest.mark.slow
-def test_two_ranks_give_the_scores_and_predictions_of_one(tmp_path: Path, market: Path) -> None:
-    done = command("tools/train_net.py", *words(market, "TEST.IMS_PER_BATCH", "5"), "--output-dir", str(tmp_path / "exp"))
-    assert done.returncode == 0, done.stderr
+def test_two_ranks_give_the_scores_and_predictions_of_one(train: Train, tmp_path: Path, market: Path) -> None:
+    code, error, _ = train(*words(market, "TEST.IMS_PER_BATCH", "5"))
+    assert code == 0, error
     run = newest(tmp_path / "exp")
     found = []
     for ranks in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TINY, command, newest, read_json
+from test_ranks_agree import launch
 from test_resume_equals_uninterrupted import CRAFT, assert_equal, final
 
 Train = Callable[..., tuple[int, str, str]]
@@ -44,7 +45,7 @@ def child(folder: Path, code: str, *words: str, launcher: list[str] | None = Non
     )
 
 
-def wait_for(path: Path, seconds: float = 60) -> None:
+def wait_for(path: Path, seconds: float = 300) -> None:
     """Until a file is there."""
     deadline = time.monotonic() + seconds
     while not path.exists():
@@ -160,10 +161,10 @@ def test_a_signal_that_python_swallows_is_obeyed_before_there_is_a_run(
 @pytest.mark.slow
 @pytest.mark.parametrize("event", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_at_the_start_leaves_nothing_behind(event: int, tmp_path: Path) -> None:
-    job = child(tmp_path, "train_net.build = lambda *_: (said('building'), time.sleep(60))\n")
+    job = child(tmp_path, "train_net.build = lambda *_: (said('building'), time.sleep(600))\n")
     wait_for(tmp_path / "building")
     job.send_signal(event)
-    _, log = job.communicate(timeout=20)
+    _, log = job.communicate(timeout=300)
     assert job.returncode == 128 + event and "Traceback" not in log, log
     assert not (tmp_path / "exp").exists()
 
@@ -189,7 +190,7 @@ def test_a_second_signal_ends_at_once_whatever_hangs(tmp_path: Path) -> None:
     time.sleep(1)
     assert job.poll() is None
     job.send_signal(signal.SIGUSR1)
-    assert job.wait(5) == 128 + signal.SIGUSR1
+    assert job.wait(50) == 128 + signal.SIGUSR1
     job.communicate()
 
 
@@ -208,15 +209,14 @@ os.setpgid(0, 0)
 @pytest.mark.slow
 def test_data_workers_ignore_the_signal(tmp_path: Path) -> None:
     workers = ["DATALOADER.LOADER", "processes", "DATALOADER.NUM_WORKERS", "2"]
-    whole = command("tools/train_net.py", *WORDS, *CRAFT, "--output-dir", str(tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr
+    whole = launch(tmp_path / "whole", *WORDS, *CRAFT)
     job = child(tmp_path, EVERY_WORKER, *CRAFT, *workers)
-    _, log = job.communicate(timeout=60)
+    _, log = job.communicate(timeout=300)
     assert job.returncode == 75 and "data worker" not in log and "Traceback" not in log, log
     stopped = newest(tmp_path / "exp")
     done = command("tools/train_net.py", "--resume", str(stopped), *workers)
     assert done.returncode == 0, done.stderr
-    assert_equal(final(newest(tmp_path / "whole")), final(stopped))
+    assert_equal(final(whole), final(stopped))
 
 
 ONE_RANK = """
@@ -255,7 +255,7 @@ def test_ranks_agree_on_the_step_without_a_message_of_its_own(tmp_path: Path) ->
     assert whole.returncode == 0, whole.stderr
     for at, step in (("step", 9), ("batch", 6)):
         (tmp_path / at).mkdir()
-        _, log = (job := child(tmp_path / at, ONE_RANK, *words, launcher=RANKS, AT=at)).communicate(timeout=120)
+        _, log = (job := child(tmp_path / at, ONE_RANK, *words, launcher=RANKS, AT=at)).communicate(timeout=300)
         run = newest(tmp_path / at / "exp")
         status = read_json(run / "status.json")
         assert (status["status"], status["reason"]) == ("interrupted", "signal SIGTERM"), log

@@ -38,7 +38,7 @@ def test_for_many_sets_the_parts_are_equal() -> None:
         expected = train_test_split(
             range(len(targets)), test_size=len(held), random_state=seed, stratify=targets if possible else None
         )
-        assert [kept, held] == [sorted(part) for part in expected]
+        assert [kept.tolist(), held.tolist()] == [sorted(part) for part in expected]
         stratify += possible
     assert 50 < stratify < 190  # both ways were tried
 

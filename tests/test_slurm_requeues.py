@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, command, newest, read_json
+from conftest import TINY, newest, read_json
+from test_ranks_agree import launch
 from test_resume_equals_uninterrupted import assert_equal, final
 from test_signals_save_once import child, send_when
 
@@ -133,18 +134,17 @@ LoggingHook.after_step = after_step
 
 @pytest.mark.slow
 def test_a_requeued_job_ends_as_one_that_was_never_stopped(calls: Path) -> None:
-    whole = command("tools/train_net.py", *TINY, "TEST.IMS_PER_BATCH", "4", "--output-dir", str(calls.parent / "whole"))
-    assert whole.returncode == 0, whole.stderr
+    whole = launch(calls.parent / "whole", "TEST.IMS_PER_BATCH", "4")
     job = child(calls.parent, PREEMPTED)
-    assert job.wait(60) == 75
+    assert job.wait(300) == 75
     job.communicate()
     run = newest(calls.parent / "exp")
     assert calls.read_text() == "requeue 41\n"
     again = child(calls.parent, "", SLURM_RESTART_COUNT="1")
-    _, log = again.communicate(timeout=120)
+    _, log = again.communicate(timeout=300)
     assert again.returncode == 0 and "started again" in log, log
     assert [p.name for p in (calls.parent / "exp").iterdir() if not p.name.startswith(".")] == [run.name]
-    assert_equal(final(newest(calls.parent / "whole")), final(run))
+    assert_equal(final(whole), final(run))
     assert read_json(run / "status.json")["sessions"][1]["code_digest"] == read_json(run / "run.json")["code_digest"]
 
 

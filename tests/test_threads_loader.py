@@ -242,7 +242,7 @@ def test_no_more_is_read_than_a_few_batches_ahead(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(loader.fetcher, "read", counted)
     iterator = iter(loader)
     next(iterator)
-    for _ in range(100):
+    for _ in range(3000):
         time.sleep(0.01)
         if len(read) == 16:
             break

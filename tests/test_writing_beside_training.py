@@ -70,7 +70,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(train: Train, tmp_path: 
     went_on, write, after_step = threading.Event(), CheckpointWriter.write, LoggingHook.after_step
 
     def slow(writer: CheckpointWriter, name: str, content: dict[str, Any], *, step: int, metric: Any = None) -> None:
-        assert went_on.wait(30)
+        assert went_on.wait(300)
         write(writer, name, content, step=step, metric=metric)
 
     def stepped(hook: LoggingHook, trainer: Any) -> None:

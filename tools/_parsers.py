@@ -8,7 +8,7 @@ import _submit_arguments
 import mirror
 import pack
 
-from config.arguments import make_parser
+from config.parsers import make_parser
 from tracking.screens import arguments
 
 OF_CONFIG = {"train_net.py": "train", "test_net.py": "test"}  # what `make_parser` calls them, where it is not their name

@@ -298,8 +298,8 @@ def show_model(cfg: config.Config, args: argparse.Namespace) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from data import build_splits
-    from data.build import channels_seen, image_size
+    from data import build_splits, channels_seen
+    from data.build import image_size
     from engine.build import build_task
 
     splits = build_splits(cfg)

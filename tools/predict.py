@@ -11,6 +11,7 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -88,6 +89,10 @@ def check(args: argparse.Namespace) -> None:
     for place in args.files:
         if os.path.isdir(place) and next(walk_images(place), None) is None:
             raise UserError(f"{place}: no images below it")
+        kind = os.path.splitext(place)[1].lower()
+        if kind in (".csv", ".json", ".jsonl") and not os.path.exists(place):
+            flag = "--csv" if kind == ".csv" else "--json"
+            raise UserError(f"{place}: no such image; {flag} prints to stdout, write {flag} > {shlex.quote(place)}")
 
 
 def files(places: Sequence[str]) -> Iterator[str]:

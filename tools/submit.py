@@ -192,7 +192,7 @@ def _check_training(words: Sequence[str], ranks: int) -> tuple[str, str]:
             f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be split over {ranks} ranks x SOLVER.ACCUMULATE "
             f"{cfg.SOLVER.ACCUMULATE}"
         )
-    return cfg.OUTPUT_DIR, cfg.NAME or "run"
+    return cfg.OUTPUT_DIR, check_run_name(cfg.NAME or "run")
 
 
 def _submitit(cluster: str) -> Any:

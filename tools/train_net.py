@@ -10,11 +10,9 @@ Who wants a loop of their own copies this file.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,10 @@ from tracking.reading import lookup
 from utils import interrupts, orphans
 from utils.errors import UserError
 from utils.logger import log_file, setup_logger
+from utils.names import check_run_name
 
 LOG = logging.getLogger("fieldbook.tools")
 TOOL = f"tools/{Path(__file__).name}"  # a copy of this file is a command of its own: records and reruns name it
-INTERRUPTED = 75  # exit code of a run that was stopped by a signal and can be resumed
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,13 +44,15 @@ def main(argv: Sequence[str]) -> int:
         try:
             return resume(args, argv) if args.resume else start(args, argv)
         except interrupts.Interrupted as stop:
-            return stopped_early(args, stop)
+            from engine.stopping import stopped_early
+
+            return stopped_early(stop, config.load(args).DISTRIBUTED.MAX_REQUEUES)
 
 
 def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """A new run. Whatever the user got wrong ends before any folder exists."""
     cfg = config.load(args)
-    name = cfg.NAME or "run"
+    name = run_name(cfg, args.dry_run)
     own = lookup.find_own(cfg.runs_folder, name, [TOOL, *argv])
     if own is not None:
         LOG.info("this job was started again: it goes on with its run %s and that run's own code", own.name)
@@ -66,18 +66,33 @@ def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
     with distributed.session(device, cfg.DISTRIBUTED.TIMEOUT):
         cfg, splits, trainer = build(cfg, device)
         if args.dry_run:
+            from engine.preflight.build import dry_run
+
             return dry_run(cfg, splits, trainer)
         from engine.disk import check_disk
         from engine.launch import choose_parent, make_facts, make_run
+        from tracking.screens.asking import ask_why
 
         check_disk(trainer, cfg.runs_folder)
         parent, guess = choose_parent(cfg, name, args.parent)
-        args.why = args.why or ask_why(cfg, parent)
+        args.why = args.why or ask_why(cfg.flat(), dict(cfg.origins), parent)
         words = [TOOL, *argv]
         facts = make_facts(cfg, splits, name=name, args=args, command=words, root=_root.ROOT, parent=parent, guess=guess)
         interrupts.check()
         run = make_run(cfg.runs_folder, facts)
         return train(cfg, splits, trainer, run, parent=parent)
+
+
+def run_name(cfg: config.Config, dry: bool) -> str:
+    """What the run is to be called; a dry run makes none, so there a name that cannot be is a warning."""
+    name = cfg.NAME or "run"
+    try:
+        return check_run_name(name)
+    except UserError as error:
+        if not dry:
+            raise
+        LOG.warning("a training would say: %s", error)
+        return name
 
 
 def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -141,6 +156,7 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
     from engine.hooks.trial import PRUNED
     from engine.launch import finish, record_failure
     from engine.resume import restore
+    from engine.stopping import stopped
 
     log, began = f"log{'' if trainer.is_main else f'_rank{trainer.rank}'}.txt", False
     with log_file(run.path / log):
@@ -154,11 +170,11 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
             began = True
             trainer.train()
             if trainer.stop_reason.startswith(("signal", PRUNED)):
-                return stopped(cfg, trainer, run, trainer.stop_reason)
+                return stopped(trainer, run, trainer.stop_reason, cfg.DISTRIBUTED.MAX_REQUEUES)
             # A resumed run's config is written out whole: there every key was "set".
             finish(cfg, splits, trainer, run, report_unread=not before)
         except interrupts.Interrupted as stop:  # before the first step or in the test at the end: all is saved
-            return stopped(cfg, trainer, run, str(stop))
+            return stopped(trainer, run, str(stop), cfg.DISTRIBUTED.MAX_REQUEUES)
         except BaseException as error:
             if began or not before or not isinstance(error, UserError):
                 return record_failure(cfg, trainer, run, error)
@@ -169,64 +185,6 @@ def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: An
 
             LOG.info("%s", tracking.outcome(run.path))
     return 0
-
-
-def stopped(cfg: config.Config, trainer: Any, run: Any, reason: str) -> int:
-    """The end of a run that a signal, or its sweep, stopped and that can be resumed; under SLURM a signal queues it again."""
-    from engine import distributed
-    from engine.slurm import requeue
-
-    run.finish("interrupted", reason)
-    LOG.info("stopped by %s at step %d; go on with --resume %s", reason, trainer.step, run.id)
-    if trainer.is_main and reason.startswith("signal"):
-        requeue(reason, cfg.DISTRIBUTED.MAX_REQUEUES)
-    if reason == trainer.stop_reason:  # all ranks stop; SLURM ends a job at its first rank to leave, so they leave together
-        with contextlib.suppress(RuntimeError):  # one is gone already
-            distributed.barrier()
-    return INTERRUPTED
-
-
-def stopped_early(args: argparse.Namespace, stop: interrupts.Interrupted) -> int:
-    """The end at a signal that came before there was a run."""
-    from engine.slurm import requeue
-
-    LOG.info("stopped by %s before there was anything to save", stop)
-    if os.environ.get("RANK", "0") == "0":
-        requeue(str(stop), config.load(args).DISTRIBUTED.MAX_REQUEUES)
-    return 128 + stop.number
-
-
-def dry_run(cfg: config.Config, splits: Any, trainer: Any) -> int:
-    """The preflight of engine/preflight/: 0 if all is well, 1 if not; nothing is written."""
-    from engine import distributed
-    from engine.card import card_facts
-    from engine.preflight.build import build_preflight
-    from engine.preflight.table import Finding, print_findings
-
-    facts = [Finding(label, "", text) for label, text in card_facts(cfg, splits, trainer)]
-    with tempfile.TemporaryDirectory(prefix="fieldbook-dry-run-") as scratch:
-        findings = build_preflight(cfg, splits, trainer, Path(scratch)).run()
-    if distributed.is_main():
-        print_findings([*facts, *findings])
-    return int(any(distributed.gather(any(finding.verdict == "wrong" for finding in findings))))
-
-
-def ask_why(cfg: config.Config, parent: Any) -> str:
-    """Asks once, on a terminal and alone only; Enter or 60 s skip it. It is never forced."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("WORLD_SIZE", "1") != "1":
-        return ""
-    import select
-
-    from tracking.reading.configs import changes, read_config, read_origins
-    from tracking.wording import changed
-
-    if parent is not None:
-        origins = (dict(cfg.origins), read_origins(parent.path))
-        pairs = changes(cfg.flat(), read_config(parent.path), lambda: origins)
-        print(f"Changed since {parent.id}: {changed(pairs, 6) or 'no key'}")
-    print("What is this run meant to find out? (Enter to skip) ", end="", flush=True)
-    ready, _, _ = select.select([sys.stdin], [], [], 60)
-    return sys.stdin.readline().strip() if ready else ""
 
 
 def _with_run(argv: Sequence[str], path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from utils.errors import UserError
 from utils.files import write_atomic
 
 HEADINGS = ("Why", "Expected", "Verdict", "Tags", "Notes")
+_COMMAS = ",\uff0c\u3001"  # ASCII's, the full-width one, the ideographic one
 _DIVIDER = re.compile(rf"^# ({'|'.join(HEADINGS)})[ \t]*$", re.MULTILINE)
 
 
@@ -29,14 +30,14 @@ def notes_text(why: str, expect: str, tags: Sequence[str], verdict: str = "", no
 
 
 def tags_in(text: str) -> list[str]:
-    """What stands below `# Tags`, by spaces or commas; a heading of one's own ends it."""
-    return re.split(r"^#\s", text, flags=re.MULTILINE)[0].replace(",", " ").split()
+    """What stands below `# Tags`, by spaces or commas, Chinese ones too; a heading of one's own ends it."""
+    return re.sub(f"[{_COMMAS}]", " ", re.split(r"^#\s", text, flags=re.MULTILINE)[0]).split()
 
 
 def check_tags(tags: Sequence[str]) -> None:
     """Raises UserError unless each is a word that can be written and found again."""
     for tag in tags:
-        if not re.fullmatch(r"[^\s,#]+", tag):
+        if not re.fullmatch(rf"[^\s{_COMMAS}#]+", tag):
             raise UserError(f"a tag is one word without commas or #, got {tag!r}")
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from utils.errors import UserError
+from utils.full_width import hint
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,4 +17,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """What is wrong, and where the flags are listed."""
-        raise UserError(f"{' '.join(message.split())}; see {self.prog} --help")
+        raise UserError(f"{' '.join(message.split())}{hint(message)}; see {self.prog} --help")

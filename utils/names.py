@@ -10,14 +10,14 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def check_run_name(name: str) -> str:
-    """`name`, if it is letters, digits and `. _ -`, at most 100, not beginning with `.` or `-`.
+    """`name`, if it is English letters, digits and `. _ -`, at most 100, not beginning with `.` or `-`.
 
     Raises:
         UserError: it is not.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"a run's name is letters, digits and . _ - (at most 100, not beginning with . or -), got {name[:120]!r}; "
-            "give another one with --name"
+            f"a run's name is English letters (a-z, A-Z), digits and . _ - (at most 100, not beginning with . or -), got "
+            f"{name[:120]!r}; give another one with --name"
         )
     return name

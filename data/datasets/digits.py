@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data.dataset import ArrayDataset, Dataset, Part
+from data.dataset import ArrayDataset, Dataset
 from data.datasets import DATASETS
 from data.identities import IdentityArrays, View
 from data.splits import stratified
@@ -20,7 +20,7 @@ def digits(place: str, root: str, train: bool, seed: int) -> Dataset:
     pixels, targets = _read()
     whole = ArrayDataset("digits", pixels, targets, [str(n) for n in range(10)], mean=[0.305], std=[0.376])
     kept, held_out = stratified(whole.targets, 0.2, seed)
-    return Part(whole, kept if train else held_out)
+    return whole.part(kept if train else held_out)
 
 
 @DATASETS.register("digit_identities")

@@ -1,4 +1,4 @@
-"""The loader protocol, once: position, plan, bad samples. `memory` and `processes` say how a batch is fetched."""
+"""The loader protocol, once: position, plan, bad samples. Its subclasses say how batches are fetched."""
 
 from __future__ import annotations
 

@@ -25,14 +25,13 @@ class MemoryLoader(Loader):
     """For data sets that give `arrays()`. With other transforms than PadCrop and RandomHorizontalFlip samples are still made
     one by one, from memory."""
 
-    kind = "memory"
-
     def __init__(self, plan: Plan, fetcher: Fetcher, why: str = "", *, max_bad: float = 0.01) -> None:
         super().__init__(plan, fetcher, why, max_bad=max_bad)
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
-        self._images, self._targets = arrays
-        self._facts = {name: torch.tensor(values) for name, values in fetcher.dataset.facts.items()}
+        self._images = arrays[0]
+        facts = {name: torch.tensor(values) for name, values in fetcher.dataset.facts.items()}
+        self._facts = {"target": arrays[1], **facts}  # what each sample has beside its image
         self._moves: CropsAndFlips | None = None
         self._windows: Windows | None = None  # of the whole set, from the first iteration on
         self._kept = 0  # bytes that it takes; 0: only batches are laid out
@@ -57,22 +56,15 @@ class MemoryLoader(Loader):
         elif self.fetcher.transforms:
             yield from super()._fetch_all(epoch, batches)
         else:
-            rows = self._slice if isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8 else self._select
+            # Evaluation goes in order: no copy of images is made where normalising makes one anyway.
+            in_order = isinstance(self.plan, EvaluationPlan) and self._images.dtype == torch.uint8
             for indices, _ in batches:
-                batch = rows(torch.from_numpy(indices).long(), indices)
-                yield {**batch, **self._facts_of(batch["index"])} if self._facts else batch, []
+                index = torch.from_numpy(indices).long()
+                images = self._images[indices[0] : indices[-1] + 1] if in_order else self._images.index_select(0, index)
+                yield {"image": images, **self._facts_of(index), "index": index}, []
 
     def _facts_of(self, index: Tensor) -> dict[str, Tensor]:
         return {name: values.index_select(0, index) for name, values in self._facts.items()}
-
-    def _select(self, index: Tensor, indices: numpy.ndarray) -> Batch:
-        return {"image": self._images.index_select(0, index), "target": self._targets.index_select(0, index), "index": index}
-
-    def _slice(self, index: Tensor, indices: numpy.ndarray) -> Batch:
-        """Evaluation goes in order: no copy of images is made where normalising makes one anyway."""
-        first = int(indices[0])
-        images = self._images[first : first + len(indices)]
-        return {"image": images, "target": self._targets.index_select(0, index), "index": index}
 
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
@@ -84,11 +76,10 @@ class MemoryLoader(Loader):
             if windows is None:
                 windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))
             starts = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))
-            targets, last = self._targets.index_select(0, index), 0
-            for mine, target in zip(index.split(sizes), targets.split(sizes), strict=True):
+            last = 0
+            for mine in index.split(sizes):
                 first, last = last, last + len(mine)
-                images = windows.cut(starts[first:last])
-                yield {"image": images, "target": target, "index": mine, **self._facts_of(mine)}, []
+                yield {"image": windows.cut(starts[first:last]), **self._facts_of(mine), "index": mine}, []
 
     def _lay(self, images: Tensor) -> Windows:
         assert self._moves is not None

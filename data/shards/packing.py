@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def plan(source: Source, *, shard_bytes: int = 0, shard_samples: int = 0) -> lis
     """The shards of a source: each of `shard_samples`, or as many as fit `shard_bytes` (one at least)."""
     count = len(source.origins)
     order = generator(0, ORDER, 0).permutation(count)
-    sizes = numpy.array([_size(source.root / origin) for origin in source.origins], dtype=numpy.int64)
+    sizes = numpy.array([_about(source.root / origin)[0] for origin in source.origins], dtype=numpy.int64)
     if shard_samples:
         cuts = list(range(0, count, shard_samples))
     else:
@@ -211,7 +211,7 @@ def _finished(source: Source, shard: Shard, path: Path, beside: Path) -> indices
     found, about = _index_of(beside), path.stat()
     if found.facts["left_out"] or found.facts["bytes"] != about.st_size:
         return None
-    if any(_changed(source.root / source.origins[row]) > about.st_mtime_ns for row in shard.rows):
+    if any(_about(source.root / source.origins[row])[1] > about.st_mtime_ns for row in shard.rows):
         return None
     return found if files.sha256_file(path) == found.facts["sha256"] else None
 
@@ -220,16 +220,10 @@ def _index_of(path: Path) -> indices.Index:
     return indices.decode(path.read_bytes(), str(path))
 
 
-def _size(path: Path) -> int:
-    return _about(path, lambda about: about.st_size)
-
-
-def _changed(path: Path) -> int:
-    return _about(path, lambda about: about.st_mtime_ns)
-
-
-def _about(path: Path, fact: Callable[[os.stat_result], int]) -> int:
+def _about(path: Path) -> tuple[int, int]:
+    """Bytes, and when it was changed (ns); 0 and 0 of a file that is not there."""
     try:
-        return fact(path.stat())
+        about = path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return about.st_size, about.st_mtime_ns

@@ -7,7 +7,7 @@ import importlib
 import inspect
 from collections.abc import Iterator
 
-from config.arguments import ANALYSES
+from config.parsers import ANALYSES
 from docs.make.markdown import cell, code, head, table
 
 INTRODUCTION = """Every command has `--help`. Exit codes: 0 done; 1 the run failed; 2 wrong input, said in one line; 3 no usable

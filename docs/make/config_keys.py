@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from config.defaults import CHOICES, DEFAULT_RANGE, RANGES, get_defaults
-from config.dump import _comments, _yaml
+from config.dump import comments, one_line
 from docs.make.markdown import cell, code, head
 
 INTRODUCTION = """Each key can stand in a YAML (`SOLVER: {BASE_LR: 0.1}`) and, as `SOLVER.BASE_LR 0.1`, on any command line
@@ -33,21 +33,21 @@ SECTIONS = {
 
 def page() -> str:
     """The whole page."""
-    flat, comments = get_defaults().flat(), _comments()
+    flat, meanings = get_defaults().flat(), comments()
     lines = head("Every key of the config", "the comments of config/defaults.py", INTRODUCTION)
     sections = list(dict.fromkeys(key.rpartition(".")[0] for key in flat))
     for section in sorted(sections, key=bool):  # the keys without a section first; else as in the file
         lines += [f"## {SECTIONS.get(section, section)}", ""]
         for key in flat:
             if key.rpartition(".")[0] == section:
-                lines += _entry(key, flat[key], comments.get(key, ""))
+                lines += _entry(key, flat[key], meanings.get(key, ""))
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _entry(key: str, default: object, comment: str) -> list[str]:
     """A heading, so that it can be searched for and linked to; the meaning; default and values."""
     meaning = cell(_RANGE.sub("", comment)).replace(">", "&gt;")  # at the head of a line it would quote
-    standard = code(_yaml(default)) if default != "" else "empty"
+    standard = code(one_line(default)) if default != "" else "empty"
     return [f"#### {key}", "", f"{meaning}<br>", f"default {standard}; {allowed(key, default)}", ""]
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.cells import cell_len
 from torch import Tensor
 from torch.nn import functional
 
 LOG = logging.getLogger("fieldbook.engine")
 INK, GREY, BLUE, ORANGE, GREEN, SKY = "#222222", "#8a8a8a", "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 LINES = (BLUE, ORANGE, GREEN, SKY, INK)
-EAST_ASIAN = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "SimHei")
+EAST_ASIAN = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "Noto Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "SimHei", "Arial Unicode MS",
+)  # fmt: skip
 PIXELS = 160  # longest side of an image among others
 
 
@@ -28,7 +33,7 @@ def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams["font.family"] = _fonts()
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=120)
     FigureCanvasAgg(figure)
     return figure
 
@@ -44,11 +49,22 @@ def new_canvas(width: float, height: float) -> tuple[Any, Any]:
 
 @cache
 def _fonts() -> list[str]:
-    """matplotlib's own font, then what is installed of others."""
+    """matplotlib's own font, then what is installed of others, even since matplotlib wrote its list of fonts."""
     from matplotlib import font_manager
 
-    present = {font.name for font in font_manager.fontManager.ttflist}
+    logging.getLogger("matplotlib.font_manager").addFilter(_not_of_weight)
+    manager = font_manager.fontManager
+    if not any(font.name in EAST_ASIAN for font in manager.ttflist):
+        for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
+            with suppress(Exception):  # no font that can be drawn with, as most of those left out
+                manager.addfont(path)
+    present = {font.name for font in manager.ttflist}
     return ["DejaVu Sans", *(name for name in EAST_ASIAN if name in present)]
+
+
+def _not_of_weight(record: logging.LogRecord) -> bool:
+    """A title's Chinese in a font that is never bold is no news."""
+    return "Failed to find font weight" not in str(record.msg)
 
 
 def new_axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
@@ -76,10 +92,55 @@ def style(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
 def save(figure: Any, path: Path) -> Path:
     """Writes the picture, its folder made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a letter that no font has is a box
-        figure.savefig(path, dpi=120)
+    with _boxes_told(path):
+        figure.savefig(path, bbox_inches=_whole_titles(figure))
     return path
+
+
+def _whole_titles(figure: Any) -> Any:
+    """The figure's own inches, wider where a line of words would be cut at its right edge."""
+    from matplotlib.transforms import Bbox
+
+    texts = [*figure.texts, *(text for axes in figure.axes for text in (*axes.texts, axes._left_title))]
+    ends = [text.get_window_extent().x1 / figure.dpi + 0.1 for text in texts if text.get_text()]
+    width, height = figure.get_size_inches()
+    return Bbox([[0, 0], [max([width, *ends]), height]])
+
+
+@contextmanager
+def _boxes_told(path: Path) -> Iterator[None]:
+    """Within, of letters that no font has one warning is logged a run, where matplotlib would warn of each letter."""
+    pattern = re.compile(r"Glyph (\d+) .*missing from")
+    lacking: dict[str, None] = {}
+    before = warnings.showwarning
+
+    def take(message: Any, *rest: Any, **named: Any) -> None:
+        found = pattern.match(str(message))
+        if found:
+            lacking[chr(int(found[1]))] = None
+        else:
+            before(message, *rest, **named)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=pattern.pattern)
+        warnings.showwarning = take
+        yield
+    if lacking:
+        _tell_boxes(path.name, "".join(lacking)[:20])
+
+
+_BOXES_TOLD: list[str] = []  # the picture that was named
+
+
+def _tell_boxes(name: str, letters: str) -> None:
+    if not _BOXES_TOLD:
+        _BOXES_TOLD.append(name)
+        LOG.warning(
+            "%s, and perhaps other pictures, shows boxes for %s: no font here has these letters; install one, such as Noto "
+            "Sans CJK (Debian, Ubuntu: apt install fonts-noto-cjk)",
+            name,
+            letters,
+        )
 
 
 def small(image: Tensor) -> Tensor:
@@ -116,9 +177,13 @@ def frame(axes: Any, box: tuple[float, float, float, float], colour: str, thick:
 
 
 def end_of(text: str, most: int) -> str:
-    """A name's end, which tells more than the folders before it, as one line."""
+    """A name's end, which tells more than the folders before it, as one line. Chinese letters count as two of `most`."""
     line = " ".join(text.split())
-    return line if len(line) <= most else "\u2026" + line[1 - most :]
+    if cell_len(line) <= most:
+        return line
+    while cell_len(line) > most - 1:
+        line = line[1:]
+    return "\u2026" + line
 
 
 def literal(text: str) -> str:

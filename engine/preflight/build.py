@@ -1,8 +1,9 @@
-"""The factory of the preflight."""
+"""The preflight of --dry-run: what it is made of."""
 
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,22 @@ from config import Config
 from data import Splits, make_data_loader
 from data.dataset import Part
 from engine import distributed
+from engine.card import card_facts
 from engine.evaluators.build import build_evaluator, make_scorer
 from engine.hooks.build import build_hooks
 from engine.preflight.checks import Preflight, Scorer
+from engine.preflight.table import Finding, print_findings
 from engine.trainer import Trainer
+
+
+def dry_run(cfg: Config, splits: Splits, trainer: Trainer) -> int:
+    """Tries what a training would need, and prints it: 0 if all is well, 1 if not; nothing is kept."""
+    facts = [Finding(label, "", text) for label, text in card_facts(cfg, splits, trainer)]
+    with tempfile.TemporaryDirectory(prefix="fieldbook-dry-run-") as scratch:
+        findings = build_preflight(cfg, splits, trainer, Path(scratch)).run()
+    if distributed.is_main():
+        print_findings([*facts, *findings])
+    return int(any(distributed.gather(any(finding.verdict == "wrong" for finding in findings))))
 
 
 def build_preflight(cfg: Config, splits: Splits, trainer: Trainer, scratch: Path) -> Preflight:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from config import Config, freeze_with
 from data import Splits, build_prepare, build_splits, make_data_loader
-from data.build import image_size, make_test_transforms
+from data.build import image_size
 from data.dataset import Dataset, Sample
 from data.datasets.image_folder import ImageFiles
 from data.loaders.loader import Loader
 from data.prepare import Prepare
+from data.transforms.build import build_transforms
 from engine.build import build_task, check_precision
 from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator, with_views
@@ -100,7 +101,7 @@ def load_trained(cfg: Config, weights: Path, *, with_data: bool = False) -> Trai
         kind=kinds[0],
         classes=splits.classes,
         channels=splits.train.channels,
-        transforms=make_test_transforms(cfg, splits.train),
+        transforms=build_transforms(cfg, splits.train, training=False),
         size=image_size(cfg, splits, training=False),
         prepare=build_prepare(cfg, splits, device),
         autocast=AUTOCAST.get(cfg.SOLVER.PRECISION),

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TextIO
 
+from rich.cells import cell_len, set_cell_size
+
 from engine.figures.pictures import end_of
 from engine.shipping.predictor import Prediction
 
@@ -34,7 +36,7 @@ def make_writer(form: str, kind: str, classes: Sequence[str], top: int, width: i
         return JsonLines(sys.stdout, kind)
     if form == "csv":
         return Csv(sys.stdout, kind, min(top, len(classes)))
-    return Table(sys.stdout, kind, max(map(len, classes), default=0), top > 1, width)
+    return Table(sys.stdout, kind, max(map(cell_len, classes), default=0), top > 1, width)
 
 
 class JsonLines:
@@ -85,7 +87,7 @@ class Table:
     """Aligned columns; a path that is too long loses its beginning.
 
     Args:
-        longest: letters of the longest class.
+        longest: cells of the longest class.
         others: whether the classes behind the first one have a column.
     """
 
@@ -120,12 +122,17 @@ class Table:
 
     def _line(self, path: str, said: str, bar: str, others: str) -> None:
         place = end_of(path, self.path) if self.width else path
-        cells = [f"{place:<{self.path}}", f"{said:<{self.said}}", f"{bar:<{BAR + 6}}" if bar else ""]
+        cells = [_padded(place, self.path), _padded(said, self.said), _padded(bar, BAR + 6) if bar else ""]
         cells += [self._cut(others, self.rest)] if self.rest else []
         print("  ".join(cell for cell in cells if cell).rstrip(), file=self.out)
 
     def _cut(self, text: str, most: int) -> str:
-        return text if len(text) <= most or not self.width else text[: most - 1] + "\u2026"
+        return text if cell_len(text) <= most or not self.width else set_cell_size(text, most - 1).rstrip() + "\u2026"
+
+
+def _padded(text: str, cells: int) -> str:
+    """On a screen a Chinese letter is two cells wide."""
+    return text + " " * (cells - cell_len(text))
 
 
 def _finite(value: float) -> float | None:

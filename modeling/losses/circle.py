@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from layers.distances import cosines
 from modeling.arguments import check_range
 from modeling.losses import LOSSES
-from modeling.losses.outputs import mean_over_heads
-from modeling.losses.pairs import identity_pairs
+from modeling.losses.pairs import PairLoss
 
 
 @LOSSES.register("circle")
-class CircleLoss(nn.Module):
+class CircleLoss(PairLoss):
     """log(1 + sum over negatives of exp(g a_n (s_n - m)) x sum over positives of exp(-g a_p (s_p - (1 - m)))) for each image,
     with the cosines s to the others of the batch and a_n = [s_n + m]+, a_p = [1 + m - s_p]+, which get no gradient
     (Sun et al., Circle loss: a unified perspective of pair similarity optimization, 2020).
@@ -27,21 +26,11 @@ class CircleLoss(nn.Module):
         UserError: an argument is out of range.
     """
 
-    needs = "embedding"
-    wants_pairs = True
-    target_kinds = ("class", "identity")
-
     def __init__(self, margin: float = 0.25, gamma: float = 128.0) -> None:
         super().__init__()
         check_range("the loss circle: margin", margin, 0, 1)
         check_range("the loss circle: gamma", gamma, 1e-6)
         self.margin, self.gamma = margin, gamma
-
-    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entry "embedding", B x D, against batch["target"], B; batch["index"] tells copies of one image apart from another
-        image. An image without another of its identity, or of another one, in the batch counts 0; an empty batch has loss 0."""
-        pairs = identity_pairs(batch)
-        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, *pairs))}
 
     def _loss(self, features: Tensor, same: Tensor, positive: Tensor) -> Tensor:
         similar = cosines(features, features)

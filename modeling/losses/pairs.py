@@ -7,6 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modeling.losses.outputs import mean_over_heads
+
+
+class PairLoss(nn.Module):
+    """Compares the images of a batch with each other; a subclass says how."""
+
+    needs = "embedding"
+    wants_pairs = True
+    target_kinds = ("class", "identity")
+
+    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The entry "embedding", B x D, against batch["target"], B; batch["index"] tells copies of one image apart from another
+        image. An image without another of its identity, or of another one, in the batch counts 0; an empty batch has loss 0."""
+        pairs = identity_pairs(batch)
+        return {"loss": mean_over_heads(outputs["embedding"], lambda features: self._loss(features, *pairs))}
+
+    def _loss(self, features: Tensor, same: Tensor, positive: Tensor) -> Tensor:
+        """The loss of B x D features; the pairs as `identity_pairs` gives them."""
+        raise NotImplementedError
+
 
 def too_few_pairs(loss: nn.Module, sampler: str, batch: int, identities: int) -> str:
     """A warning where a loss, or a term of it, learns from pairs and the sampler makes none, so that they come by chance; ""

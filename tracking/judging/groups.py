@@ -13,6 +13,7 @@ from tracking.reading.configs import BOOKKEEPING
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row, value_of
+from tracking.record import read_record
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -131,6 +132,16 @@ def most_common_metric(rows: Sequence[Row]) -> str:
     """The primary metric that most runs have; "" where none has any."""
     names = [row["primary_metric"] for row in rows if row["primary_metric"]]
     return max(dict.fromkeys(names), key=names.count) if names else ""
+
+
+def other_data(runs: Runs, a: Row, b: Row, metric: str) -> bool:
+    """Whether `metric` ("test/top1") of the two was measured on different data; data that nobody knows differ from none."""
+    if a["data"] == b["data"] or not (a["data"] and b["data"]):
+        return False
+    split = metric.partition("/")[0]
+    parts = [read_record(runs.path(row)).run.get("data", {}).get(split) for row in (a, b)]
+    digests = [part.get("digest") if isinstance(part, dict) else None for part in parts]
+    return None in digests or digests[0] != digests[1]
 
 
 def verdict(gap: Difference | None, lower: bool) -> str:
