@@ -179,7 +179,10 @@ def test_a_project_passes_its_tests_and_trains(tmp_path: Path) -> None:
     source = template(tmp_path / "fieldbook", tag="")
     project = copy(f"git+{source.as_uri()}", tmp_path / "leaves", vcs_ref="HEAD")
     assert first_run(project, project, tmp_path / "exp")["test/top1"] > 0.94
-    done = command("-m", "pytest", "-p", "no:cacheprovider", "tests/test_house_rules.py", cwd=project)
+    (project / "configs/train_leaves.yml").write_text("NAME: leaves\nDATASETS: {TRAIN: digits}\n")  # with none of our headers
+    (project / "README.md").write_text("# Leaves\n\nmake sure that they are dry\n")
+    words = ("tests/test_house_rules.py", "tests/test_housekeeping.py")
+    done = command("-m", "pytest", "-p", "no:cacheprovider", "-q", *words, cwd=project)
     assert done.returncode == 0, done.stdout
     for path in (project / "tests").glob("*.py"):
         assert not imports(path) & {"benchmarks", "pages", "test_benchmarks", "test_documents"}, path
