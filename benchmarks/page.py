@@ -90,7 +90,7 @@ def published(name: str) -> list[str]:
 def said(name: str, result: dict[str, Any]) -> list[str]:
     """Beneath the table: how many rounds, and what was reached."""
     lines = [f"Rounds: {result['rounds']}."] if "rounds" in result else []
-    if "device" in result:
+    if "machine" in result:  # measured on a GPU, elsewhere than the rest of the page
         lines += [f"On one {result['device']}; {result['machine']}."]
     if WORKLOADS[name].note:
         lines += [WORKLOADS[name].note]
