@@ -107,8 +107,7 @@ def execute(block: Block, folder: Path, copy: Path) -> str:
 @pytest.mark.parametrize("page", runnable())
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     problem = follow(page, tmp_path, project(tmp_path))
-    if problem:
-        pytest.fail(f"{name_of(page)}:{problem}", pytrace=False)
+    assert not problem, f"{name_of(page)}:{problem}"
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=name_of(page)) for page in PAGES])
