@@ -96,9 +96,9 @@ def _read(path: Path) -> dict[str, tuple[Any, str]]:
         raise UserError(f"{path}: a config is a .yml or .yaml file; Python and other files are never read as one")
     try:
         return read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise UserError(f"{path}: no UTF-8 text (it may be GBK); save it as UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: no UTF-8 text (it may be GBK); save it as UTF-8") from error
+    except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); see configs/ for those that exist") from error
 
 
@@ -157,7 +157,7 @@ def _below_free(key: str) -> bool:
 
 
 def _merge(cfg: Config, pairs: dict[str, tuple[Any, str]], text: str | None = None) -> None:
-    known = cfg.flat()
+    known = get_defaults().flat()
     sections = {key.partition(".")[0] for key in known if "." in key}
     for key, (value, where) in pairs.items():
         if value is SECTION:
@@ -173,7 +173,7 @@ def _merge(cfg: Config, pairs: dict[str, tuple[Any, str]], text: str | None = No
                 if instead
                 else f"{where}: unknown key {key}{nearest(key, sorted(known))}"
             )
-        cfg.set_flat(key, _fit(key, value, get_defaults().flat()[key], where, text))
+        cfg.set_flat(key, _fit(key, value, known[key], where, text))
         cfg.origins[key] = where
 
 
