@@ -31,17 +31,7 @@ A_RUN = "a run's folder, its name, a part of it, last, best:METRIC"
 
 def make_parser(tool: str) -> argparse.ArgumentParser:
     """The flags and words that `tool` takes; see `parse_arguments`, which reads KEY VALUE pairs beside them."""
-    parsers = {
-        "train": _train_parser,
-        "test": _test_parser,
-        "analyze": _analyze_parser,
-        "replay": _replay_parser,
-        "extract": _extract_parser,
-        "sweep": _sweep_parser,
-        "predict": _predict_parser,
-        "export": _export_parser,
-    }
-    return parsers[tool]()
+    return TOOLS[tool]()
 
 
 def attribute(flag: str) -> str:
@@ -235,3 +225,16 @@ def _analyze_parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="speed: print what was measured as JSON to stdout and nothing else")
     _add_keys(parser, list(FLAG_KEYS))
     return parser
+
+
+# What `make_parser` knows.
+TOOLS = {
+    "train": _train_parser,
+    "test": _test_parser,
+    "analyze": _analyze_parser,
+    "replay": _replay_parser,
+    "extract": _extract_parser,
+    "sweep": _sweep_parser,
+    "predict": _predict_parser,
+    "export": _export_parser,
+}

@@ -8,16 +8,14 @@ import _submit_arguments
 import mirror
 import pack
 
-from config.parsers import make_parser
+from config.parsers import TOOLS
 from tracking.screens import arguments
 
-OF_CONFIG = {"train_net.py": "train", "test_net.py": "test"}  # what `make_parser` calls them, where it is not their name
+FILES = {"train": "train_net", "test": "test_net"}  # of those that are called otherwise than their file
 
 
 def all_parsers() -> dict[str, argparse.ArgumentParser]:
     """The file of each tool and its parser."""
     tools = {"exp.py": arguments.make_parser(""), "submit.py": _submit_arguments.make_parser()}
     tools |= {"mirror.py": mirror.make_parser(), "pack.py": pack.make_parser()}
-    for name in ("train_net", "test_net", "analyze", "replay", "extract", "sweep", "predict", "export"):
-        tools[f"{name}.py"] = make_parser(OF_CONFIG.get(f"{name}.py", name))
-    return tools
+    return tools | {f"{FILES.get(name, name)}.py": make() for name, make in TOOLS.items()}
