@@ -16,8 +16,9 @@ Batch = dict[str, Any]
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`; to a CUDA device the copy is only asked for, in the order of the current stream."""
-    if device.type != "cuda":
+    """The tensor on `device`; from the CPU to a CUDA device the copy is only asked for, in the order of the current stream.
+    Others are waited for: on MPS a copy that is not may read memory that holds the next batch already."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     pinned = torch.empty_like(tensor, pin_memory=True)  # without the gaps that a view may have, else it would not go at once
     return pinned.copy_(tensor).to(device, non_blocking=True)

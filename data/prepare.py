@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data.buffers import Buffers
+from data.copies import sent
 from data.mixing import Mixing
 
 LARGE = 2**15  # values of an image from which on a batch is normalised image by image
@@ -53,9 +54,7 @@ class Prepare:
         moved = dict(batch)
         position: tuple[int, int] | None = moved.pop("position", None)
         if self.device.type != "cpu":
-            # On MPS a copy that is not waited for may read memory that holds the next batch already.
-            late = self.device.type == "cuda"
-            moved = {k: v.to(self.device, non_blocking=late) if isinstance(v, Tensor) else v for k, v in moved.items()}
+            moved = {k: sent(v, self.device) if isinstance(v, Tensor) else v for k, v in moved.items()}
         image = moved["image"]
         is_picture = image.dtype == torch.uint8
         if is_picture:
