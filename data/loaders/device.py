@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from data.copies import sent
 from data.loaders.bad_samples import Complaint
-from data.loaders.loader import Batch, Fetcher, Loader
+from data.loaders.loader import Batch, Fetcher, Loader, facts_of
 from data.loaders.plan import Plan, Rows, in_blocks
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
 from utils import files
@@ -41,9 +41,8 @@ class DeviceLoader(Loader):
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         images = self._lay() if self._images is None else self._images
-        for block in in_blocks(batches, BLOCK):
-            indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
-            sizes, index = [len(rows) for rows, _ in block], sent(torch.from_numpy(indices).long(), self.device)
+        for indices, positions, sizes in in_blocks(batches, BLOCK):
+            index = sent(torch.from_numpy(indices).long(), self.device)
             pixels = self._pixels(index, epoch, positions)
             for mine, *places in zip(*(each.split(sizes) for each in (index, *pixels)), strict=True):
                 facts = {name: values.index_select(0, mine) for name, values in self._facts.items()}
@@ -52,8 +51,7 @@ class DeviceLoader(Loader):
     def _lay(self) -> Tensor:
         arrays = self.dataset.arrays()
         assert arrays is not None, "the device loader needs a data set that gives arrays()"
-        facts = {name: torch.tensor(values) for name, values in self.dataset.facts.items()}
-        self._facts = {name: values.to(self.device) for name, values in {"target": arrays[1], **facts}.items()}
+        self._facts = {name: values.to(self.device) for name, values in facts_of(self.dataset, arrays[1]).items()}
         padding = self._moves.padding if self._moves is not None else 0
         images, self._size = arrays[0].to(self.device), arrays[0].shape[-2:]
         self._images = functional.pad(images, (padding,) * 4) if padding else images

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from data.buffers import Buffers
 from data.collate_batch import collate_batch
@@ -141,3 +142,8 @@ class Loader:
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         for rows in batches:
             yield self.fetcher.fetch(epoch, rows)
+
+
+def facts_of(dataset: Dataset, targets: Tensor) -> dict[str, Tensor]:
+    """What each sample of a data set that lies in memory has beside its image, all samples at once, "target" among it."""
+    return {"target": targets, **{name: torch.tensor(values) for name, values in dataset.facts.items()}}

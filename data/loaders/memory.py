@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
-from data.loaders.loader import Batch, Fetcher, Loader
+from data.loaders.loader import Batch, Fetcher, Loader, facts_of
 from data.loaders.plan import EvaluationPlan, Plan, Rows, in_blocks
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
 from data.transforms.windows import Windows, laid_out_size
@@ -30,8 +30,7 @@ class MemoryLoader(Loader):
         arrays = fetcher.dataset.arrays()
         assert arrays is not None, "the memory loader needs a data set that gives arrays()"
         self._images = arrays[0]
-        facts = {name: torch.tensor(values) for name, values in fetcher.dataset.facts.items()}
-        self._facts = {"target": arrays[1], **facts}  # what each sample has beside its image
+        self._facts = facts_of(fetcher.dataset, arrays[1])
         self._moves: CropsAndFlips | None = None
         self._windows: Windows | None = None  # of the whole set, from the first iteration on
         self._kept = 0  # bytes that it takes; 0: only batches are laid out
@@ -69,9 +68,8 @@ class MemoryLoader(Loader):
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
     ) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        for block in in_blocks(batches, BLOCK if self._windows is not None else 1):
-            indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
-            sizes, index = [len(rows) for rows, _ in block], torch.from_numpy(indices).long()
+        for indices, positions, sizes in in_blocks(batches, BLOCK if self._windows is not None else 1):
+            index = torch.from_numpy(indices).long()
             windows, numbers = self._windows, index.numpy()
             if windows is None:
                 windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))

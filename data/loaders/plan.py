@@ -24,10 +24,13 @@ class Plan(Protocol):
     def batches(self, epoch: int, first: int) -> list[Rows]: ...
 
 
-def in_blocks(batches: list[Rows], samples: int) -> Iterator[list[Rows]]:
-    """Runs of batches, each of about so many samples, at least one batch."""
+def in_blocks(batches: list[Rows], samples: int) -> Iterator[tuple[numpy.ndarray, numpy.ndarray, list[int]]]:
+    """Runs of batches, each of about so many samples, at least one batch: all indices, all positions, the size of each."""
     size = max(samples // max(len(batches[0][0]), 1), 1) if batches else 1
-    yield from (batches[first : first + size] for first in range(0, len(batches), size))
+    for first in range(0, len(batches), size):
+        block = batches[first : first + size]
+        indices, positions = (numpy.concatenate(arrays) for arrays in zip(*block, strict=True))
+        yield indices, positions, [len(rows) for rows, _ in block]
 
 
 @dataclass(frozen=True)
