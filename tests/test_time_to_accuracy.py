@@ -22,12 +22,16 @@ from modeling.build import build_model
 RECIPE = ["--config-file", str(ROOT / "configs" / "train_mnist_fast.yml"), "--device", "cpu"]
 
 
-def test_resnet_fast_takes_any_size() -> None:
-    model = build_model(load_file(None, [("MODEL.NAME", "resnet_fast")]), in_channels=1, num_classes=10, image_size=(28, 28))
-    assert sum(parameter.numel() for parameter in model.parameters()) == 75_626
+@pytest.mark.parametrize(
+    ("name", "channels", "size", "parameters"), [("resnet_fast", 1, 28, 75_626), ("resnet9", 3, 32, 6_573_120)]
+)
+def test_a_fast_net_is_that_of_its_paper_and_takes_any_size(name: str, channels: int, size: int, parameters: int) -> None:
+    cfg = load_file(None, [("MODEL.NAME", name)])
+    model = build_model(cfg, in_channels=channels, num_classes=10, image_size=(size, size))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     assert len(find_blocks(model)) == 2
-    for size in ((28, 28), (7, 9), (1, 1)):
-        assert model.eval()(torch.randn(2, 1, *size)).shape == (2, 10)
+    for shape in ((size, size), (7, 9), (1, 1)):
+        assert model.eval()(torch.randn(2, channels, *shape)).shape == (2, 10)
 
 
 def test_the_fast_recipe_learns(train: Callable[..., Any], tmp_path: Path) -> None:
@@ -37,14 +41,6 @@ def test_the_fast_recipe_learns(train: Callable[..., Any], tmp_path: Path) -> No
     (rows,) = (tmp_path / "exp").glob("train_mnist_fast_*/metrics.jsonl")
     losses = [row["train/loss"] for row in map(json.loads, rows.read_text().splitlines()) if "train/loss" in row]
     assert len(losses) == 3 and losses[-1] < 0.7 * losses[0], losses
-
-
-def test_resnet9_is_the_net_of_the_paper() -> None:
-    model = build_model(load_file(None, [("MODEL.NAME", "resnet9")]), in_channels=3, num_classes=10, image_size=(32, 32))
-    assert sum(parameter.numel() for parameter in model.parameters()) == 6_573_120
-    assert len(find_blocks(model)) == 2
-    for size in ((32, 32), (7, 9), (1, 1)):
-        assert model.eval()(torch.randn(2, 3, *size)).shape == (2, 10)
 
 
 def test_the_cifar10_recipe_learns_and_could_lie_on_a_gpu(train: Callable[..., Any], tmp_path: Path) -> None:
