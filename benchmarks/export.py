@@ -48,7 +48,7 @@ def measure(name: str, words: list[str], place: Path, rounds: int) -> list[dict[
     """A row a format: size, parity, milliseconds and their ratio to PyTorch's, by batch."""
     import train_net
 
-    from engine.launch import find_trained
+    from engine.named_weights import find_trained
     from engine.shipping.build import load_for_export, sample_images
     from engine.shipping.export import export_to, latencies
     from engine.shipping.exported import Exported

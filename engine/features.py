@@ -17,7 +17,7 @@ from data.images import SUFFIXES
 from engine.build import build_task, check_precision
 from engine.evaluators.build import with_views
 from engine.inference import evaluate
-from engine.launch import find_trained, test_task
+from engine.named_weights import find_trained, test_task
 from engine.shipping.build import build_reading
 from engine.task import Batch, Outputs, Task
 from modeling.losses.outputs import entry

@@ -53,7 +53,7 @@ def run_test(
 
     Args:
         folder: where predictions.csv goes; None writes nothing.
-        weights: the name of the weights' file, for the record.
+        weights: the name of the weights' file, or its path, for the record.
     """
     tested = judge(cfg, task, splits, split, device, weights)
     if folder is not None and distributed.is_main():

@@ -24,7 +24,7 @@ from PIL import Image
 from test_predictions_of_files import KINDS, SMALL, write_image
 from torch import Tensor, nn
 
-from engine import launch
+from engine import named_weights
 from engine.shipping import export, formats
 from engine.shipping.build import load_for_export, sample_images
 from engine.shipping.exported import Exported, preprocessing, step_of
@@ -163,7 +163,7 @@ def test_retrieval_models_and_those_of_libraries_are_exported(
             continue
         session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
         assert output == session.get_outputs()[0].name
-        cfg, weights, _ = launch.find_trained(run.parent, run.name, [])
+        cfg, weights, _ = named_weights.find_trained(run.parent, run.name, [])
         loaded = load_for_export(cfg, weights)
         images, model = sample_images(loaded, 7), Exported(loaded)
         for size in (1, 2, 7):

@@ -17,7 +17,7 @@ from torch import nn
 from config import Override
 from data import build_splits
 from data.images import SUFFIXES
-from engine import launch
+from engine import named_weights
 from engine.analysis.activations import look
 from engine.analysis.feature_maps import last_map, strength
 from engine.build import build_task
@@ -58,9 +58,9 @@ def test_features_of_files_are_those_of_the_test_bit_for_bit(run: Path, people: 
     changes = {"SEED": "0", "SOLVER.PRECISION": "bf16", "TEST.AUGMENT": "[hflip]", "INPUT.SIZE_TRAIN": "(24,16)"}
     for key, text in changes.items():
         overrides = [Override(key, text, "test")]
-        cfg, weights, _ = launch.find_trained(run.parent, run.name, overrides)
+        cfg, weights, _ = named_weights.find_trained(run.parent, run.name, overrides)
         splits = build_splits(cfg)
-        task, device = launch.test_task(cfg, splits, weights, build_task)
+        task, device = named_weights.test_task(cfg, splits, weights, build_task)
         outputs: list[torch.Tensor] = []
         scorer = make_scorer(cfg, task, splits, "test", device, build_evaluator(cfg, splits.num_classes, device))
         scorer(lambda out, _, to=outputs: to.append(out["feature"].float().clone()))
@@ -145,9 +145,9 @@ def test_a_picture_shows_where_activations_are_strong(train: Train, run: Path) -
     assert code == 0 and str(picture) in said, error
     with Image.open(picture) as image:
         assert image.width > 800 and len(image.convert("RGB").getcolors(2**24) or []) > 500
-    cfg, weights, _ = launch.find_trained(run.parent, run.name, [])
+    cfg, weights, _ = named_weights.find_trained(run.parent, run.name, [])
     splits = build_splits(cfg)
-    task, device = launch.test_task(cfg, splits, weights, build_task)
+    task, device = named_weights.test_task(cfg, splits, weights, build_task)
     seen = look(cfg, task, splits, "test", device, 3, classifies=False).seen
     assert len(seen) == 3 and not torch.equal(seen[0].strength, seen[1].strength)
     assert all(one.strength.min() == 0 and one.strength.max() == 1 and one.name.startswith("id") for one in seen)

@@ -102,7 +102,7 @@ def of_run(given: config.Config, args: argparse.Namespace) -> tuple[Any, ...]:
     """Of the RUN that is named: config, splits, task, device, weights, and where its picture goes."""
     from data import build_splits
     from engine.build import build_task
-    from engine.launch import find_trained, test_task
+    from engine.named_weights import find_trained, test_task
 
     cfg, weights, folder = find_trained(given.runs_folder, args.run, args.overrides)
     path = picture(cfg, args, "") if args.file else folder / "figures" / f"{args.command}_{args.split}.png"

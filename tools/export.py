@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     args = config.parse_arguments(argv, tool="export")
     setup_logger()
     given = config.load(args)
-    from engine.launch import find_trained
+    from engine.named_weights import find_trained
     from engine.shipping.build import load_for_export, sample_images
     from engine.shipping.export import SAMPLES, export_to
     from engine.shipping.exported import preprocessing, unexpressed

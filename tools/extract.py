@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     args = config.parse_arguments(argv, tool="extract")
     setup_logger()
     from engine.features import features_of, images_below
-    from engine.launch import find_trained
+    from engine.named_weights import find_trained
 
     given = config.load(args)
     cfg, weights, path = find_trained(given.runs_folder, args.run, args.overrides)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # paths that are not UTF-8 come out as they went in
     check(args)
     given = config.load(args)
-    from engine.launch import find_trained
+    from engine.named_weights import find_trained
     from engine.shipping.build import load_trained
     from engine.shipping.grid import MOST, draw_predictions
     from engine.shipping.predictor import Prediction, Predictor

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     from data import build_splits
     from engine import distributed
     from engine.build import build_task, check_precision
-    from engine.launch import test_task
+    from engine.named_weights import test_task
     from engine.prepare import choose_device
     from engine.testing import draw_tested, run_test
     from utils.files import write_atomic
@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
         splits = build_splits(cfg)
         task, device = test_task(cfg, splits, weights, build_task)
         check_precision(cfg, device)
-        tested = run_test(cfg, task, splits, args.split, device, folder, weights.name)
+        own = folder is not None and folder in weights.parents  # of another place the whole path says which they were
+        tested = run_test(cfg, task, splits, args.split, device, folder, weights.name if own else str(weights))
         if args.run and (said := [one.key for one in args.overrides if one.key != "OUTPUT_DIR"]):
             tested.result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
         if not distributed.is_main():
@@ -55,7 +56,7 @@ def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
     Raises:
         UserError: neither is given, both are, or one does not exist.
     """
-    from engine.launch import find_trained, find_weights
+    from engine.named_weights import find_trained, find_weights
 
     given = config.load(args)
     if args.run and args.config_file:

@@ -134,7 +134,8 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     """Data, model, loss, optimizer, schedule."""
     from data import build_splits, channels_seen
     from engine.build import build_task, build_trainer
-    from engine.launch import check_ranks_agree, load_start_weights, name_runs
+    from engine.launch import check_ranks_agree
+    from engine.named_weights import load_start_weights, name_runs
     from engine.randomness import seed_everything, seed_rank
 
     check_ranks_agree(cfg)
@@ -152,9 +153,9 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
 def train(cfg: config.Config, splits: Any, trainer: Any, run: Any, *, parent: Any = None, before: Any = None) -> int:
     """Hooks, the loop, the test of the best weights, the last status; `before` is that of a run that is resumed."""
     from engine.card import print_card
+    from engine.ending import finish, record_failure
     from engine.hooks.build import build_hooks
     from engine.hooks.trial import PRUNED
-    from engine.launch import finish, record_failure
     from engine.resume import restore
     from engine.stopping import stopped
 

@@ -19,7 +19,7 @@ from engine.analysis.speed import Change, Speed
 from engine.analysis.turns import Bench
 from engine.build import build_task, build_trainer
 from engine.evaluators.build import build_evaluator, make_scorer
-from engine.launch import load_start_weights, name_runs
+from engine.named_weights import load_start_weights, name_runs
 from engine.randomness import seed_everything
 from engine.trainer import Trainer
 

@@ -78,6 +78,7 @@ class Preflight:
         self.scratch, self.disk, self.files, self.writes = scratch, disk, files, writes
         self.costs = Costs()
         self._said: set[str] = set()
+        self._raised = False
 
     def run(self) -> list[Finding]:
         """All checks in order. What a check raises is its finding; of several ranks, it ends them all.
@@ -94,7 +95,8 @@ class Preflight:
             "speed": lambda: self.costs.compare_rates(self.trainer),
             "memory": lambda: weigh_memory(self.trainer.device),
             "disk": lambda: self.costs.weigh_disk(self.disk, self.files),
-            "end": lambda: self.costs.predict_end(self.trainer, self.writes),
+            # a run that some check could not go through has no end to tell of
+            "end": lambda: [] if self._raised else self.costs.predict_end(self.trainer, self.writes),
         }
         findings: list[Finding] = []
         with borrowed(self.trainer):
@@ -223,6 +225,7 @@ class Preflight:
         except Exception as error:
             if distributed.world_size() > 1:
                 raise  # the other ranks wait in the middle of this check
+            self._raised = True
             if isinstance(error, RunFailed):
                 return [Finding(name, "wrong", str(error))]
             said = blame(error)

@@ -71,7 +71,8 @@ def histogram(split: str, dataset: Dataset) -> list[Finding]:
     absent = [str(dataset.classes[n]) for n, count in enumerate(counts) if not count]
     if absent:
         shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        findings.append(Finding(split, "note", f"no sample of {shown}", "the data may be incomplete, or DATASETS.LIMIT small"))
+        remedy = "the data may be incomplete, or the split too small (DATASETS.VAL_FRACTION, DATASETS.LIMIT)"
+        findings.append(Finding(split, "note", f"no sample of {shown}", remedy))
     return findings
 
 

@@ -23,8 +23,8 @@ from utils import interrupts, orphans
 # Where forking a process that has loaded libraries is not safe (macOS), a trial imports them itself.
 CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
 _OF_A_RUN = (
-    "data", "data.datasets.synthetic", "engine.build", "engine.card", "engine.disk", "engine.hooks.build", "engine.launch",
-    "engine.resume", "modeling", "solver", "torch.utils.tensorboard", "tracking.start",
+    "data", "data.datasets.synthetic", "engine.build", "engine.card", "engine.disk", "engine.ending", "engine.hooks.build",
+    "engine.launch", "engine.resume", "modeling", "solver", "torch.utils.tensorboard", "tracking.start",
 )  # fmt: skip
 
 

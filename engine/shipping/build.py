@@ -21,7 +21,7 @@ from data.transforms.build import build_transforms
 from engine.build import build_task, check_precision
 from engine.checkpoint import load_checkpoint
 from engine.evaluators.build import build_evaluator, with_views
-from engine.launch import test_task
+from engine.named_weights import test_task
 from engine.prepare import choose_device
 from engine.task import Outputs, Task
 from engine.trainer import AUTOCAST

@@ -23,7 +23,7 @@ from data.dataset import Sample
 from data.datasets.image_folder import ImageFiles
 from data.loaders.loader import Fetcher
 from data.loaders.threads import default_threads
-from engine.launch import find_trained
+from engine.named_weights import find_trained
 from engine.shipping.build import Trained, load_trained
 from engine.shipping.stream import read_ahead
 from modeling.losses.outputs import entry
