@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_exp_records import Exp, edit, make_run, run_exp
 
@@ -43,6 +43,7 @@ def test_t_quantiles_are_those_of_scipy() -> None:
             assert t_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-9, abs=1e-12)
 
 
+@settings(deadline=None)  # the first example loads what it compares with
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=8), st.lists(st.floats(-10, 10), min_size=2, max_size=8))
 def test_intervals_are_those_of_scipy(a: list[float], b: list[float]) -> None:
     stats = pytest.importorskip("scipy.stats")
@@ -77,6 +78,20 @@ def test_other_code_or_config_is_another_group(exp: Exp, tmp_path: Path) -> None
     groups = json.loads(exp("groups", "--json")[1])
     assert [group["n"] for group in groups] == [2, 2, 2]
     assert sorted(len(group["same_config"]) for group in groups) == [0, 1, 1] and "but other code" in exp("groups")[1]
+
+
+def test_scores_on_other_data_are_told_apart_and_not_subtracted(exp: Exp, tmp_path: Path) -> None:
+    for start, name, values in ((0, "digits", GOOD[:2]), (5, "leaves", BAD[:2])):
+        data = {split: {"name": name, "digest": f"{name} {split}"} for split in ("train", "val")}
+        for seed, value in enumerate(values):
+            config = {"SEED": seed, "DATASETS.TRAIN": name}
+            make_run(tmp_path / "exp", name, start + seed, scores={"val/top1": value}, config=config, data=data)
+    assert [group["data"] for group in json.loads(exp("groups", "--json")[1])] == ["digits", "leaves"]
+    assert "on leaves" in exp("groups")[1] and "on leaves" not in exp("groups", "--where", "name=digits")[1]
+    leaves = json.loads(exp("groups", "--against", "digits", "--json")[1])[1]
+    assert (leaves["difference"], leaves["difference_interval"]) == (None, None)
+    assert leaves["verdict"] == "cannot tell: val/top1 is on other data (digits)"
+    assert "cannot tell: val/top1 is on other data" in exp("groups", "--against", "digits")[1]
 
 
 def test_runs_on_the_splits_of_a_data_set_are_pooled_across_its_key(exp: Exp, tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ class Group:
         """What its runs are called, the newest first."""
         return ", ".join(dict.fromkeys(row["name"] for row in reversed(self.rows)))
 
+    @property
+    def data(self) -> str:
+        """What they were trained and scored on."""
+        return "; ".join(dict.fromkeys(row["data"] for row in self.rows))
+
     def spread(self) -> Spread:
         """Of its values."""
         return spread(self.values)
@@ -79,7 +84,8 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
     """One object a group, best mean first, as `groups --json` prints them.
 
     Args:
-        against: each group is compared with this run's; without it, with the group of its own runs' parent.
+        against: each group is compared with this run's; without it, with the group of its own runs' parent. Scores on other
+            data are not compared: the verdict says so.
     """
     metric = metric or most_common_metric(rows)
     pooled = pool(rows, metric)
@@ -87,9 +93,10 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
     everything = pool(runs.rows, metric)
     found = []
     for key, group in pooled.items():
-        other = _other(runs, group, everything, against)
-        made = _as_object(group, metric, everything.get(other) if other and other != key else None, lower)
-        twins = [twin for at, twin in everything.items() if at[0] == key[0] and at != key]
+        at = _other(runs, group, everything, against)
+        other = everything.get(at) if at and at != key else None
+        made = _as_object(group, metric, other, lower, other is None or _on_same_data(runs, group, other, metric))
+        twins = [twin for own, twin in everything.items() if own[0] == key[0] and own != key]
         made["same_config"] = [twin.rows[-1]["id"] for twin in twins]  # apart only because their code differs
         found.append(made)
     found.sort(key=lambda g: g["mean"], reverse=not lower)
@@ -144,6 +151,11 @@ def other_data(runs: Runs, a: Row, b: Row, metric: str) -> bool:
     return None in digests or digests[0] != digests[1]
 
 
+def _on_same_data(runs: Runs, a: Group, b: Group, metric: str) -> bool:
+    """Whether any two of their runs were: repeats over the splits of a data set are each on another."""
+    return any(not other_data(runs, one, two, metric) for one in a.rows for two in b.rows)
+
+
 def verdict(gap: Difference | None, lower: bool) -> str:
     """The difference in plain words."""
     if gap is None:
@@ -169,11 +181,12 @@ def _other(runs: Runs, group: Group, pooled: dict[Key, Group], against: Row | No
     return None
 
 
-def _as_object(group: Group, metric: str, other: Group | None, lower: bool) -> dict[str, Any]:
+def _as_object(group: Group, metric: str, other: Group | None, lower: bool, same_data: bool) -> dict[str, Any]:
     own = group.spread()
-    gap = difference(own, other.spread()) if other else None
+    gap = difference(own, other.spread()) if other and same_data else None
     return {
         "name": group.name,
+        "data": group.data,
         "config_digest": group.key[0],
         "code_digest": group.key[1],
         "runs": [row["id"] for row in group.rows],
@@ -188,5 +201,5 @@ def _as_object(group: Group, metric: str, other: Group | None, lower: bool) -> d
         "against_n": len(other.values) if other else None,
         "difference": gap.value if gap else None,
         "difference_interval": list(gap.interval) if gap and gap.interval else None,
-        "verdict": verdict(gap, lower),
+        "verdict": verdict(gap, lower) if same_data or not other else f"cannot tell: {metric} is on other data ({other.data})",
     }

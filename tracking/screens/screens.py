@@ -89,20 +89,22 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
     handles = listing.short_names(
         runs, [runs.by_id[i] for g in found for i in (g["runs"][-1], g["against"], *g["same_config"]) if i]
     )
-    metric = found[0]["metric"]
+    metric, mixed = found[0]["metric"], len({group["data"] for group in found}) > 1
     rows = []
     for group in found:
         cells = [handles[group["runs"][-1]], group["name"], str(group["n"]), wording.number(group["mean"])]
         cells += [wording.number(group["std"]), _interval(group["interval"])]
         line = Text()
         if group["against"]:
-            gap = f"{wording.signed(group['difference'])}{_signed_interval(group['difference_interval'])}"
-            line.append(f"against {handles[group['against']]} (n {group['against_n']}): {gap}: ")
+            gap = "" if group["difference"] is None else f" {wording.signed(group['difference'])}"
+            gap += _signed_interval(group["difference_interval"])
+            line.append(f"against {handles[group['against']]} (n {group['against_n']}):{gap}{':' if gap else ''} ")
             style = next((s for start, s in _VERDICT_STYLES.items() if group["verdict"].startswith(start)), "")
             line.append(group["verdict"], style=style)
         twins = ", ".join(handles[twin] for twin in group["same_config"])
         apart = Text(f"the same config as {twins}, but other code (exp.py diff tells)" if twins else "", style="dim")
-        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], [line, apart]))
+        data = tables.text(f"on {group['data'] or 'data that are not known'}" if mixed else "", style="dim")
+        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], [data, line, apart]))
     head = ("run", "name", "n", "mean " + metric, "std", "95 % interval")
     tables.stacked(screen, head, rows, right=("n", "mean " + metric, "std"))
 

@@ -78,16 +78,17 @@ page.compare = (() => {
     ];
   }
 
-  // The best of each row stands out; beside the others how far they are from the first.
+  // The best of each row stands out; beside the others how far they are from the first. Scores on other data tell neither.
   function scores(runs) {
     const names = data.metrics.filter((name) => runs.some((run) => data.score(run, name) !== undefined));
     names.sort((a, b) => (b === data.primary) - (a === data.primary));
+    const alike = runs.map((run) => !run.data || !runs[0].data || run.data === runs[0].data);
     return names.map((name) => {
       const values = runs.map((run) => data.score(run, name));
       const known = values.filter((value) => value !== undefined);
       const best = data.lower.has(name) ? Math.min(...known) : Math.max(...known);
-      return line(name, values.map((value, i) => make("td", {class: value === best && new Set(known).size > 1 ? "number best" : "number"}, say.number(value),
-        i > 0 && value !== undefined && values[0] !== undefined && make("span", {class: "dim small"}, ` ${say.signed(value - values[0])}`))));
+      return line(name, values.map((value, i) => make("td", {class: value === best && new Set(known).size > 1 && alike.every(Boolean) ? "number best" : "number"}, say.number(value),
+        i > 0 && alike[i] && value !== undefined && values[0] !== undefined && make("span", {class: "dim small"}, ` ${say.signed(value - values[0])}`))));
     });
   }
 
