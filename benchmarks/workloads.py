@@ -57,7 +57,7 @@ def small_images(result: dict[str, Any]) -> list[Row]:
     return [
         ("images/s over the same path without augmentation", result["ratio"], result.get("spread"), ">= 0.9"),
         (
-            "images/s over torchvision's DataLoader, 2 workers", result["ratio_to_torchvision"],
+            "images/s with 2 threads over torchvision's DataLoader, 2 workers", result["ratio_to_torchvision"],
             result.get("spread_to_torchvision"), ">= 40",
         ),
         ("seconds to lay out the images, once before the first epoch", result["laying_out_s"], None, ""),

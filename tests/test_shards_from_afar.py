@@ -207,6 +207,8 @@ def test_several_processes_share_copies(packed: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_fetched_is_named(served: str, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"/train-000006.tar: no such shard"):
         opened(f"{served}/train-{{000000..000006}}.tar", tmp_path)
+    with pytest.raises(UserError, match=r"cannot be asked for \(ClientConnectorError: .*"):  # nobody listens there
+        find("http://127.0.0.1:9/train-{000000..000001}.tar")
     with pytest.raises(UserError, match="CACHE_GB 1e-05 is less than a shard, 2.*kB; raise it, or 0"):
         opened(f"{served}/train-*.tar", tmp_path, cache_gb=1e-5)
     dataset = opened(f"{served}/train-*.tar", tmp_path, cache_gb=0)

@@ -109,7 +109,10 @@ def look(url: str) -> Place:
     system, path = open_store(url)
     try:
         facts = system.info(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, FileNotFoundError) and getattr(cause, "status", 0) not in (404, 410):
+            raise cause from None  # fsspec calls a web server that does not answer, or fails, a file that is not there
         return Place(url, missing=True)
     if facts.get("type") == "directory":
         return Place(url, missing=True)
