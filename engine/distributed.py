@@ -47,7 +47,8 @@ def launched_ranks() -> int:
 
 @contextmanager
 def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
-    """Joins the process group that torchrun announced (nccl on CUDA, else gloo) and leaves it at the end.
+    """Joins the process group that torchrun announced (nccl on CUDA, else gloo) and leaves it at the end. A GPU that is named
+    by its number is then what torch means by "the current device", for one process as well.
 
     Args:
         timeout: seconds to wait for a rank that hangs.
@@ -56,6 +57,8 @@ def session(device: torch.device, timeout: float = 600.0) -> Iterator[None]:
         UserError: what the environment announces is no whole group, or its port is in use.
     """
     if launched_ranks() == 1:
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
         yield
         return
     if device.type == "cuda":

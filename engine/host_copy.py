@@ -15,7 +15,7 @@ PLAIN = (type(None), bool, int, float, str, bytes)
 class HostCopy:
     """Copies state into buffers that are kept, so that only the first copy pays for memory.
 
-    From a CUDA device the tensors go into pinned memory, all at once, and the device is waited for at the end. A tensor
+    From a CUDA device the tensors go into pinned memory, all at once, and their devices are waited for at the end. A tensor
     that stands at two places of the state stands at the same two places of the copy.
     """
 
@@ -32,8 +32,8 @@ class HostCopy:
         """
         self._seen = {}
         copied = self._copy(state, "")
-        if any(key[1] == "cuda" for key in self._seen):
-            torch.cuda.current_stream().synchronize()
+        for number in {key[2] for key in self._seen if key[1] == "cuda"}:
+            torch.cuda.current_stream(number).synchronize()  # each device has a stream of its own
         used = {id(buffer) for buffer in self._seen.values()}
         self._buffers = {where: buffer for where, buffer in self._buffers.items() if id(buffer) in used}
         self._seen = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from utils.errors import RunFailed
 
 
 class MeanMeter:
-    """Sample-weighted means of named scalars, added up every step and read every LOG_PERIOD steps.
+    """Sample-weighted means of named scalars, added up every step and read every LOG_PERIOD steps. One that only some steps
+    have is the mean over their samples.
 
     Sums are kept in float64 on CPU and CUDA (float32 on MPS, which has no float64); a mean over ranks is a sum of
     sums over a sum of counts, never a mean of means.
@@ -24,6 +26,7 @@ class MeanMeter:
         self._dtype = sum_dtype(device)
         self._device = device
         self._sums: dict[str, Tensor] = {}
+        self._missed: dict[str, int] = {}  # samples that lack a name, where there are some
         self._count = 0
 
     def add(self, values: dict[str, Tensor], count: int) -> None:
@@ -34,8 +37,12 @@ class MeanMeter:
             total = self._sums.get(name)
             if total is None:
                 self._sums[name] = value.detach().to(self._dtype) * count
+                self._missed[name] = self._count
             else:
                 total.add_(value.detach(), alpha=count)
+        if len(values) < len(self._sums):
+            for name in self._sums.keys() - values.keys():
+                self._missed[name] += count
         self._count += count
 
     def read(self) -> dict[str, float]:
@@ -48,46 +55,52 @@ class MeanMeter:
         if not names:
             return {}
         zero = torch.zeros((), dtype=self._dtype, device=self._device)
-        sums = [self._sums.get(name, zero) for name in names]
-        packed = distributed.all_reduce_sum(torch.stack([zero + self._count, *sums]))
-        total, *values = packed.tolist()
-        return {name: value / total for name, value in zip(names, values, strict=True)}
+        sums = torch.stack([self._sums.get(name, zero) for name in names])
+        counts = sums.new_tensor([self._count - self._missed.get(name, 0) for name in names])
+        means = zip(names, *distributed.all_reduce_sum(torch.stack([sums, counts])).tolist(), strict=True)
+        return {name: total / count for name, total, count in means}
 
     def reset(self) -> None:
         """Starts anew."""
         self._sums.clear()
+        self._missed.clear()
         self._count = 0
 
     def state_dict(self) -> dict[str, Any]:
         """What was added since the last `reset`, by all ranks: a resumed run logs the same means. All ranks must ask."""
-        own = {"sums": {name: value.tolist() for name, value in self._sums.items()}, "count": self._count}
+        sums = {name: value.tolist() for name, value in self._sums.items()}
+        own = {"sums": sums, "count": self._count, "missed": dict(self._missed)}
         return {"ranks": distributed.gather(own)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict()`; what ranks that are no more had added goes to rank 0."""
         self.reset()
         rank, size = distributed.rank(), distributed.world_size()
+        counts: Counter[str] = Counter()
         for number, theirs in enumerate(state["ranks"]):
             if number == rank or (rank == 0 and number >= size):
                 self._count += theirs["count"]
                 for name, value in theirs["sums"].items():
                     more = torch.tensor(value, dtype=self._dtype, device=self._device)
                     self._sums[name] = self._sums[name] + more if name in self._sums else more
+                    counts[name] += theirs["count"] - theirs.get("missed", {}).get(name, 0)
+        self._missed = {name: self._count - count for name, count in counts.items()}
 
 
 class ExactMeans:
-    """Sample-weighted means over the batches of an evaluation: the same digits for any number of ranks."""
+    """Sample-weighted means over the batches of an evaluation: the same digits for any number of ranks. One that only some
+    batches have is the mean over their samples."""
 
     def __init__(self, device: torch.device) -> None:
         self._dtype = sum_dtype(device)
-        self._values: dict[str, list[Tensor]] = {}
-        self._counts: list[int] = []
+        self._values: dict[str, list[tuple[Tensor, int]]] = {}
+        self._count = 0
 
     def add(self, values: dict[str, Tensor], count: int) -> None:
         """Adds each scalar, a mean over `count` samples of one batch, without waiting for the device."""
         for name, value in values.items():
-            self._values.setdefault(name, []).append(value)
-        self._counts.append(count)
+            self._values.setdefault(name, []).append((value, count))
+        self._count += count
 
     def read(self) -> dict[str, float]:
         """The means, over all ranks; empty where nothing was added.
@@ -95,12 +108,13 @@ class ExactMeans:
         Raises:
             RunFailed: the ranks added different names.
         """
-        own = sum(self._counts)
-        names = agreed_names(list(self._values), own)
-        columns = [torch.stack(values).to(self._dtype).tolist() for values in self._values.values()]
-        rows = [[value * count for value in row] for *row, count in zip(*columns, self._counts, strict=True)]
-        sums, count = exact_sums(rows), sum(distributed.gather(own))
-        return {name: value / count for name, value in zip(names, sums, strict=True)}
+        means = {}
+        for name in agreed_names(list(self._values), self._count):
+            own = self._values.get(name, [])
+            numbers = torch.stack([value for value, _ in own]).to(self._dtype).tolist() if own else []
+            total, samples = exact_sums([(n * count, count) for n, (_, count) in zip(numbers, own, strict=True)])
+            means[name] = total / samples
+        return means
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:

@@ -144,6 +144,15 @@ def test_what_fails_is_a_row_with_its_reason_and_leaves_the_rest_alone(monkeypat
     def too_large(change: Change) -> Any:
         raise torch.OutOfMemoryError("out of memory: tried to allocate a lot")
 
+    def slowly(change: Change) -> Any:
+        time.sleep(1)
+        monkeypatch.setattr(base, "warm_up", lambda both: None)
+        return base
+
+    free = Change((), "", threads=threads)
+    (trial,) = try_changes(base, [free], slowly, until=time.monotonic() + 2, step=speed.step("train"))
+    assert trial.warm_up < 1 and trial.gains  # building is no part of it
+
     (trial,) = try_changes(base, [refused], too_large, until=time.monotonic() + 60, step=0.001)
     assert trial.failed.startswith("failed: out of memory")
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -15,6 +16,7 @@ import torch
 from conftest import TINY, command, newest
 from test_resume_equals_uninterrupted import Stop, assert_equal, final
 
+from engine import distributed
 from engine.checkpoint import CheckpointWriter, load_checkpoint
 from engine.host_copy import HostCopy
 from engine.manifest import read_manifest
@@ -35,6 +37,25 @@ def test_a_copy_stays_as_it_was_and_its_memory_is_used_again() -> None:
     assert second["a"][0] is first["a"][0] and (second["a"][0] == 0).all()
     third = copier.take({**state, "a": [torch.ones(5)]})
     assert third["a"][0].tolist() == [1.0] * 5
+
+
+class OnGpu(torch.Tensor):
+    """Says that it lies on the second GPU, and copies as one on the CPU."""
+
+    device = torch.device("cuda", 1)  # type: ignore[assignment]
+
+
+def test_a_copy_waits_for_the_device_that_holds_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[Any] = []
+    stream = lambda number=0: SimpleNamespace(synchronize=lambda: waited.append(number))  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "current_stream", stream)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: waited.append(device))
+    HostCopy().take({"a": torch.ones(2).as_subclass(OnGpu), "b": torch.ones(3).as_subclass(OnGpu), "c": torch.ones(2)})
+    assert waited == [1]
+    for device in ("cuda:1", "cuda", "cpu"):
+        with distributed.session(torch.device(device)):
+            pass
+    assert waited == [1, torch.device("cuda", 1)]
 
 
 @pytest.mark.parametrize("value", [numpy.float64(1), numpy.zeros(2), Path("x"), object()])

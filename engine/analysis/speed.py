@@ -187,8 +187,9 @@ def _try(base: Bench, change: Change, build: Callable[[Change], Bench], seconds:
     try:
         with _quiet():
             bench = build(change)
+            built = time.monotonic()  # data and model are made in any training, compiled or not
             bench.warm_up(both=change.compiles)
-            trial.warm_up = time.monotonic() - began
+            trial.warm_up = time.monotonic() - built
             until = time.monotonic() + max(seconds - (time.monotonic() - began), 0)
             length = _turn_of(until - time.monotonic(), 12)
             pairs = take_turns([base.train, bench.train], length, turns=3, until=until, least=3)
