@@ -22,7 +22,12 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._average = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        state = module.state_dict()
+        averages = {_place(value): value for value in state.values()}
+        averages = {place: value.detach().clone() for place, value in averages.items()}
+        self._average = {name: averages[_place(value)] for name, value in state.items()}  # one for all names of tied weights
+        self._held: list[tuple[dict[str, Any], str, Tensor]] = []
+        self._listed: list[tuple[Tensor, Tensor]] = []
 
     def update(self) -> None:
         """After each optimizer step."""
@@ -50,27 +55,45 @@ class WeightAverage:
         differs = differences(self._average, average)
         if differs:
             raise UserError(f"the average of the weights in the checkpoint does not fit: {differs}")
-        for name, value in average.items():
-            self._average[name].copy_(value)
+        for name in reversed(self._average):  # of tied weights the first counts: others were swapped wrongly once
+            self._average[name].copy_(average[name])
 
     @torch.no_grad()
     def _move(self, share: float) -> None:
         """Moves the average by `share` of the way to the weights as they are now; whole numbers are taken over."""
-        averages, values = [], []
-        for name, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                averages.append(local(self._average[name]))
-                values.append(local(value))
-            else:
-                self._average[name].copy_(value)  # counters of batch normalisation
-        torch._foreach_lerp_(averages, values, share)
+        pairs = [(local(average), local(value)) for value, average in self._pairs()]
+        moved = [pair for pair in pairs if pair[1].is_floating_point()]
+        counters = [pair for pair in pairs if not pair[1].is_floating_point()]  # of batch normalisation
+        if moved:
+            torch._foreach_lerp_(*map(list, zip(*moved, strict=True)), share)
+        if counters:
+            torch._foreach_copy_(*map(list, zip(*counters, strict=True)))
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        for name, value in self.module.state_dict().items():
+        for value, average in self._pairs():
             kept = value.clone()
-            value.copy_(self._average[name])
-            self._average[name].copy_(kept)
+            value.copy_(average)
+            average.copy_(kept)
+
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """(weight, average) of all that the module's state has, tied weights once. Listed anew only where the module holds
+        other tensors than before: to list takes longer than to average."""
+        if not self._listed or any(holder.get(name) is not value for holder, name, value in self._held):
+            state = self.module.state_dict(keep_vars=True)
+            self._listed = list({id(self._average[n]): (value, self._average[n]) for n, value in state.items()}.values())
+            numbers = {id(value) for value in state.values()}
+            holders = [each for part in self.module.modules() for each in (part._parameters, part._buffers)]
+            self._held = [(h, name, value) for h in holders for name, value in h.items() if id(value) in numbers]
+            numbers -= {id(value) for _, _, value in self._held}  # of what some module makes when it is asked for its state
+            self._held += [({}, name, value) for name, value in state.items() if id(value) in numbers]
+        return self._listed
+
+
+def _place(tensor: Tensor) -> Any:
+    """Equal for tied weights: where a tensor lies, and how."""
+    own = local(tensor)
+    return (own.data_ptr(), own.device, own.dtype, own.shape, own.stride()) if own.numel() else id(tensor)
 
 
 class ModelEMA(WeightAverage):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from conftest import ROOT, command, newest, read_json
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics.functional import accuracy, f1_score, mean_absolute_error, r2_score
 
 from engine.evaluators.classification import ClassificationEvaluator, behind, highest
@@ -34,6 +36,30 @@ def test_classification_agrees_with_torchmetrics() -> None:
     assert scores["top1"] == pytest.approx(accuracy(logits, target, average="micro", **common).item())
     assert scores["top5"] == pytest.approx(accuracy(logits, target, average="micro", top_k=5, **common).item())
     assert scores["f1_macro"] == pytest.approx(f1_score(logits, target, average="macro", **common).item())
+
+
+def test_counting_many_classes_takes_no_further_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C x C counts are kept once: a batch costs what its samples cost, and scores need only the sums."""
+    classes, made = 300, []
+    evaluator = ClassificationEvaluator(num_classes=classes, device=torch.device("cpu"))
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() != own:
+                made.append(out.untyped_storage().nbytes())
+            return out
+
+    monkeypatch.setattr("engine.evaluators.classification.AT_ONCE", 1)
+    own = evaluator._confusion.untyped_storage().data_ptr()
+    target = torch.randint(0, classes, (40,))
+    logits = torch.nn.functional.one_hot((target + (torch.arange(40) % 4 == 0)) % classes, classes).float()
+    with Sizes():
+        for part in torch.arange(40).split(5):
+            evaluator.update(logits[part], {"target": target[part]})
+        scores, table = evaluator.compute(), evaluator.per_class()
+    assert max(made) < 8 * classes**2 / 10, max(made)
+    assert scores["top1"] == 0.75 and sum(table["support"]) == 40 and evaluator.confusion().trace() == 30
 
 
 def test_regression_agrees_with_torchmetrics() -> None:

@@ -73,6 +73,67 @@ def test_ema_is_the_average_and_swaps_back() -> None:
     assert other.updates == 1
 
 
+class Tied(nn.Module):
+    """Two layers of one weight, and batch normalisation, which counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+        self.other.weight = self.one.weight
+        self.norm = nn.BatchNorm1d(3)
+
+
+def test_tied_weights_have_one_average_and_swap_back() -> None:
+    module = Tied()
+    ema = ModelEMA(module, 0.5)
+    average, own = module.one.weight.detach().clone(), {}
+    for step in range(3):
+        module.one.weight.data.add_(1)
+        ema.update()
+        average.lerp_(module.one.weight.detach(), 1 - min(0.5, (1 + step) / (10 + step)))
+        own = {name: value.clone() for name, value in module.state_dict().items()}
+        with ema.swap():
+            assert torch.equal(module.one.weight, average) and module.other.weight is module.one.weight
+        assert all(torch.equal(value, own[name]) for name, value in module.state_dict().items())
+    saved = ema.state_dict()["average"]
+    assert saved["one.weight"] is saved["other.weight"] and torch.equal(saved["one.weight"], average)
+    resumed = ModelEMA(Tied(), 0.5)
+    resumed.load_state_dict({"updates": 3, "average": {**saved, "other.weight": own["other.weight"]}})  # of before, swapped
+    resumed.module.load_state_dict(own)
+    ema.update(), resumed.update()
+    assert all(torch.equal(saved[name], value) for name, value in resumed.state_dict()["average"].items())
+
+
+@pytest.mark.parametrize("change", ["none", "loaded", "moved", "replaced", "made when asked"])
+def test_an_average_follows_the_weights_that_the_module_has_now(change: str) -> None:
+    """To the last bit what each tensor of the state would average to by itself."""
+    torch.manual_seed(0)
+    module = net() if change != "made when asked" else nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
+    if change == "made when asked":
+        module._register_state_dict_hook(lambda _, state, *__: state.update({n: v * 1 for n, v in state.items()}))
+    ema = ModelEMA(module, 0.9)
+    oracle = {name: value.clone() for name, value in module.state_dict().items()}
+    for step in range(3):
+        if change == "loaded":
+            module.load_state_dict({name: value * 2 for name, value in module.state_dict().items()})
+        elif change == "moved":
+            module.to(torch.float64).to(torch.float32)
+        elif change == "replaced":
+            for name, parameter in list(module.named_parameters()):
+                owner = module.get_submodule(name.rpartition(".")[0])
+                setattr(owner, name.rpartition(".")[2], nn.Parameter(parameter.detach() + 1))
+        with torch.no_grad():
+            for value in (*module.parameters(), *module.buffers()):
+                value.add_(1)
+        ema.update()
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                oracle[name].lerp_(value, 1 - min(0.9, (1 + step) / (10 + step)))
+            else:
+                oracle[name].copy_(value)
+        assert all(torch.equal(value, oracle[name]) for name, value in ema.state_dict()["average"].items())
+
+
 def test_swa_is_the_mean_of_the_last_epochs_and_swaps_back() -> None:
     module = nn.BatchNorm1d(1)
     average = ModelSWA(module)

@@ -85,8 +85,7 @@ class ClassificationEvaluator:
         logits, target = torch.cat(self._logits).float().t().contiguous(), torch.cat(self._targets)
         self._logits, self._targets, self._kept = [], [], 0
         cells = target * self.num_classes + highest(logits)
-        counts = torch.bincount(cells, minlength=self.num_classes**2)
-        self._confusion += counts.view(self.num_classes, self.num_classes)
+        self._confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
         if self.num_classes > 5:
             self._in_top5 += (behind(logits, target) > self.num_classes - 5).sum()
 
@@ -95,22 +94,29 @@ class ClassificationEvaluator:
         self._count()
         return distributed.all_reduce_sum(self._confusion.clone()).cpu()
 
+    def _by_class(self) -> Tensor:
+        """3 x C counts over all ranks, on the CPU, as float64: hits, predictions and samples of each class. What has C x C values
+        is neither copied nor sent for it."""
+        self._count()
+        matrix = self._confusion
+        counts = torch.stack([matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)])
+        return distributed.all_reduce_sum(counts).cpu().double()
+
     def compute(self) -> dict[str, float]:
         """Scores as fractions. Classes that have neither targets nor predictions do not enter the macro F1."""
-        matrix = self.confusion().double()
-        samples = max(matrix.sum().item(), 1.0)
-        scores = {"top1": matrix.trace().item() / samples}
+        hits, predicted, true = self._by_class()
+        samples = max(true.sum().item(), 1.0)
+        scores = {"top1": hits.sum().item() / samples}
         if self.num_classes > 5:
             scores["top5"] = distributed.all_reduce_sum(self._in_top5.clone()).item() / samples
-        support = matrix.sum(dim=0) + matrix.sum(dim=1)
-        f1 = 2 * matrix.diagonal() / support.clamp(min=1)
+        support = predicted + true
+        f1 = 2 * hits / support.clamp(min=1)
         scores["f1_macro"] = f1[support > 0].mean().item() if bool((support > 0).any()) else 0.0
         return scores
 
     def per_class(self) -> dict[str, list[float]]:
         """precision, recall, f1 (fractions) and support (samples) of each class, 0 where undefined."""
-        matrix = self.confusion().double()
-        hits, predicted, true = matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)
+        hits, predicted, true = self._by_class()
         return {
             "precision": (hits / predicted.clamp(min=1)).tolist(),
             "recall": (hits / true.clamp(min=1)).tolist(),
