@@ -86,6 +86,8 @@ def said(name: str, result: dict[str, Any], usual: str = "") -> list[str]:
         lines += [f"On one {result['device']}; {result['machine']}."]
     elif result.get("machine", usual) != usual:
         lines += [f"Measured on {result['machine']}."]
+    if "decoder" in result:
+        lines += [f"{result['images']} files, read from the page cache, decoded by {result['decoder']}."]
     if WORKLOADS[name].note:
         lines += [WORKLOADS[name].note]
     if WORKLOADS[name].absent:

@@ -211,6 +211,7 @@ WORKLOADS = {
         "random crops of 224 pixels, mirrored, beside torchvision's ImageFolder",
         jpeg,
         absent="DALI, torchvision's v2 transforms, grain, webdataset, SPDL",
+        note="Where there are no photographs beside the project they are made; a few are repeated to make so many files.",
     ),
     "shards": Workload(
         "Shards",
@@ -255,6 +256,7 @@ WORKLOADS = {
         "a small residual net to 99.4 % on MNIST, over an untuned recipe by hand",
         simple("<= 0.5"),
         rounds=3,
+        note="A tuned recipe over an untuned one of another small network: most of it is the recipe, not the loop.",
     ),
     "sweep": Workload("Trials of a sweep", "eight trainings of two epochs on the digits, over as many processes", sweep),
     "growth": Workload(

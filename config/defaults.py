@@ -67,8 +67,8 @@ _C.DATASETS.CACHE_GB = 50.0  # >= 0 GB of copies of remote shards in ROOT/.cache
 _C.DATASETS.LIMIT = 0  # >= 0 samples of each split at most; 0: all
 
 _C.DATALOADER = Config()
-_C.DATALOADER.LOADER = "auto"  # auto (on the GPU if it fits), memory (the whole set in RAM), threads (image files), processes
-_C.DATALOADER.NUM_WORKERS = 0  # >= 0 processes, for LOADER processes; for threads: 0 is one a core
+_C.DATALOADER.LOADER = "auto"  # memory, threads (image files), processes; auto: on the GPU if it fits, else the first that can
+_C.DATALOADER.NUM_WORKERS = 0  # >= 0; of files: with auto above 0 so many processes; threads: 0 is one a core; memory: unread
 _C.DATALOADER.SAMPLER = "shuffle"  # shuffle, sequential, balanced, identities, cameras, sources; a name in data/samplers.py
 _C.DATALOADER.INSTANCES = 4  # >= 2 images of an identity (camera, source) that lie together, for the samplers of these
 _C.DATALOADER.REPEATS = 1  # >= 1 times that a sample stands in a step, each time augmented anew; an epoch keeps its length

@@ -221,7 +221,7 @@ def _analyze_parser() -> argparse.ArgumentParser:
     add(*_both("--config-file"), metavar="FILE", help="the recipe, a YAML such as configs/train_digits_softmax.yml")
     add("--file", metavar="FILE", default="", help="where the picture (or the trace) goes; default: the working directory")
     add("--steps", metavar="N", type=int, default=0, help="optimizer steps of lr-find (default 150) and profile (default 10)")
-    add("--seconds", metavar="N", type=float, default=0.0, help="how long speed may take, about (default 60)")
+    add("--seconds", metavar="N", type=float, default=None, help="how long speed may take, about (default 60)")
     add("--json", action="store_true", help="speed: print what was measured as JSON to stdout and nothing else")
     _add_keys(parser, list(FLAG_KEYS))
     return parser

@@ -41,12 +41,15 @@ def card_facts(cfg: Config, splits: Splits, trainer: Trainer) -> list[tuple[str,
         count += f" ({frozen:,} frozen{f' for {epochs} epochs' if epochs else ''})"
     warmup = f", {solver.WARMUP_ITERS} steps of {solver.WARMUP_METHOD} warm-up" if solver.WARMUP_ITERS else ""
     loader: Any = trainer.loader
+    formed = ", channels_last" if cfg.MODEL.CHANNELS_LAST else ""
+    if cfg.MODEL.COMPILE:
+        formed += ", compiled: the first steps wait for that, up to some minutes"
     channels = channels_seen(cfg, splits.train)
     grey = f"; grey, repeated to {channels} channels" if channels != splits.train.channels else ""
     classes = f"{len(splits.classes) or 'no'} {'identities to learn' if splits.train.open_set else 'classes'}{grey}"
     return [
         ("data", f"{splits.train.name}: {', '.join(sizes)}; {classes}; loader {loader.describe()}"),
-        ("model", f"{cfg.MODEL.NAME}, {count}, on {device_name(trainer.device)}, {solver.PRECISION}"),
+        ("model", f"{cfg.MODEL.NAME}, {count}, on {device_name(trainer.device)}, {solver.PRECISION}{formed}"),
         *([("ranks", sharding.describe(trainer.task))] if sharding.is_sharded(trainer.task) else []),
         *batch_facts(solver.IMS_PER_BATCH, ranks, solver.ACCUMULATE),
         ("steps", f"{trainer.steps_per_epoch} an epoch, {trainer.total_steps} in {trainer.max_epochs} epochs"),
@@ -72,7 +75,7 @@ def batch_facts(batch: int, ranks: int, accumulate: int) -> list[tuple[str, str]
     """The arithmetic of a step's samples, and a warning where they do not divide: right all the same, but uneven."""
     pieces = ranks * accumulate
     share = f"{batch // pieces}" if batch % pieces == 0 else f"{batch // pieces} or {batch // pieces + 1}"
-    rows = [("batch", f"{share} per rank x {ranks} ranks x {accumulate} accumulated = {batch} a step")]
+    rows = [("batch", f"{share} per rank x {ranks} rank{'s' * (ranks != 1)} x {accumulate} accumulated = {batch} a step")]
     if batch % pieces:
         near = sorted({max(batch // pieces, 1) * pieces, (batch // pieces + 1) * pieces})
         rows.append(

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--steps is a number of at least 1, for lr-find and profile")
     if args.file and args.command in ("model", "speed"):
         raise UserError(f"{args.command} draws nothing: --file is for the other commands")
-    if args.command != "speed" and (args.seconds or args.json) or not 0 <= args.seconds < math.inf:
+    if args.command != "speed" and (args.seconds or args.json) or args.seconds is not None and not 0 < args.seconds < math.inf:
         raise UserError("--seconds is a number above 0, for speed; --json is for speed too")
     check_run(args)
     return commands[args.command](config.load(args), args)
@@ -218,7 +218,8 @@ def show_speed(cfg: config.Config, args: argparse.Namespace) -> int:
         print(json.dumps({"device": str(device), "threads": base.threads, "batch": batch, "loader": loader, **as_plain(speed)}))
         return 0
     threads = f", {base.threads} thread{'s' * (base.threads > 1)}" if device.type == "cpu" else ""
-    print_speed(speed, f"a step of {batch} samples on {device}{threads}", loader, evaluated(cfg, splits, speed, trainer))
+    title = f"{cfg.MODEL.NAME} on {splits.train.name}: a step of {batch} samples on {device}{threads}"
+    print_speed(speed, title, loader, evaluated(cfg, splits, speed, trainer))
     return 0
 
 

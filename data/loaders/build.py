@@ -104,7 +104,7 @@ def _on_host(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
     wanted, workers, dataset = cfg.DATALOADER.LOADER, cfg.DATALOADER.NUM_WORKERS, fetcher.dataset
     in_memory, limits = dataset.arrays() is not None, {"max_bad": cfg.DATALOADER.MAX_BAD}
     if wanted == "memory" and not in_memory:
-        raise UserError(f"DATALOADER.LOADER memory: {dataset.name} does not lie in memory; take auto or processes")
+        raise UserError(f"DATALOADER.LOADER memory: {dataset.name} does not lie in memory; take auto, threads or processes")
     if wanted == "memory" or (wanted == "auto" and in_memory):
         why = "asked for" if wanted == "memory" else "the data set lies in memory"
         return MemoryLoader(plan, fetcher, why, **limits)
@@ -119,9 +119,10 @@ def _on_host(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
     if wanted == "threads" or (wanted == "auto" and not workers and fit):
         threads = workers or default_threads()
         why = "asked for" if wanted == "threads" else "the data set reads image files"
-        return ThreadLoader(plan, fetcher, f"{threads} threads, {why}", threads=threads, **limits)
+        return ThreadLoader(plan, fetcher, f"{counted(threads, 'thread')}, {why}", threads=threads, **limits)
     why = "asked for" if wanted == "processes" else f"the data set reads files{_why_no_threads(workers, fetcher)}"
-    return ProcessLoader(plan, fetcher, f"{workers} workers, {why}", workers=workers, **limits)
+    where = counted(workers, "worker") if workers else "in this one alone"
+    return ProcessLoader(plan, fetcher, f"{where}, {why}", workers=workers, **limits)
 
 
 def _why_no_threads(workers: int, fetcher: Fetcher) -> str:
@@ -132,5 +133,11 @@ def _why_no_threads(workers: int, fetcher: Fetcher) -> str:
         return "; DATALOADER.NUM_WORKERS asks for processes"
     if not jpeg.available():
         return "; threads want simplejpeg, which is not installed"
-    alone = ", ".join(type(one).__name__ for one in fetcher.transforms if not getattr(one, "in_threads", False))
-    return f"; {alone} not in threads"
+    alone = [getattr(one, "name", type(one).__name__) for one in fetcher.transforms if not getattr(one, "in_threads", False)]
+    said = f"{', '.join(alone)} {'are' if len(alone) > 1 else 'is'} not said to run in_threads"
+    return f"; {said}: DATALOADER.NUM_WORKERS {default_threads()} would use all cores"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{number} {what}{'s' * (number != 1)}"

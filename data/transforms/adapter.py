@@ -31,6 +31,7 @@ class TorchvisionTransform:
             self.transform = kind(**arguments)
         except (TypeError, ValueError) as error:
             raise UserError(f"torchvision/{name}: {error}") from error
+        self.name = f"torchvision/{name}"
         self._mask = tv_tensors.Mask
 
     def __call__(self, sample: dict[str, Any], rng: numpy.random.Generator) -> dict[str, Any]:

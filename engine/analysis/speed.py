@@ -23,6 +23,8 @@ BASE_SHARE = 0.3  # of the seconds, for the config as it is
 TURNS = 9  # of each side of a comparison at most
 LONGEST, SHORTEST = 0.5, 0.05  # seconds of a turn
 CLEAR = 1.05  # a gain below it is not worth a key
+WHOLE = 1.3  # times the whole step that a part of it may take before the numbers are nonsense
+WILD = 4.0  # times the step of the quickest turn that a quarter of the turns may not exceed
 FEWEST = 8  # steps that trying a change takes at least
 COMPILING = 10.0  # seconds that must be left before something is compiled, which is not broken off
 
@@ -114,6 +116,17 @@ class Speed:
         """What takes longer alone: "loader" or "model"."""
         return "loader" if self.step("load") > self.step("compute") else "model"
 
+    @property
+    def doubt(self) -> str:
+        """Why these numbers are not to be believed, or ""."""
+        whole, part = self.step("train"), max(self.step("compute"), self.step("prepare"))
+        steps = sorted(turn.step for turn in self.times["train"])
+        if part > WHOLE * whole:
+            return f"a part of a step took {part / whole:.1f} times as long as all of it"
+        if steps[len(steps) * 3 // 4] > WILD * steps[0]:
+            return f"a step took from {1e3 * steps[0]:.3g} to {1e3 * steps[-1]:.3g} ms"
+        return ""
+
     def best(self, *, same: bool) -> Trial | None:
         """The change that helps most, of those that learn the same or of the others."""
         helping = [trial for trial in self.trials if trial.helps and trial.change.same == same]
@@ -121,6 +134,8 @@ class Speed:
 
     def verdict(self) -> str:
         """The last line."""
+        if self.doubt:
+            return f"cannot tell: {self.doubt}; end what else runs here, or compute with fewer threads (OMP_NUM_THREADS=1)"
         best, other = self.best(same=True), self.best(same=False)
         more = other is not None and (best is None or other.gain > 1.1 * best.gain)
         said = ""
@@ -129,8 +144,10 @@ class Speed:
         if more and other is not None:
             start = f"{said}; more still" if said else "best"
             said = f"{start}: {other.change.text}, {other.gain:.2f} x, but {other.change.effect}"
-        if said or any(trial.tried for trial in self.trials):
-            return said or f"nothing that was tried helps: the {self.limit} is the limit"
+        if said:
+            return f"{said}. Set it and ask again: what helps beside it may be another"
+        if any(trial.tried for trial in self.trials):
+            return f"nothing that was tried helps: the {self.limit} is the limit"
         return f"nothing was tried: the {self.limit} is the limit"
 
     def not_tried(self) -> list[str]:
