@@ -2,9 +2,8 @@
 
     python -m benchmarks [--only NAME ...] [--gpu] [--no-peers] [--quick]
 
-1 where one failed; the others are run and written nevertheless. --only prints its part of the page and writes nothing.
---gpu runs what needs a CUDA device, and only that; where all went well it puts these sections into the page, whose others
-stay as they are (as these stay where the others are measured anew).
+1 where one failed; the others are run and written nevertheless. With --only or --gpu (what needs a CUDA device, and only
+that) these sections are put into the page if all went well, and its others stay as they are.
 The two that train to an accuracy are run three times each, with --quick once.
 """
 
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, with_byte_code
-from benchmarks.page import WORKLOADS, placed, read_back, render
+from benchmarks.page import WORKLOADS, machine, read_back, render, section
 
 PAGE = ROOT / "docs" / "performance.md"
 
@@ -37,12 +36,10 @@ def main() -> int:
         names = args.only or [name for name, workload in WORKLOADS.items() if workload.gpu == args.gpu]
         results = {name: run(name, environment, peers=not args.no_peers, quick=args.quick) for name in names}
     failed = any("failed" in result for result in results.values())
-    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else render({})
-    kept = {name: result for name, result in read_back(old).items() if WORKLOADS[name].gpu and not args.only}
-    page = placed(old, results) if args.gpu and not failed else render({**results, **kept})
-    if not args.only and not (args.gpu and failed):
-        PAGE.write_text(page, encoding="utf-8")
-    print(page)
+    if not failed or not (args.only or args.gpu):
+        old = read_back(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+        PAGE.write_text(render({**old, **results}), encoding="utf-8")
+    print("\n".join(line for name, result in results.items() for line in [*section(name, result), ""]))
     return int(failed)
 
 
@@ -63,7 +60,7 @@ def run(name: str, environment: dict[str, str], *, peers: bool, quick: bool) -> 
         result: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         return {"failed": "it printed something else than one JSON object"}
-    return result
+    return {**result, "machine": machine()}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ needs: the ratio is then at most what is printed.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import math
@@ -27,7 +26,7 @@ from typing import Any
 
 import config
 from benchmarks import accuracy_by_hand
-from benchmarks.common import ROOT, finite, ratio, recorded_run, show, spread
+from benchmarks.common import ROOT, finite, make_parser, ratio, recorded_run, show, spread
 from data import build_splits
 from data.idx_files import find_idx, read_idx
 from engine.evaluators.build import build_evaluator, make_scorer
@@ -46,9 +45,7 @@ def main() -> None:
         curve = (ours if sys.argv[1] == "ours" else by_hand)(Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
         print(json.dumps(curve))
         return
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
-    parser.add_argument("--rounds", type=int, default=1, help="turns of each competitor; medians are taken")
+    parser = make_parser(__doc__, rounds=1, peers=False)
     parser.add_argument("--data", type=Path, action="append", help="folder with MNIST/raw in it")
     args = parser.parse_args()
     folder = find_mnist(args.data or PLACES)

@@ -10,7 +10,6 @@ until the file is hashed, flushed to disk and announced, over torch.save with a 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -22,18 +21,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.common import ratio, seconds, spread, wait
+from benchmarks.common import make_parser, ratio, seconds, spread, wait
 from engine.checkpoint import CheckpointWriter
 from engine.writing import Save, Saver
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
+    parser = make_parser(__doc__, rounds=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000], metavar="MB", help="sizes of the state")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
     parser.add_argument("--folder", default=None, help="where to write (default: the temporary folder)")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -58,13 +54,15 @@ def main() -> None:
 def measure(megabytes: int, rounds: int, device: torch.device, folder: str | None) -> dict[str, Any]:
     """Seconds of both, and their ratios, for a state of a size."""
     model, optimizer = make_training(megabytes, device)
-    state = {"progress": {"step": 1}, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
     plain, flushed, waits, whole = [], [], [], []
     with tempfile.TemporaryDirectory(dir=folder) as place:
         file, saver = Path(place) / "plain.pt", Saver(CheckpointWriter(Path(place)))
 
+        def state() -> dict[str, Any]:
+            return {"progress": {"step": 1}, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
         def ask() -> None:
-            saver.start([Save("last.pt", state, 1, None)], then=lambda: None)
+            saver.start([Save("last.pt", state(), 1, None)], then=lambda: None)
 
         def timed(act: Callable[[], Any]) -> float:
             wait(device)
@@ -73,7 +71,7 @@ def measure(megabytes: int, rounds: int, device: torch.device, folder: str | Non
         first = timed(ask)
         saver.finish()
         for _ in range(rounds):
-            plain.append(timed(lambda: torch.save(state, file)))
+            plain.append(timed(lambda: torch.save(state(), file)))
             flushed.append(plain[-1] + timed(lambda: flush(file)))
             waits.append(timed(ask))
             whole.append(waits[-1] + timed(saver.finish))  # a period between two checkpoints is longer than that

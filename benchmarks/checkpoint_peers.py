@@ -23,7 +23,7 @@ from torch import nn
 
 from benchmarks import peers
 from benchmarks.checkpoint import make_training
-from benchmarks.common import seconds
+from benchmarks.common import seconds, wait
 
 Training = tuple[nn.Module, torch.optim.Optimizer]
 Save = Callable[[Path], Callable[[], Any]]  # saves into a folder; what it gives waits for the disk
@@ -45,7 +45,7 @@ def lightning(training: Training) -> Save:
             return training[1]
 
     trainer = L.Trainer(
-        max_steps=1, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_checkpointing=False,
+        max_steps=1, accelerator="auto", devices=1, logger=False, enable_progress_bar=False, enable_checkpointing=False,
         enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(Module(), [0])
@@ -96,15 +96,18 @@ def measure_all(megabytes: int, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """One peer: one JSON object as the last line."""
     name, megabytes, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    training = make_training(megabytes, torch.device("cpu"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    training = make_training(megabytes, device)
     save, ratios = PEERS[name](training), []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save(folder)()
         for _ in range(rounds):
             waits: list[Callable[[], Any]] = []
+            wait(device)
             ours = seconds(lambda waits=waits: waits.append(save(folder)))  # type: ignore[misc]
             waits[0]()
+            wait(device)
             ratios.append(ours / seconds(lambda: torch.save(state_of(training), folder / "plain.pt")))
     print(json.dumps({"ratio": statistics.median(ratios), "spread": [min(ratios), max(ratios)]}), flush=True)
     os._exit(0)  # a process group's threads may outlive it

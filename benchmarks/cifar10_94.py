@@ -11,7 +11,6 @@ CIFAR-10 is downloaded into DIR where it is not there.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -26,8 +25,7 @@ import torch
 
 from benchmarks import cifar10_by_hand
 from benchmarks.accuracy import Clock, Curve, summary
-from benchmarks.common import ROOT, cuda_or_end, recorded_run, show, wait
-from benchmarks.page import machine
+from benchmarks.common import ROOT, cuda_or_end, make_parser, recorded_run, show, wait
 from engine.trainer import Trainer
 
 GOAL = 0.94
@@ -38,9 +36,7 @@ def main() -> None:
     if sys.argv[1:2] in (["ours"], ["by_hand"]):
         print(json.dumps((ours if sys.argv[1] == "ours" else by_hand)(Path(sys.argv[2]), int(sys.argv[3]))))
         return
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
-    parser.add_argument("--rounds", type=int, default=1, help="turns of each competitor; medians are taken")
+    parser = make_parser(__doc__, rounds=1, peers=False)
     parser.add_argument("--data", type=Path, default=ROOT / "datasets", help="folder with cifar-10-python.tar.gz in it")
     args = parser.parse_args()
     device = cuda_or_end("cifar10_94")
@@ -50,7 +46,7 @@ def main() -> None:
             taken.append(turn(kind, args.data, seed))
     result = summary({kind: [curve for _, curve in taken] for kind, taken in turns.items()}, GOAL)
     result["first_step_s"] = statistics.median(first for first, _ in turns["ours"])
-    show({**result, "device": torch.cuda.get_device_name(device), "machine": machine()}, args.json)
+    show({**result, "device": torch.cuda.get_device_name(device)}, args.json)
 
 
 def turn(kind: str, folder: Path, seed: int) -> tuple[float, Curve]:

@@ -28,11 +28,17 @@ LOG_PERIOD = 50
 
 def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
     """--json, --rounds and --peers."""
+    return make_parser(description, rounds=rounds).parse_args()
+
+
+def make_parser(description: str | None, *, rounds: int, peers: bool = True) -> argparse.ArgumentParser:
+    """The same, for those who take more."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each competitor; medians are taken")
-    parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
-    return parser.parse_args()
+    if peers:
+        parser.add_argument("--peers", action="store_true", help="other libraries as well, those that are installed")
+    return parser
 
 
 def cuda_or_end(name: str) -> torch.device:

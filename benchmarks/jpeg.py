@@ -6,6 +6,7 @@ The competitors take turns over the same files, and medians are taken: of images
 `ratio` is that of uint8 to torchvision.
 
     torchvision   ImageFolder, DataLoader with as many workers as there are cores, kept alive between epochs; normalised floats
+    pictures      the same, as uint8
     uint8         the loader `threads` with as many threads: batches as the loop gets them
     float         the same, normalised by what the loop normalises with
     decoding      as many threads that decode the same files, already in memory, whole and do nothing else
@@ -27,7 +28,7 @@ import numpy
 import torch
 from PIL import Image
 
-from benchmarks.common import ROOT, ratio, seconds, spread
+from benchmarks.common import ROOT, make_parser, ratio, seconds, spread
 from config import Config, load_file
 from data import jpeg
 from data.build import build_prepare, build_splits, make_data_loader
@@ -39,9 +40,7 @@ SHARED = ROOT.parent / "shared" / "data" / "photos" / "photos-200.tar"
 
 def arguments(description: str | None) -> argparse.Namespace:
     """Those of a benchmark on a folder of JPEGs."""
-    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object to stdout and nothing else")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(description, rounds=5, peers=False)
     parser.add_argument("--images", type=int, default=800, help="files in the folder; photographs are repeated")
     parser.add_argument("--photos", type=Path, default=None, metavar="FOLDER", help="JPEGs to use (default: made ones)")
     parser.add_argument("--threads", type=int, default=2, help="threads, and workers of other loaders")
@@ -108,9 +107,10 @@ def measure(folder: Path, rounds: int, images: int, threads: int) -> dict[str, A
     loader = make_data_loader(cfg, "train", splits)
     prepare = build_prepare(cfg, splits, torch.device("cpu"), train=True)
     contents = [Path(splits.train.path(index)).read_bytes() for index in range(images)]
-    usual = torchvision_loader(folder, threads)
+    usual, pictures = torchvision_loader(folder, threads), torchvision_loader(folder, threads, floats=False)
     competitors: dict[str, Callable[[], Any]] = {
         "torchvision": lambda: use(image for image, _ in usual),
+        "pictures": lambda: use(image for image, _ in pictures),
         "uint8": lambda: use(batch["image"] for batch in loader),
         "float": lambda: use(prepare(batch)["image"] for batch in loader),
         "decoding": lambda: decode(contents, threads),
@@ -147,20 +147,24 @@ def medians(rates: dict[str, list[float]]) -> dict[str, float]:
 
 def ratios(rates: dict[str, list[float]]) -> dict[str, Any]:
     """Medians of the rounds' ratios, with the least and greatest: to torchvision, and of uint8 to decoding alone."""
-    pairs = {"uint8": ("uint8", "torchvision"), "float": ("float", "torchvision"), "decoding": ("uint8", "decoding")}
+    pairs = {
+        "uint8": ("uint8", "torchvision"), "float": ("float", "torchvision"), "level": ("uint8", "pictures"),
+        "decoding": ("uint8", "decoding"),
+    }  # fmt: skip
     found = {name: ratio(rates[one], rates[other]) for name, (one, other) in pairs.items()}
     spreads = {name: spread(rates[one], rates[other]) for name, (one, other) in pairs.items()}
     return {"ratio": found["uint8"], "spread": spreads["uint8"], **found, "spreads": spreads}
 
 
-def torchvision_loader(folder: Path, workers: int) -> torch.utils.data.DataLoader[Any]:
+def torchvision_loader(folder: Path, workers: int, *, floats: bool = True) -> torch.utils.data.DataLoader[Any]:
     """ImageFolder and its transforms as torchvision's own examples have them."""
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
+    last = [transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
     usual = transforms.Compose([
-        transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
-        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip(),
+        *(last if floats else [transforms.PILToTensor()]),
     ])  # fmt: skip
     return torch.utils.data.DataLoader(
         ImageFolder(str(folder), usual), BATCH, shuffle=True, num_workers=workers, persistent_workers=True

@@ -4,7 +4,8 @@
 
 Softmax and MLP on made images of 28 x 28, batches of 64 and 256, one thread. Epochs of the run (order, normalising, all
 hooks, a row every 50 steps, TensorBoard, bar, the checkpoint at the end of the epoch until it is on disk) take turns with
-epochs of the plain loop over the same tensors and with a part of the usual loop over a DataLoader, in one process.
+epochs of the plain loop over the same tensors, with those of a loop by hand that has this template's own optimizer and
+normalising (what is left is the loop alone), and with a part of the usual loop over a DataLoader, in one process.
 Validation is measured by benchmarks.evaluation.
 """
 
@@ -14,7 +15,8 @@ import copy
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
-    """One case: microseconds a step of the three loops, and our ratio to the other two."""
+    """One case: microseconds a step of the four loops, and our ratio to the others."""
     turns = Turns(batch)
     keys = {
         "NAME": "overhead", "DATASETS.TRAIN": f"synthetic:{SAMPLES}x1x28x28x10", "DATASETS.VAL_FRACTION": 0.0,
@@ -59,11 +61,11 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
     recorded_run([str(word) for pair in keys.items() for word in pair], turns)
     # the first turn warms up; the last epoch's checkpoint is not waited for
-    ours, plain, usual = (times[1 : rounds + 1] for times in (turns.ours, turns.plain, turns.usual))
+    ours, plain, own, usual = (times[1 : rounds + 1] for times in (turns.ours, turns.plain, turns.own, turns.usual))
     return {
         "model": model, "batch": batch, "ratio": ratio(ours, plain), "ratio_to_dataloader": ratio(ours, usual),
-        "spread": spread(ours, plain),
-        "us_a_step": [round(1e6 * sorted(times)[len(times) // 2]) for times in (ours, plain, usual)],
+        "spread": spread(ours, plain), "ratio_to_own_parts": ratio(ours, own), "spread_to_own_parts": spread(ours, own),
+        "us_a_step": [round(1e6 * sorted(times)[len(times) // 2]) for times in (ours, plain, own, usual)],
     }  # fmt: skip
 
 
@@ -75,15 +77,18 @@ class Turns(Hook):
         self.batch = batch
         self.ours: list[float] = []
         self.plain: list[float] = []
+        self.own: list[float] = []
         self.usual: list[float] = []
 
     def before_train(self, trainer: Any) -> None:
         """Models like the run's, over the same tensors."""
         self.data = trainer.loader.dataset.arrays()
         self.checkpoints = next(hook for hook in trainer.hooks if isinstance(hook, CheckpointHook))
-        self.models = [copy.deepcopy(trainer.task.model) for _ in range(2)]
+        self.models = [copy.deepcopy(trainer.task.model) for _ in range(3)]
+        kinds: list[Any] = [torch.optim.SGD, torch.optim.SGD, type(trainer.optimizer)]
         self.optimizers = [
-            torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4) for model in self.models
+            kind(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+            for kind, model in zip(kinds, self.models, strict=True)
         ]
 
     def before_epoch(self, trainer: Any) -> None:
@@ -92,8 +97,11 @@ class Turns(Hook):
         if trainer.epoch:
             self.checkpoints.wait()
             self.ours.append((time.perf_counter() - self._start) / steps)
-        plain, usual = plain_batches(*self.data, self.batch), usual_batches(*self.data, self.batch)
-        self.plain.append(seconds(lambda: plain_loop(self.models[0], self.optimizers[0], plain)) / steps)
+        usual = usual_batches(*self.data, self.batch)
+        for number, times, normalise in ((0, self.plain, normalised), (2, self.own, prepared_by(trainer.prepare))):
+            batches = plain_batches(*self.data, self.batch)
+            act = partial(plain_loop, self.models[number], self.optimizers[number], batches, normalise)
+            times.append(seconds(act) / steps)
         some = min(steps, 100)
         part = itertools.islice(usual, some)
         self.usual.append(seconds(lambda: plain_loop(self.models[1], self.optimizers[1], part)) / some)
@@ -113,12 +121,26 @@ def usual_batches(images: Tensor, targets: Tensor, batch: int) -> Iterator[tuple
     yield from DataLoader(TensorDataset(images, targets), batch_size=batch, shuffle=True)
 
 
-def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]]) -> list[float]:
+def normalised(images: Tensor) -> Tensor:
+    """As one writes it."""
+    return images.float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
+
+
+def prepared_by(prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Tensor], Tensor]:
+    """As this template does it."""
+    return lambda images: prepare({"image": images})["image"]
+
+
+def plain_loop(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    normalise: Callable[[Tensor], Tensor] = normalised,
+) -> list[float]:
     """The loop that everybody writes first; it reads the loss every 50 steps."""
     losses = []
     for step, (images, targets) in enumerate(batches, 1):
-        inputs = images.float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
-        loss = functional.cross_entropy(model(inputs), targets)
+        loss = functional.cross_entropy(model(normalise(images)), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

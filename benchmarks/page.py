@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ COMPETITORS = {"ours": "ours", "by hand": "by_hand"}
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
-    """The whole page."""
+    """The whole page, in the order of WORKLOADS; sections that were measured elsewhere than most say where."""
+    results = {name: results[name] for name in WORKLOADS if name in results}
+    machines = Counter(result["machine"] for name, result in results.items() if "machine" in result and not WORKLOADS[name].gpu)
+    usual = machines.most_common(1)[0][0] if machines else ""
     lines = [
         "# How fast it is",
         "",
-        f"Written by `python -m benchmarks` on {machine()}.",
+        f"Written by `python -m benchmarks`{' on ' if usual else ''}{usual}.",
         "",
         "Competitors take turns in one run. A figure is a ratio, the median over the rounds, with the least and greatest of",
         "them beside it; `python -m benchmarks.<name>` repeats one.",
@@ -33,7 +37,7 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     if absent:
         lines += ["", f"Not in this run: {', '.join(absent)}."]
     for name, result in results.items():
-        lines += ["", *section(name, result)]
+        lines += ["", *section(name, result, usual)]
     for name in (name for name, workload in missing.items() if workload.gpu):
         lines += ["", *section(name, None)]
     details = [json.dumps({name: result}) for name, result in results.items()]
@@ -48,19 +52,7 @@ def read_back(page: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def placed(page: str, results: dict[str, dict[str, Any]]) -> str:
-    """A page with new sections of these workloads at its end; what else stands there stays as it is."""
-    for name, result in results.items():
-        start, _, rest = page.partition(f"## {WORKLOADS[name].title}\n")
-        page = start + rest[rest.index("\n## ") + 1 :] if rest else page
-        before, _, details = page.partition("## In full\n")
-        lines = [line for line in details.splitlines() if not line.startswith(f'{{"{name}":')]
-        lines.insert(lines.index("```", 1), json.dumps({name: result}))
-        page = "\n".join([before.rstrip("\n"), "", *section(name, result), "", "## In full", *lines, ""])
-    return page
-
-
-def section(name: str, result: dict[str, Any] | None) -> list[str]:
+def section(name: str, result: dict[str, Any] | None, usual: str = "") -> list[str]:
     """The title, a sentence and a table of one workload; or why it failed, or (None) how to measure it."""
     workload = WORKLOADS[name]
     lines = [f"## {workload.title}", "", f"{workload.measured[0].upper()}{workload.measured[1:]} (`benchmarks.{name}`).", ""]
@@ -78,7 +70,7 @@ def section(name: str, result: dict[str, Any] | None) -> list[str]:
     for size in result.get("sizes", [result]):
         suffix = f", {size['megabytes']} MB" if "megabytes" in size else ""
         lines += [peer_line(peer, found, suffix) for peer, found in size.get("peers", {}).items()]
-    return [*lines, *said(name, result), *published(name)]
+    return [*lines, *said(name, result, usual), *published(name)]
 
 
 def published(name: str) -> list[str]:
@@ -87,11 +79,13 @@ def published(name: str) -> list[str]:
     return ["", "| published, not measured here | seconds | on one | source |", "|---|---:|---|---|", *rows] if rows else []
 
 
-def said(name: str, result: dict[str, Any]) -> list[str]:
-    """Beneath the table: how many rounds, and what was reached."""
+def said(name: str, result: dict[str, Any], usual: str = "") -> list[str]:
+    """Beneath the table: how many rounds, where it was not on the `usual` machine, and what was reached."""
     lines = [f"Rounds: {result['rounds']}."] if "rounds" in result else []
-    if "machine" in result:  # measured on a GPU, elsewhere than the rest of the page
+    if WORKLOADS[name].gpu and "device" in result:
         lines += [f"On one {result['device']}; {result['machine']}."]
+    elif result.get("machine", usual) != usual:
+        lines += [f"Measured on {result['machine']}."]
     if WORKLOADS[name].note:
         lines += [WORKLOADS[name].note]
     if WORKLOADS[name].absent:

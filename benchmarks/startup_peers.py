@@ -52,7 +52,8 @@ class Module(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
     def on_train_batch_end(self, *rest):
         print("step 1/1", flush=True)
-L.Trainer(max_steps=1, accelerator="cpu", barebones=True).fit(Module(), [(images, targets)])
+batches = torch.utils.data.DataLoader([(images, targets)], batch_size=None)
+L.Trainer(max_steps=1, accelerator="cpu", barebones=True).fit(Module(), batches)
 """,
 }
 

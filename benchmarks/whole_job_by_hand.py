@@ -1,4 +1,4 @@
-"""The MNIST recipe of benchmarks.whole_job as it is written by hand, in timm's style, and with Lightning.
+"""The MNIST recipe of benchmarks.whole_job by hand (also in channels_last), in timm's style, and with Lightning.
 
 python -m benchmarks.whole_job_by_hand "by hand" FOLDER EPOCHS BATCH STEPS WORKERS        STEPS 0: all of them
 """
@@ -6,6 +6,7 @@ python -m benchmarks.whole_job_by_hand "by hand" FOLDER EPOCHS BATCH STEPS WORKE
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -52,17 +53,19 @@ def accuracy(model: nn.Module, loader: DataLoader[Any], steps: int) -> float:
     return right / seen
 
 
-def by_hand(folder: str, epochs: int, batch: int, steps: int, workers: int) -> float:
+def by_hand(
+    folder: str, epochs: int, batch: int, steps: int, workers: int, memory: torch.memory_format = torch.contiguous_format
+) -> float:
     """The loop that everybody writes first; the test accuracy."""
     train, val, test = make_loaders(folder, batch, workers)
-    model = make_model()
+    model = make_model().to(memory_format=memory)
     optimizer = make_sgd(model)
     total = steps or epochs * len(train)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=total + 1)
     for epoch in range(1 if steps else epochs):
         for number, (images, targets) in enumerate(islice(train, steps or None), 1):
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(images), targets)
+            loss = functional.cross_entropy(model(images.to(memory_format=memory)), targets)
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -134,7 +137,9 @@ def lightning(folder: str, epochs: int, batch: int, steps: int, workers: int) ->
 def main() -> None:
     """Trains and says the test accuracy."""
     kind, folder, *numbers = sys.argv[1:]
-    act = {"by hand": by_hand, "timm style": timm_style, "Lightning": lightning}[kind]
+    in_channels_last = partial(by_hand, memory=torch.channels_last)
+    acts = {"by hand": by_hand, "by hand, channels_last": in_channels_last, "timm style": timm_style, "Lightning": lightning}
+    act = acts[kind]
     print(f"test/top1 {act(folder, *map(int, numbers)):.4f}")
 
 

@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from data import jpeg
+from data.scratch import in_scratch, scratch
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
@@ -75,14 +76,14 @@ def read_image(
     # views by NumPy: each operation of torch lets go of Python's lock, and other threads then have to be waited for
     tensor = torch.from_numpy(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
     finished = finish(tensor) if finish is not None else tensor
-    return finished.clone() if jpeg.in_scratch(finished.data_ptr()) else finished
+    return finished.clone() if in_scratch(finished.data_ptr()) else finished
 
 
 def _contents(path: str | Path) -> memoryview:
     """The bytes of a file, in memory that the thread's next call uses again."""
     with open(path, "rb", buffering=0) as file:
         size, filled = os.fstat(file.fileno()).st_size, 0
-        memory = jpeg.scratch("file", size).data[:size]
+        memory = scratch("file", size).data[:size]
         while filled < size and (got := file.readinto(memory[filled:])):  # file systems may give less than they are asked for
             filled += got
         return memory[:filled]

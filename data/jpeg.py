@@ -9,18 +9,17 @@ are no error to either decoder.
 from __future__ import annotations
 
 import re
-import threading
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 
 import numpy
 
-SCRATCH = 16_000_000  # bytes up to which a thread reads and decodes into the same memory each time: fresh memory is slow
+from data.scratch import scratch
+
 END, FRAME, TABLES, SCAN = b"\xff\xd9", 0xC0, 0xC4, 0xDA  # markers of the format
 WHOLE = b"\x00\x3f\x00"  # how the head of a scan of all 64 frequencies ends
 MARKER = re.compile(rb"\xff(?![\x00\xd0-\xd7])")  # among pixels, where 0xFF is followed by 0 and restarts may be
-_threads = threading.local()
 
 
 def available() -> bool:
@@ -121,19 +120,3 @@ def shortened(data: bytes | memoryview, rows: int) -> tuple[int, int] | None:
     block = 8 * max(data[frame + 11 + 3 * colour] & 15 for colour in range(data[frame + 9]))
     height = (-(-rows // block) + 1) * block
     return (frame + 5, height) if height < int.from_bytes(data[frame + 5 : frame + 7], "big") else None
-
-
-def scratch(use: str, size: int) -> numpy.ndarray:
-    """The calling thread's own memory for that `use`, at least `size` bytes; fresh where so much should not be kept."""
-    if size > SCRATCH:
-        return numpy.empty(size, dtype=numpy.uint8)
-    memory: numpy.ndarray | None = getattr(_threads, use, None)
-    if memory is None or len(memory) < size:
-        memory = numpy.empty(size, dtype=numpy.uint8)
-        setattr(_threads, use, memory)
-    return memory
-
-
-def in_scratch(address: int) -> bool:
-    """Whether it lies in memory that the calling thread uses again."""
-    return any(0 <= address - memory.ctypes.data < len(memory) for memory in vars(_threads).values())

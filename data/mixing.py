@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data.copies import sent
 from data.randomness import BATCH, generator
+from data.to_device import sent
 
 
 class Mixing:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from data.buffers import Buffers
-from data.copies import sent
 from data.mixing import Mixing
+from data.to_device import sent
 
 LARGE = 2**15  # values of an image from which on a batch is normalised image by image
 

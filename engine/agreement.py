@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from data.copies import sent
+from data.to_device import sent
 from engine import distributed
 from utils import interrupts
 

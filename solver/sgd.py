@@ -7,6 +7,7 @@ tenth of its step. Every other optimizer is torch's. Arguments, groups, state an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ class SGD:
     """Stochastic gradient descent with momentum (Sutskever et al., ICML 2013), for dense parameters on CPU or CUDA.
 
     Args:
-        groups: dicts with "params" and whatever of ARGUMENTS differs from the defaults given here.
+        params: parameters, or dicts with "params" and whatever of ARGUMENTS differs from the defaults given here.
 
     Attributes:
         grad_scale, found_inf: as torch's fused optimizers have them: a step with `found_inf` 1 changes nothing.
@@ -36,7 +37,7 @@ class SGD:
 
     def __init__(
         self,
-        groups: list[dict[str, Any]],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -46,8 +47,11 @@ class SGD:
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        given = (lr, momentum, dampening, weight_decay, nesterov, maximize)
-        self.defaults = dict(zip(ARGUMENTS, given, strict=True), foreach=None, differentiable=False, fused=True)
+        values = (lr, momentum, dampening, weight_decay, nesterov, maximize)
+        self.defaults = dict(zip(ARGUMENTS, values, strict=True), foreach=None, differentiable=False, fused=True)
+        groups: list[Any] = list(params)
+        if groups and isinstance(groups[0], Tensor):
+            groups = [{"params": groups}]
         self.param_groups = [{**self.defaults, **group} for group in groups]
         self.state: dict[Tensor, dict[str, Any]] = {}
 

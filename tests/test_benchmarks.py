@@ -27,7 +27,9 @@ CANNED: dict[str, dict[str, Any]] = {
         "ratio": 0.95, "ratio_to_torchvision": 50.0, "spread_to_torchvision": [40.0, 60.0], "laying_out_s": 0.2,
         "laying_out_bytes": 120, "image_bytes": 60,
     },
-    "jpeg": {**jpeg.ratios({"torchvision": [1.0, 1.0], "uint8": [2.6, 2.4], "float": [1.5, 1.5], "decoding": [4.0, 4.0]})},
+    "jpeg": {**jpeg.ratios({
+        "torchvision": [1.0, 1.0], "pictures": [1.2, 1.2], "uint8": [2.6, 2.4], "float": [1.5, 1.5], "decoding": [4.0, 4.0],
+    })},
     "shards": {"ratio": 1.1, "spread": [1.0, 1.2], "bytes": 1.9, "bytes_spread": [1.8, 2.0]},
     "startup": {"ratio": 0.9, "spread": [0.8, 1.0]},
     "checkpoint": {"sizes": [{
@@ -87,7 +89,7 @@ def test_the_page_is_made_of_three_rounds_of_what_trains_to_an_accuracy(monkeypa
 
     monkeypatch.setattr(subprocess, "run", run)
     for name, quick in (("whole_job", False), ("accuracy", False), ("accuracy", True), ("startup", False)):
-        assert every.run(name, {}, peers=False, quick=quick) == {"ratio": 1.0}
+        assert every.run(name, {}, peers=False, quick=quick)["ratio"] == 1.0
     assert [words[words.index("--json") + 1 :] for words in asked] == [["--rounds", "3"], ["--rounds", "3"], [], []]
 
 
@@ -125,15 +127,36 @@ def test_without_mnist_the_whole_job_is_one_line(tmp_path: Any) -> None:
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "--data" in done.stderr
 
 
-def test_sections_of_a_gpu_are_put_into_the_page_and_stay_there() -> None:
-    others = {name: result for name, result in CANNED.items() if not page.WORKLOADS[name].gpu}
-    mine = {name: result for name, result in CANNED.items() if page.WORKLOADS[name].gpu}
-    old = page.render(others)
-    assert old.count("Not measured yet") == len(mine) == 2 and "airbench94" in old
-    new = page.placed(old.replace("them beside it", "THEM"), mine)
-    assert new == page.render(CANNED).replace("them beside it", "THEM") == page.placed(new, mine)
+def test_what_is_measured_alone_is_put_into_the_page_whose_other_sections_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(every, "PAGE", tmp_path / "page.md")
+    found = {name: {**result, "machine": "m"} for name, result in CANNED.items()}
+    monkeypatch.setattr(every, "run", lambda name, *_, **__: found[name])
+
+    def write(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+        assert every.main() == int("--gpu" not in words and "--only" not in words)  # one of CANNED failed
+        capsys.readouterr()
+        return every.PAGE.read_text()
+
+    old = write()
+    assert old.count("Not measured yet") == 2 and "airbench94" in old and "on m.\n" in old
+    new = write("--gpu")
     assert "On one H9; m." in new and "| **a step** | **1.100** | 1.00 to 1.20 |" in new
-    assert page.read_back(new) == CANNED and page.read_back(old) == others
+    assert page.read_back(new) == found and page.render(found) == new
+    found["startup"] |= {"ratio": 0.8, "machine": "another"}
+    newest = write("--only", "startup")
+    assert newest == page.render(found) and newest.count("Measured on another.") == 1 and "Measured on m." not in newest
+    monkeypatch.setattr(every, "run", lambda *_, **__: {"failed": "no disk"})
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "startup"])
+    assert every.main() == 1 and every.PAGE.read_text() == newest, "what failed does not take the place of what was measured"
+
+
+@pytest.mark.skipif(not every.PAGE.exists(), reason="nothing was measured yet")
+def test_the_page_is_what_its_figures_make() -> None:
+    written = every.PAGE.read_text(encoding="utf-8")
+    assert page.render(page.read_back(written)) == written
 
 
 @pytest.mark.parametrize("module", [gpu, cifar10_94], ids=["gpu", "cifar10_94"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from config import load_file
 from data import build_splits, make_data_loader
-from data.copies import copied_ahead
+from data.to_device import copied_ahead
 
 
 class LateDevice:

@@ -13,8 +13,8 @@ from conftest import ROOT, TINY, command, newest, read_json
 from test_device_loader_gives_equal_pixels import BOTH, assert_equal_batches, pair
 from test_resume_equals_uninterrupted import assert_equal
 
-from data.copies import SideStream
 from data.loaders.device import DeviceLoader
+from data.to_device import SideStream
 from engine.hooks import HOOKS, Hook
 
 pytestmark = [

@@ -60,6 +60,12 @@ def test_the_weights_are_equal_bit_for_bit(arguments: dict[str, Any]) -> None:
         assert torch.equal(a, b)
 
 
+def test_it_takes_parameters_as_torchs_does() -> None:
+    model = torch.nn.Linear(3, 2)
+    ours, torchs = SGD(model.parameters(), lr=0.1), torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+    assert ours.state_dict()["param_groups"] == torchs.state_dict()["param_groups"]
+
+
 @pytest.mark.parametrize("arguments", KINDS)
 def test_either_goes_on_from_the_others_state(arguments: dict[str, Any]) -> None:
     (ours, mine), (theirs, torchs) = pair(arguments)

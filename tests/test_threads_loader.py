@@ -27,6 +27,7 @@ from data.images import BadSample, Region, read_image
 from data.loaders.loader import Loader
 from data.prepare import Prepare
 from data.transforms.geometry import RandomResizedCrop, Resize
+from engine.shipping.stream import read_ahead
 from utils import interrupts
 from utils.errors import RunFailed, UserError
 
@@ -228,6 +229,24 @@ def test_an_abandoned_iteration_leaves_no_thread(folder: Path) -> None:
         interrupted()
     gc.collect()
     assert not crew()
+
+
+def test_where_the_system_allows_too_few_threads_none_is_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, cores = threading.Thread.start, torch.get_num_threads()
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name == "data 2" or thread.name.startswith("image_2"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with pytest.raises(UserError, match="no 4 threads more .can't start new thread.; set DATALOADER.NUM_WORKERS lower"):
+        next(iter(loader_of(folder, "threads", 4)))
+    with pytest.raises(UserError, match="no 3 threads more"):
+        next(read_ahead([1], lambda number, item: item, size=1, threads=3))
+    gc.collect()
+    time.sleep(0.1)
+    assert torch.get_num_threads() == cores and not crew() and not any("image" in t.name for t in threading.enumerate())
 
 
 def test_no_more_is_read_than_a_few_batches_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

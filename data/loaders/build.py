@@ -12,7 +12,6 @@ import torch
 
 from config import Config
 from data import jpeg
-from data.copies import SideStream
 from data.dataset import Dataset
 from data.loaders.device import DeviceLoader, why_not_on_device
 from data.loaders.loader import Fetcher, Loader
@@ -21,6 +20,7 @@ from data.loaders.plan import Plan, TrainingPlan
 from data.loaders.processes import ProcessLoader
 from data.loaders.threads import ThreadLoader, default_threads
 from data.samplers import SAMPLERS, repeated, shuffle, shuffle_pieces
+from data.to_device import SideStream
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.data")

@@ -6,16 +6,14 @@ import atexit
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import torch
 
 from data.buffers import Buffers
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher
 from data.loaders.plan import Rows
-from utils import interrupts
+from data.one_core import one_core_each
 from utils.errors import RunFailed
 
 AHEAD = 2  # batches that may be read before they are asked for, and as many more as all threads have work
@@ -75,21 +73,20 @@ class Crew:
             thread.join(max(end - time.monotonic(), 0))
 
     def _start(self, threads: int) -> None:
-        """Each thread computes on one core: torch is told so within it, which also sets what later threads begin with."""
-        cores, begun = torch.get_num_threads(), threading.Barrier(threads + 1)
-        self._threads = [
-            threading.Thread(target=self._work, args=(begun,), name=f"data {n}", daemon=True) for n in range(threads)
-        ]
+        self._threads: list[threading.Thread] = []  # those that run
         _LIVING.add(self)
-        with interrupts.held():  # threads begin with the signals held, and so these come to the main thread
-            for thread in self._threads:
-                thread.start()
-            begun.wait()
-            torch.set_num_threads(cores)
+        try:
+            with one_core_each(threads, "set DATALOADER.NUM_WORKERS lower, or raise `ulimit -u`") as begin:
+                for number in range(threads):
+                    thread = threading.Thread(target=self._work, args=(begin,), name=f"data {number}", daemon=True)
+                    thread.start()
+                    self._threads.append(thread)
+        except BaseException:
+            self.stop()
+            raise
 
-    def _work(self, begun: threading.Barrier) -> None:
-        torch.set_num_threads(1)
-        begun.wait()
+    def _work(self, begin: Callable[[], None]) -> None:
+        begin()
         while (place := self._claim()) is not None:
             self._put(*place, self._read(*place))
 

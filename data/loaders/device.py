@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data.copies import sent
 from data.loaders.bad_samples import Complaint
 from data.loaders.loader import Batch, Fetcher, Loader, facts_of
 from data.loaders.plan import Plan, Rows, in_blocks
+from data.to_device import sent
 from data.transforms.crops_and_flips import CropsAndFlips, can_be_batched
 from utils import files
 

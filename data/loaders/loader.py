@@ -10,12 +10,12 @@ from torch import Tensor
 
 from data.buffers import Buffers
 from data.collate_batch import collate_batch
-from data.copies import Side, copied_ahead
 from data.dataset import Crop, Dataset, Sample
 from data.images import BadSample
 from data.loaders.bad_samples import BadSamples, Complaint
 from data.loaders.plan import Plan, Rows
 from data.randomness import SAMPLE, generator
+from data.to_device import Side, copied_ahead
 from utils.errors import RunFailed
 
 Transform = Callable[[Sample, Any], Sample]

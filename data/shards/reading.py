@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from data import jpeg
 from data.images import BadSample
+from data.scratch import scratch
 from data.shards.copies import Copies, CopyFailed
 from data.shards.places import Place, open_store
 
@@ -149,7 +149,7 @@ class Reader:
 
 def _pread(file: IO[bytes], offset: int, size: int) -> memoryview:
     """Up to `size` bytes, fewer at the file's end."""
-    memory, filled = jpeg.scratch("file", size).data[:size], 0
+    memory, filled = scratch("file", size).data[:size], 0
     while filled < size and (got := os.preadv(file.fileno(), [memory[filled:]], offset + filled)):
         filled += got
     return memory[:filled]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import torch
+from data.one_core import one_core_each
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +29,7 @@ def read_ahead(
     """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=AHEAD * size)
     stopped = threading.Event()
-    pool = _one_core_each(threads)
+    pool = _pool(threads)
     feeder = threading.Thread(target=_feed, args=(items, read, pool, waiting, stopped), name="files", daemon=True)
     feeder.start()
     batch: list[tuple[Item, Future[Result]]] = []
@@ -78,10 +78,10 @@ def _put(waiting: Any, found: Any, stopped: Any) -> None:
             continue
 
 
-def _one_core_each(threads: int) -> ThreadPoolExecutor:
-    """Threads that compute on one core each: torch is told so within them, which also sets what later threads begin with."""
-    cores, begun = torch.get_num_threads(), threading.Barrier(threads)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="image", initializer=lambda: torch.set_num_threads(1))
-    list(pool.map(lambda _: begun.wait(), range(threads)))  # each waits for all: all of them are there
-    torch.set_num_threads(cores)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that are all there already."""
+    with one_core_each(threads, "raise `ulimit -u`, or use fewer cores (taskset)") as begin:
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="image", initializer=begin)
+        for _ in range(threads):  # none has ended its beginning before all are asked for: each gets a thread
+            pool.submit(int)
     return pool
