@@ -62,12 +62,13 @@ class WeightAverage:
     def _move(self, share: float) -> None:
         """Moves the average by `share` of the way to the weights as they are now; whole numbers are taken over."""
         pairs = [(local(average), local(value)) for value, average in self._pairs()]
-        moved = [pair for pair in pairs if pair[1].is_floating_point()]
-        counters = [pair for pair in pairs if not pair[1].is_floating_point()]  # of batch normalisation
-        if moved:
-            torch._foreach_lerp_(*map(list, zip(*moved, strict=True)), share)
-        if counters:
-            torch._foreach_copy_(*map(list, zip(*counters, strict=True)))
+        for floats in (True, False):
+            chosen = [pair for pair in pairs if pair[1].is_floating_point() == floats]
+            averages, values = [average for average, _ in chosen], [value for _, value in chosen]
+            if chosen and floats:
+                torch._foreach_lerp_(averages, values, share)
+            elif chosen:
+                torch._foreach_copy_(averages, values)  # counters of batch normalisation
 
     @torch.no_grad()
     def _exchange(self) -> None:
@@ -83,7 +84,9 @@ class WeightAverage:
             state = self.module.state_dict(keep_vars=True)
             self._listed = list({id(self._average[n]): (value, self._average[n]) for n, value in state.items()}.values())
             numbers = {id(value) for value in state.values()}
-            holders = [each for part in self.module.modules() for each in (part._parameters, part._buffers)]
+            holders: list[dict[str, Any]] = [
+                each for part in self.module.modules() for each in (part._parameters, part._buffers)
+            ]
             self._held = [(h, name, value) for h in holders for name, value in h.items() if id(value) in numbers]
             numbers -= {id(value) for _, _, value in self._held}  # of what some module makes when it is asked for its state
             self._held += [({}, name, value) for name, value in state.items() if id(value) in numbers]

@@ -40,7 +40,8 @@ def test_classification_agrees_with_torchmetrics() -> None:
 
 def test_counting_many_classes_takes_no_further_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """C x C counts are kept once: a batch costs what its samples cost, and scores need only the sums."""
-    classes, made = 300, []
+    classes = 300
+    made: list[int] = []
     evaluator = ClassificationEvaluator(num_classes=classes, device=torch.device("cpu"))
 
     class Sizes(TorchDispatchMode):

@@ -100,7 +100,8 @@ def test_tied_weights_have_one_average_and_swap_back() -> None:
     resumed = ModelEMA(Tied(), 0.5)
     resumed.load_state_dict({"updates": 3, "average": {**saved, "other.weight": own["other.weight"]}})  # of before, swapped
     resumed.module.load_state_dict(own)
-    ema.update(), resumed.update()
+    ema.update()
+    resumed.update()
     assert all(torch.equal(saved[name], value) for name, value in resumed.state_dict()["average"].items())
 
 

@@ -42,7 +42,7 @@ def test_a_copy_stays_as_it_was_and_its_memory_is_used_again() -> None:
 class OnGpu(torch.Tensor):
     """Says that it lies on the second GPU, and copies as one on the CPU."""
 
-    device = torch.device("cuda", 1)  # type: ignore[assignment]
+    device = torch.device("cuda", 1)
 
 
 def test_a_copy_waits_for_the_device_that_holds_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:

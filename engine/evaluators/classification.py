@@ -95,8 +95,8 @@ class ClassificationEvaluator:
         return distributed.all_reduce_sum(self._confusion.clone()).cpu()
 
     def _by_class(self) -> Tensor:
-        """3 x C counts over all ranks, on the CPU, as float64: hits, predictions and samples of each class. What has C x C values
-        is neither copied nor sent for it."""
+        """3 x C counts over all ranks, on the CPU, as float64: hits, predictions and samples of each class. The C x C
+        ones are neither copied nor sent for it."""
         self._count()
         matrix = self._confusion
         counts = torch.stack([matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)])
