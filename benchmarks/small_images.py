@@ -58,7 +58,9 @@ def laying_out(images: Tensor, rounds: int) -> dict[str, float]:
     """What the loader does once, before the first epoch: its seconds, and the bytes that the images take besides their own."""
 
     def lay() -> int:
-        windows = Windows(images, PADDING, mirrored=True, buffers=Buffers(numpy.uint8))
+        windows = Windows((2 * len(images), *images.shape[1:]), PADDING, Buffers(numpy.uint8))
+        windows.lay(0, images)
+        windows.lay(len(images), images, mirrored=True)
         return windows._runs.untyped_storage().nbytes()
 
     return {

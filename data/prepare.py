@@ -48,6 +48,7 @@ class Prepare:
         self._shift = (-torch.tensor(self.mean or (0.0,)) / torch.tensor(self.std or (1.0,))).view(shape).to(device)
         scale, shift = torch.broadcast_tensors(self._scale.flatten().cpu(), self._shift.flatten().cpu())
         self._one_scale = bool((scale == scale[0]).all() and (shift == shift[0]).all())
+        self._row = (torch.empty(0), torch.empty(0))
         self._channels = list(zip(shift.unbind(), scale.tolist(), strict=True))[: 1 if self._one_scale else None]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +72,8 @@ class Prepare:
             floats = image.to(torch.float32).repeat(1, self.repeat, 1, 1) if self.repeat > 1 else image.to(torch.float32)
             return floats.mul_(self._scale).add_(self._shift)
         shape = (image.shape[0], image.shape[1] * self.repeat, *image.shape[2:])
-        if self.repeat == 1 and self._format is torch.channels_last and image.is_contiguous(memory_format=self._format):
-            return self._normalised_by_rows(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if self._format is torch.channels_last and (shape[1] > 1 or image.is_contiguous(memory_format=self._format)):
+            return self._normalised_by_rows(image.expand(shape).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         floats = self._buffers.take(shape)
         if self._one_scale or math.prod(shape[1:]) < LARGE:
             return self._shifted(floats.copy_(image))
@@ -90,14 +91,27 @@ class Prepare:
     def _normalised_by_rows(self, image: Tensor) -> Tensor:
         """B x H x W x C uint8 -> float32: whole rows of pixels at a time, for a channel is too short to compute with."""
         batch, height, width, channels = image.shape
-        floats = self._buffers.take(image.shape)
+        floats, in_planes = self._buffers.take(image.shape), not image.is_contiguous()
+        if in_planes:  # which torch lays last faster one by one
+            for channel, plane in zip(floats.unbind(-1), image.unbind(-1), strict=True):
+                channel.copy_(plane)
         if self._one_scale:
-            return self._shifted(floats.copy_(image))
-        scale, shift = (each.view(-1).expand(channels).repeat(width) for each in (self._scale, self._shift))
-        lines = (batch, height, width * channels)
-        for out, pixels in zip(floats.view(lines).split(1), image.view(lines).split(1), strict=True):
+            return self._shifted(floats if in_planes else floats.copy_(image))
+        lines, (scale, shift) = (batch, height, width * channels), self._rows(channels, width)
+        if in_planes:
+            torch.addcmul(shift, floats.view(lines), scale, out=floats.view(lines))
+            return floats
+        size = 1 if math.prod(image.shape[1:]) >= LARGE else max(batch, 1)
+        for out, pixels in zip(floats.view(lines).split(size), image.view(lines).split(size), strict=True):
             torch.addcmul(shift, out.copy_(pixels), scale, out=out)
         return floats
+
+    def _rows(self, channels: int, width: int) -> tuple[Tensor, Tensor]:
+        """Scale and shift of each value in a row of pixels; those of the last size are kept."""
+        if len(self._row[0]) != channels * width:
+            each = (values.view(-1).expand(channels).repeat(width) for values in (self._scale, self._shift))
+            self._row = (next(each), next(each))
+        return self._row
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a checkpoint: what has to be done to an image before the model sees it."""

@@ -17,6 +17,7 @@ from data.prepare import Prepare
 from data.randomness import SAMPLE, first_draws, generator
 from data.transforms.crops_and_flips import CropsAndFlips
 from data.transforms.geometry import PadCrop, RandomHorizontalFlip
+from data.transforms.windows import Windows
 
 LISTS: list[list[Any]] = [
     [PadCrop(4), RandomHorizontalFlip()],
@@ -85,25 +86,25 @@ def test_draws_that_numpy_repeats_are_equal_too(flip_first: bool) -> None:
 
 def test_images_are_laid_out_when_they_are_first_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     laid: list[int] = []
-    lay = MemoryLoader._lay
+    lay = Windows.lay
 
-    def noted_lay(self: MemoryLoader, images: torch.Tensor) -> Any:
+    def noted_lay(self: Windows, first: int, images: torch.Tensor, **how: Any) -> None:
         laid.append(len(images))
-        return lay(self, images)
+        lay(self, first, images, **how)
 
-    monkeypatch.setattr(MemoryLoader, "_lay", noted_lay)
+    monkeypatch.setattr(Windows, "lay", noted_lay)
     plan = TrainingPlan(lambda _: numpy.arange(50), 50, 8)
     fetcher = Fetcher(made(50), LISTS[0], seed=3, skip_bad=False)
     whole = MemoryLoader(plan, fetcher, "asked for")
     assert not laid and whole.describe() == "memory (asked for; laid out for crops, 58.5 kB)"
-    assert len(list(whole)) == len(list(whole)) == 7 and laid == [50]
+    assert len(list(whole)) == len(list(whole)) == 7 and laid == [50, 50]  # as they are, and mirrored
     monkeypatch.setattr(memory, "KEPT_WINDOWS", 16)
     pieces = MemoryLoader(plan, fetcher, "asked for")
-    assert len(list(pieces)) == 7 and laid == [50, *[8] * 6, 2]
+    assert len(list(pieces)) == 7 and sum(laid) == 150  # each as it is or mirrored
     assert pieces.describe() == "memory (asked for)"
     monkeypatch.setattr(memory, "SMALL", 3 * 13 * 15 - 1)  # large images of a large set: one by one
     single = MemoryLoader(plan, fetcher, "asked for")
-    assert len(list(single)) == 7 and len(laid) == 8
+    assert len(list(single)) == 7 and sum(laid) == 150
 
 
 def test_nothing_done_to_a_batch_reaches_the_data_set() -> None:

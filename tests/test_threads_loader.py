@@ -348,6 +348,20 @@ def test_each_channel_is_normalised_by_its_own(mean: list[float], std: list[floa
             assert torch.allclose(image.double(), exact, rtol=0, atol=1e-6)
 
 
+def test_channels_last_is_laid_in_memory_that_is_used_again() -> None:
+    raw = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    prepare = Prepare([0.4, 0.5, 0.6], [0.3], torch.device("cpu"), channels_last=True)
+    held = prepare({"image": raw})["image"]
+    plain = Prepare([0.4, 0.5, 0.6], [0.3], torch.device("cpu"))({"image": raw})["image"]
+    places = set()
+    for _ in range(6):
+        image = prepare({"image": raw.flip(0)})["image"]
+        places.add(image.data_ptr())
+        assert image.stride() == plain.contiguous(memory_format=torch.channels_last).stride()
+    assert len(places) == 2 and held.data_ptr() not in places and torch.equal(held, plain)
+    assert all(place % 64 == 0 for place in places)
+
+
 def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     buffers = Buffers(numpy.uint8, most=2)
     first = buffers.take((4, 5)).fill_(1)

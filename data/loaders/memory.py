@@ -32,12 +32,12 @@ class MemoryLoader(Loader):
         self._images = arrays[0]
         self._facts = facts_of(fetcher.dataset, arrays[1])
         self._moves: CropsAndFlips | None = None
-        self._windows: Windows | None = None  # of the whole set, from the first iteration on
-        self._kept = 0  # bytes that it takes; 0: only batches are laid out
+        self._windows: Windows | None = None  # of the whole set, and mirrored behind it, from the first iteration on
+        self._kept = 0  # bytes that it takes; 0: batches are laid out, one after another
         self._buffers = Buffers(numpy.uint8)
         if self._images.ndim == 4 and self._images.dtype == torch.uint8 and can_be_batched(fetcher.transforms):
             moves, images = CropsAndFlips(fetcher.transforms), self._images
-            size = laid_out_size(images.shape, moves.padding, mirrored=moves.flips)
+            size = laid_out_size(images.shape, moves.padding) * (2 if moves.flips else 1)
             self._kept = size if size <= KEPT_WINDOWS else 0
             if self._kept or laid_out_size((1, *images.shape[1:]), moves.padding) <= SMALL:
                 self._moves = moves
@@ -49,8 +49,6 @@ class MemoryLoader(Loader):
 
     def _fetch_all(self, epoch: int, batches: list[Rows]) -> Iterator[tuple[Batch | None, list[Complaint]]]:
         if self._moves is not None:
-            if self._kept and self._windows is None:
-                self._windows = self._lay(self._images)
             yield from self._fetch_moved(self._moves, epoch, batches)
         elif self.fetcher.transforms:
             yield from super()._fetch_all(epoch, batches)
@@ -68,17 +66,34 @@ class MemoryLoader(Loader):
     def _fetch_moved(
         self, moves: CropsAndFlips, epoch: int, batches: list[Rows]
     ) -> Iterator[tuple[Batch | None, list[Complaint]]]:
-        for indices, positions, sizes in in_blocks(batches, BLOCK if self._windows is not None else 1):
-            index = torch.from_numpy(indices).long()
-            windows, numbers = self._windows, index.numpy()
-            if windows is None:
-                windows, numbers = self._lay(self._images.index_select(0, index)), numpy.arange(len(indices))
-            starts = windows.find(numbers, moves.draw(self.fetcher.seed, epoch, positions))
+        for indices, positions, sizes in in_blocks(batches, BLOCK if self._kept else 1):
+            index, drawn = torch.from_numpy(indices).long(), moves.draw(self.fetcher.seed, epoch, positions)
+            lay = self._lay_set if self._kept else self._lay_batch
+            windows, places = lay(moves, index, drawn[2])
+            starts = windows.find(places, drawn)
             last = 0
             for mine in index.split(sizes):
                 first, last = last, last + len(mine)
                 yield {"image": windows.cut(starts[first:last]), **self._facts_of(mine), "index": mine}, []
 
-    def _lay(self, images: Tensor) -> Windows:
-        assert self._moves is not None
-        return Windows(images, self._moves.padding, mirrored=self._moves.flips, buffers=self._buffers)
+    def _lay_set(self, moves: CropsAndFlips, index: Tensor, mirrored: numpy.ndarray) -> tuple[Windows, numpy.ndarray]:
+        """The windows of the whole set, laid out once, and the places of these samples."""
+        count = len(self._images)
+        if self._windows is None:
+            shape = ((2 if moves.flips else 1) * count, *self._images.shape[1:])
+            self._windows = Windows(shape, moves.padding, self._buffers)
+            self._windows.lay(0, self._images)
+            if moves.flips:
+                self._windows.lay(count, self._images, mirrored=True)
+        return self._windows, index.numpy() + mirrored * count
+
+    def _lay_batch(self, moves: CropsAndFlips, index: Tensor, mirrored: numpy.ndarray) -> tuple[Windows, numpy.ndarray]:
+        """Windows of these samples alone, in memory that the next batch uses again: cut out of them before that."""
+        if self._windows is None or self._windows.count < len(index):
+            self._windows = Windows((len(index), *self._images.shape[1:]), moves.padding, self._buffers)
+        order, plain = numpy.argsort(mirrored, kind="stable"), len(index) - int(mirrored.sum())  # the mirrored ones last
+        images = self._buffers.take((len(index), *self._images.shape[1:]))
+        torch.index_select(self._images, 0, index[order], out=images)
+        self._windows.lay(0, images[:plain])
+        self._windows.lay(plain, images[plain:], mirrored=True)
+        return self._windows, numpy.argsort(order)
