@@ -22,8 +22,8 @@ SECTIONS = {
     "中文": ["zh.md"],
 }  # fmt: skip
 ORDER = [
-    "own-data", "own-model", "own-loss", "own-metric", "own-loop", "multi-label", "segmentation", "two-optimizers",
-    "notebook", "platforms",
+    "faster", "own-data", "own-model", "own-loss", "own-metric", "own-loop", "multi-label", "segmentation",
+    "two-optimizers", "notebook", "platforms",
     "classic-template", "lightning", "timm", "detectron2",
     "config", "commands", "components", "record", "api",
 ]  # fmt: skip
