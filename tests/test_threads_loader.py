@@ -98,7 +98,7 @@ def test_threads_give_the_batches_of_the_other_loaders(folder: Path, threads: in
     plain = batches(loader_of(folder, "processes"))
     assert len(plain) == 5 and plain[0]["image"].dtype == torch.uint8
     ours = loader_of(folder, "threads", threads)
-    assert ours.describe() == f"threads ({threads} threads, asked for)"
+    assert ours.describe() == f"threads ({threads} thread{'s' * (threads > 1)}, asked for)"
     assert_same(plain, batches(ours))
     assert_same(plain[3:], batches(ours, 1, 3))
     assert torch.get_num_threads() == cores and not crew()
