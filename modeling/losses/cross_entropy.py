@@ -60,5 +60,7 @@ class CrossEntropy(nn.Module):
         count, logits = max(logits.shape[0], 1), logits.float()
         if logits.device.type == "cpu" and not logits.requires_grad and logits.ndim == 2 and logits.shape[1] <= FEW:
             logits, target = logits.t()[None], target.t()[None]  # as one sample of B places: goes along samples, not classes
+        if self.weight is None and not self.label_smoothing and logits.ndim == 2 and target.ndim == 1 and len(target):
+            return functional.cross_entropy(logits, target)  # the same in one operation
         total = functional.cross_entropy(logits, target, self.weight, reduction="sum", label_smoothing=self.label_smoothing)
         return total / count
