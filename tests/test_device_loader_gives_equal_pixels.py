@@ -105,9 +105,10 @@ def test_training_on_it_equals_training_on_the_host(
     for _ in range(2):
         code, error, _ = train(*words)
         assert code == 0, error
-        states.append(torch.load(newest(tmp_path / "exp") / "weights" / "last.pt", weights_only=True))
+        run = newest(tmp_path / "exp")
+        states.append(torch.load(run / "weights" / "last.pt", weights_only=True))
         monkeypatch.setattr("data.build.choose_loader", lambda cfg, plan, fetcher, device: DeviceLoader(plan, fetcher, "", CPU))
-    assert "loader device" in (newest(tmp_path / "exp") / "log.txt").read_text()
+    assert "loader device" in (run / "log.txt").read_text()
     for state in states:
         state.pop("meta")
     assert_equal(*states)

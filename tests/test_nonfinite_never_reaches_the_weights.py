@@ -177,7 +177,8 @@ def test_a_nan_never_becomes_the_best_score(train: Train, tmp_path: Path, monkey
 
     monkeypatch.setattr(EvaluationHook, "__init__", patched)
     assert train(*TINY)[0] == 0
-    last = torch.load(newest(tmp_path / "exp") / "weights" / "last.pt", weights_only=True)
+    run = newest(tmp_path / "exp")
+    last = torch.load(run / "weights" / "last.pt", weights_only=True)
     assert len(calls) == 3 and last["checkpoints"]["best"] == last["checkpoints"]["best"]
 
 
@@ -230,7 +231,8 @@ def test_a_rollback_at_an_epochs_end_goes_on(train: Train, tmp_path: Path, monke
     STRIKES["left"] = 0
     code, log, _ = train(*rotten("SOLVER.NONFINITE", "rollback", "SOLVER.EARLY_STOP", "9"))
     assert code == 0 and "back to step 6" in log and told, log
-    last = torch.load(newest(tmp_path / "exp") / "weights" / "last.pt", weights_only=True)
+    run = newest(tmp_path / "exp")
+    last = torch.load(run / "weights" / "last.pt", weights_only=True)
     assert last["progress"]["step"] == 18 and last["nonfinite"]["rollbacks"] == 1
 
 

@@ -47,7 +47,7 @@ page.compare = (() => {
       return make("th", {scope: "col"}, at >= 0 && make("i", {class: "swatch", style: {background: page.pick.colour(at)}}),
         make("a", {...page.columns.opens(run), title: run.id}, run.name), make("div", {class: "dim small"}, say.clock(run)));
     })));
-    const body = make("tbody", {}, about(runs), section(`Scores, each its best${runs.every((run) => alike(run, runs[0])) ? "" : "; on different data: not compared"}`, runs), scores(runs),
+    const body = make("tbody", {}, about(runs), section(`Scores, each its best${comparable(runs) ? "" : "; on different data: not compared"}`, runs), scores(runs),
       section(all ? "Config" : "Config: keys that differ", runs, choice("show", [["", "differing"], ["1", "all"]], all ? "1" : "", (value) => page.state.set({all: value}))),
       config(runs, all));
     return make("div", {class: "sheet"}, make("table", {}, head, body));
@@ -78,8 +78,9 @@ page.compare = (() => {
     ];
   }
 
-  // Whether scores of the two are on the same data, as far as that is known.
+  // Whether scores of the two, or of all, are on the same data, as far as that is known.
   const alike = (one, other) => !one.data || !other.data || one.data === other.data;
+  const comparable = (runs) => runs.every((run) => alike(run, runs[0]));
 
   // The best of each row stands out; beside the others how far they are from the first. Scores on other data tell neither.
   function scores(runs) {
@@ -88,8 +89,9 @@ page.compare = (() => {
     return names.map((name) => {
       const values = runs.map((run) => data.score(run, name));
       const known = values.filter((value) => value !== undefined);
+      const ranked = new Set(known).size > 1 && comparable(runs);
       const best = data.lower.has(name) ? Math.min(...known) : Math.max(...known);
-      return line(name, values.map((value, i) => make("td", {class: value === best && new Set(known).size > 1 && runs.every((run) => alike(run, runs[0])) ? "number best" : "number"}, say.number(value),
+      return line(name, values.map((value, i) => make("td", {class: value === best && ranked ? "number best" : "number"}, say.number(value),
         i > 0 && alike(runs[i], runs[0]) && value !== undefined && values[0] !== undefined && make("span", {class: "dim small"}, ` ${say.signed(value - values[0])}`))));
     });
   }
