@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     args = config.parse_arguments(argv)
     setup_logger()
     if args.print_config or args.explain:
-        cfg = config.load(args)
+        cfg = load_config(args)
         print(config.explain(cfg, args.explain) if args.explain else config.dump(cfg), end="\n" if args.explain else "")
         return 0
     with interrupts.catching():
@@ -47,6 +47,17 @@ def main(argv: Sequence[str]) -> int:
             from engine.stopping import stopped_early
 
             return stopped_early(stop, config.load(args).DISTRIBUTED.MAX_REQUEUES)
+
+
+def load_config(args: argparse.Namespace) -> config.Config:
+    """What this command line would train with: the run's own config where it resumes one."""
+    cfg = config.load(args)
+    if not args.resume:
+        return cfg
+    from engine.resume import find_resumable, load_resumed
+
+    path = find_resumable(args, cfg.runs_folder, cfg.NAME or "run")
+    return load_resumed(args, path)[0] if path else cfg
 
 
 def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -122,6 +133,10 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     device = prepare.choose_device(cfg.MODEL.DEVICE)
     with distributed.session(device, cfg.DISTRIBUTED.TIMEOUT):
         cfg, splits, trainer = build(cfg, device)
+        if args.dry_run:
+            from engine.preflight.build import dry_run
+
+            return dry_run(cfg, splits, trainer)
         from engine.disk import check_disk
         from engine.launch import reopen_run
 
