@@ -121,8 +121,10 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if job.began(path):  # this job was started again
         args.code = "run"
     if args.code == "run" and path / "scripts" != _root.ROOT:
-        script = str(path / "scripts" / TOOL)
-        os.execv(sys.executable, [sys.executable, script, *_with_run(argv, path)])
+        script = path / "scripts" / TOOL
+        if not script.is_file():
+            raise UserError(f"--code run: {script} is not there; leave --code run out to go on with this code")
+        os.execv(sys.executable, [sys.executable, str(script), *_with_run(argv, path)])
     cfg, changes = load_resumed(args, path)
     before = read_record(path).status
     if is_finished(path, cfg, changes):
