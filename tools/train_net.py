@@ -155,6 +155,7 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     from engine.named_weights import load_start_weights, name_runs
     from engine.randomness import seed_everything, seed_rank
 
+    interrupts.check()  # imports are not interrupted
     check_ranks_agree(cfg)
     splits = build_splits(cfg)
     channels = channels_seen(cfg, splits.train)
@@ -164,6 +165,7 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     load_start_weights(cfg, task)
     trainer = build_trainer(cfg, task, splits, device)
     seed_rank(cfg.SEED, trainer.rank)
+    interrupts.check()
     return cfg, splits, trainer
 
 
