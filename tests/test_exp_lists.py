@@ -113,6 +113,12 @@ def test_sorting_by_a_metric_puts_the_best_first_and_a_loss_upwards(exp: Exp, fo
     assert ls(exp, "--sort", "val/top1", "--limit", "1", "--reverse")[0]["name"] == "low"
 
 
+def test_a_table_may_have_no_row(exp: Exp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in (("ls", "--limit", "0"), ("best", "val/top1", "--limit", "0")):
+        assert exp(*words)[0] == 0
+
+
 def test_open_lists_questions_without_a_verdict(exp: Exp) -> None:
     assert len(ls(exp, "--open")) == 2
     assert exp("verdict", "02-00-00", "it", "helps")[0] == 0
