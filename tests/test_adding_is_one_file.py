@@ -152,8 +152,13 @@ def test_resume_with_the_run_s_own_code(train: Train, tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     (root / "modeling" / "build.py").write_text("broken(")
     again = command("tools/train_net.py", "--resume", "own", "--code", "run", "--epochs", "2", cwd=root)
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0 and "not the code" not in again.stderr, again.stderr
     assert read_json(newest(root / "exp") / "status.json")["progress"]["epoch"] == 2
+    with open(newest(root / "exp") / "scripts" / "modeling" / "build.py", "a") as copied:
+        copied.write("# edited\n")
+    edited = command("tools/train_net.py", "--resume", "own", "--code", "run", "--epochs", "3", cwd=root)
+    said = "WARNING scripts/ is not the code that the run began with: 1 changed (modeling/build.py)"
+    assert edited.returncode == 0 and said in edited.stderr, edited.stderr
 
 
 SEGMENTATION = {

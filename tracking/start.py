@@ -233,11 +233,13 @@ def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:
     """Copies `root` beside the older copies if it is like none of them."""
     today = snapshot.take(root, None, path.parent)
     first = snapshot.read_checksums(path / "scripts.sha256")
-    if root.resolve() == (path / "scripts").resolve():
-        return "", today.files
+    own = root.resolve() == (path / "scripts").resolve()
     differs = {kind: names for kind, names in snapshot.compare(first, today.files).items() if names}
-    if not differs:
+    if not differs or own and not first:
         return "", today.files
+    shown = ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in differs.items())
+    if own:
+        return f"scripts/ is not the code that the run began with: {shown}", today.files
     number = 2
     while (path / f"scripts.{number}.sha256").is_file():
         if snapshot.read_checksums(path / f"scripts.{number}.sha256") == today.files:
@@ -246,5 +248,4 @@ def _keep_code(path: Path, root: Path) -> tuple[str, dict[str, str]]:
     else:
         copy = snapshot.take(root, path / f"scripts.{number}", path.parent)
         write_atomic(path / f"scripts.{number}.sha256", snapshot.checksum_lines(copy, f"scripts.{number}"))
-    shown = ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in differs.items())
     return f"the code differs from the run's copy: {shown}; kept as scripts.{number}/", today.files
