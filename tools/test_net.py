@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import _root
 import config
 from utils.errors import UserError
 from utils.logger import setup_logger
+
+LOG = logging.getLogger("fieldbook.tools")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,24 +33,37 @@ def main(argv: Sequence[str]) -> int:
     from engine.build import build_task, check_precision
     from engine.named_weights import test_task
     from engine.prepare import choose_device
-    from engine.testing import draw_tested, run_test
-    from utils.files import write_atomic
+    from engine.testing import draw_tested, judge
 
     with distributed.session(choose_device(cfg.MODEL.DEVICE), cfg.DISTRIBUTED.TIMEOUT):
         splits = build_splits(cfg)
         task, device = test_task(cfg, splits, weights, build_task)
         check_precision(cfg, device)
         own = folder is not None and folder in weights.parents  # of another place the whole path says which they were
-        tested = run_test(cfg, task, splits, args.split, device, folder, weights.name if own else str(weights))
+        tested = judge(cfg, task, splits, args.split, device, weights.name if own else str(weights))
         if args.run and (said := [one.key for one in args.overrides if one.key != "OUTPUT_DIR"]):
             tested.result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
         if not distributed.is_main():
             return 0
         if folder is not None:
-            write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
-            draw_tested(cfg, task, splits, tested, device, folder / "figures")
+            try:
+                write(tested, splits, folder)
+                draw_tested(cfg, task, splits, tested, device, folder / "figures")
+            except OSError as error:  # the scores are known all the same
+                LOG.warning("%s: test.json and predictions.csv cannot be written (%s)", folder, error.strerror)
+                folder = None
         show(tested.result, folder, as_json=args.json)
     return 0
+
+
+def write(tested: Any, splits: Any, folder: Path) -> None:
+    """test.json and predictions.csv."""
+    from engine.testing import write_predictions
+    from utils.files import write_atomic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(tested, splits, tested.result["split"], folder / "predictions.csv")
+    write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
 
 
 def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:
