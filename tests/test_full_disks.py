@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import resource
 import subprocess
@@ -220,3 +222,24 @@ def test_what_checkpoints_need_is_about_what_they_take(
     assert code == 0, log
     written = (newest(tmp_path / "exp") / "weights" / "last.pt").stat().st_size
     assert 0.8 * written < guess[0] < 1.6 * written, (guess, written)
+
+
+def test_scores_that_cannot_be_written_are_told_all_the_same(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import test_net
+
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    before = read_json(run / "test.json")
+    monkeypatch.setattr("engine.testing.write_atomic", read_only)
+    code, error, said = train(run.name, "--json", main=test_net.main)
+    assert (
+        code == 2 and error == f"error: {run}: the scores cannot be written (Read-only file system); they were only printed\n"
+    )
+    assert json.loads(said)["metrics"] == before["metrics"]
+
+
+def read_only(path: Path, content: str) -> None:
+    """As writing is on a disk that is mounted to be read."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))

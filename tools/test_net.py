@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.build import build_task, check_precision
     from engine.named_weights import test_task
     from engine.prepare import choose_device
-    from engine.testing import draw_tested, run_test
+    from engine.testing import draw_tested, judge, write_predictions
     from utils.files import write_atomic
 
     with distributed.session(choose_device(cfg.MODEL.DEVICE), cfg.DISTRIBUTED.TIMEOUT):
@@ -38,14 +38,20 @@ def main(argv: Sequence[str]) -> int:
         task, device = test_task(cfg, splits, weights, build_task)
         check_precision(cfg, device)
         own = folder is not None and folder in weights.parents  # of another place the whole path says which they were
-        tested = run_test(cfg, task, splits, args.split, device, folder, weights.name if own else str(weights))
+        tested = judge(cfg, task, splits, args.split, device, weights.name if own else str(weights))
         if args.run and (said := [one.key for one in args.overrides if one.key != "OUTPUT_DIR"]):
             tested.result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
         if not distributed.is_main():
             return 0
-        if folder is not None:
-            write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
-            draw_tested(cfg, task, splits, tested, device, folder / "figures")
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_predictions(tested, splits, args.split, folder / "predictions.csv")
+                write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
+                draw_tested(cfg, task, splits, tested, device, folder / "figures")
+        except OSError as error:
+            show(tested.result, None, as_json=args.json)
+            raise UserError(f"{folder}: the scores cannot be written ({error.strerror}); they were only printed") from error
         show(tested.result, folder, as_json=args.json)
     return 0
 
