@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, newest, read_json
+from test_exp_records import make_run
 from test_resume_equals_uninterrupted import final
 
 import utils.files
 from engine.checkpoint import CheckpointWriter, load_newest
+from tracking.keeping import trash
+from utils.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -243,3 +246,31 @@ def test_scores_that_cannot_be_written_are_told_all_the_same(
 def read_only(path: Path, content: str) -> None:
     """As writing is on a disk that is mounted to be read."""
     raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+def test_a_picture_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    from engine.figures.pictures import new_axes, save
+
+    figure, axes = new_axes("a", "b", "c")
+    before = save(figure, tmp_path / "curves.png").read_bytes()
+    axes.plot([1, 2], [3, 4])
+    with no_file_beyond(1000), pytest.raises(UserError, match=r"curves\.png: the picture cannot be written"):
+        save(figure, tmp_path / "curves.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+    assert (tmp_path / "curves.png").read_bytes() == before
+
+
+def test_a_trace_that_was_not_written_is_not_named(train: Train, tmp_path: Path) -> None:
+    import analyze
+
+    trace = tmp_path / "trace.json"
+    with no_file_beyond(1000):
+        code, error, said = train("profile", *TINY, "--steps", "1", "--file", str(trace), main=analyze.main)
+    assert code == 2 and "the trace cannot be written" in error and "trace:" not in said and not list(tmp_path.iterdir())
+
+
+def test_a_run_that_the_trash_has_no_room_for_stays(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "exp")
+    with no_file_beyond(10), pytest.raises(UserError, match="nothing was removed"):
+        trash.move(tmp_path / "exp", [trash.Item(run.name, run.name, 0)], "rm")
+    assert (run / "run.json").is_file()
