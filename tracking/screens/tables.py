@@ -56,7 +56,7 @@ def stacked(
     Args:
         rows: (cells, lines) each.
     """
-    widths = [max(len(name), *(cells[i].cell_len for cells, _ in rows)) for i, name in enumerate(head)]
+    widths = [max([len(name), *(cells[i].cell_len for cells, _ in rows)]) for i, name in enumerate(head)]
 
     def line(cells: Sequence[Text]) -> Text:
         made = []
