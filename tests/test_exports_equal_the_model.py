@@ -279,6 +279,12 @@ def test_examples_read_what_the_test_reads(name: str, tmp_path: Path) -> None:
             common["read"](tmp_path / file)
 
 
+def test_files_of_any_size_are_resized_where_those_of_the_set_needed_no_step() -> None:
+    prepare = SimpleNamespace(describe=lambda: {"scale": 255, "mean": [], "std": [], "repeat": 1})
+    facts = preprocessing(cast(Any, SimpleNamespace(prepare=prepare, transforms=[], **PLAIN)))
+    assert facts["steps"] == [{"resize": list(PLAIN["size"]), "draft": True}]
+
+
 def test_steps_of_a_test_are_said_in_plain_words() -> None:
     from data.transforms.build import make_transforms
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import resource
 import subprocess
@@ -14,10 +16,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, TINY, newest, read_json
+from test_exp_records import make_run
 from test_resume_equals_uninterrupted import final
 
 import utils.files
 from engine.checkpoint import CheckpointWriter, load_newest
+from tracking.keeping import trash
+from utils.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -190,16 +195,6 @@ def test_a_read_only_folder_raises_and_keeps_the_file(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_scores_are_shown_where_their_files_cannot_be_written(train: Train, tmp_path: Path) -> None:
-    import test_net
-
-    assert train(*TINY, "SOLVER.MAX_EPOCHS", "1", "TEST.AT_END", "false")[0] == 0
-    (newest(tmp_path / "exp") / "test.json").mkdir()  # whoever may write everywhere cannot write this
-    code, log, shown = train("tiny", main=test_net.main)
-    assert code == 0 and "test/top1" in shown and "figures/ are in" not in shown, shown
-    assert log.count("WARNING") == 1 and "cannot be written" in log and "Traceback" not in log, log
-
-
 @pytest.mark.slow
 def test_an_export_to_a_full_disk_is_one_line_a_format(train: Train, tmp_path: Path) -> None:
     assert train(*TINY, "SOLVER.MAX_EPOCHS", "1", "MODEL.HIDDEN", "[2048]")[0] == 0
@@ -242,3 +237,52 @@ def test_what_checkpoints_need_is_about_what_they_take(
     assert code == 0, log
     written = (newest(tmp_path / "exp") / "weights" / "last.pt").stat().st_size
     assert 0.8 * written < guess[0] < 1.6 * written, (guess, written)
+
+
+def test_scores_that_cannot_be_written_are_told_all_the_same(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import test_net
+
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    before = read_json(run / "test.json")
+    monkeypatch.setattr("engine.testing.write_atomic", read_only)
+    code, error, said = train(run.name, "--json", main=test_net.main)
+    assert (
+        code == 2 and error == f"error: {run}: the scores cannot be written (Read-only file system); they were only printed\n"
+    )
+    assert json.loads(said)["metrics"] == before["metrics"]
+
+
+def read_only(path: Path, content: str) -> None:
+    """As writing is on a disk that is mounted to be read."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+def test_a_picture_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    from engine.figures.pictures import new_axes, save
+
+    figure, axes = new_axes("a", "b", "c")
+    before = save(figure, tmp_path / "curves.png").read_bytes()
+    axes.plot([1, 2], [3, 4])
+    with no_file_beyond(1000), pytest.raises(UserError, match=r"curves\.png: the picture cannot be written"):
+        save(figure, tmp_path / "curves.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+    assert (tmp_path / "curves.png").read_bytes() == before
+
+
+def test_a_trace_that_was_not_written_is_not_named(train: Train, tmp_path: Path) -> None:
+    import analyze
+
+    trace = tmp_path / "trace.json"
+    with no_file_beyond(1000):
+        code, error, said = train("profile", *TINY, "--steps", "1", "--file", str(trace), main=analyze.main)
+    assert code == 2 and "the trace cannot be written" in error and "trace:" not in said and not list(tmp_path.iterdir())
+
+
+def test_a_run_that_the_trash_has_no_room_for_stays(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "exp")
+    with no_file_beyond(10), pytest.raises(UserError, match="nothing was removed"):
+        trash.move(tmp_path / "exp", [trash.Item(run.name, run.name, 0)], "rm")
+    assert (run / "run.json").is_file()

@@ -167,7 +167,7 @@ def test_an_import_is_not_left_half_way(train: Train, tmp_path: Path, monkeypatc
     original, whole = train_net.build, []
 
     def build(*args: Any) -> Any:
-        import half_way
+        import half_way  # type: ignore[import-not-found]
 
         whole.append(half_way.WHOLE)
         return original(*args)

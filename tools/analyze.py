@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         "activations": show_activations,
         "ranked": show_ranked,
     }
-    if args.steps < 0 or args.steps and args.command not in ("lr-find", "profile"):
+    if args.steps is not None and (args.steps < 1 or args.command not in ("lr-find", "profile")):
         raise UserError("--steps is a number of at least 1, for lr-find and profile")
     if args.file and args.command in ("model", "speed"):
         raise UserError(f"{args.command} draws nothing: --file is for the other commands")
@@ -58,11 +58,11 @@ def main(argv: Sequence[str]) -> int:
 def check_run(args: argparse.Namespace) -> None:
     """Some commands are of a run, the others of a recipe."""
     name, of_run = args.command, args.command in ("activations", "ranked")
-    if not of_run and (args.run or args.count or args.split != "test"):
+    if not of_run and (args.run or args.count is not None or args.split != "test"):
         raise UserError(f"{name} takes no RUN, --split or --count: they are for activations and ranked")
-    if of_run and (not args.run or args.config_file or min(args.count, args.top) < 0):
+    if of_run and (not args.run or args.config_file or any(n is not None and n < 1 for n in (args.count, args.top))):
         raise UserError(f"{name} RUN [--split SPLIT] [--count N]: of a run (a folder, a name, last); N is 1 or more")
-    if args.top and name != "ranked":
+    if args.top is not None and name != "ranked":
         raise UserError(f"{name} takes no --top: it is for ranked")
 
 

@@ -56,10 +56,11 @@ def main(argv: Sequence[str]) -> int:
         elif args.grid and len(shown) < MOST:
             shown.append(one)
         count += 1
-    rate = count / (time.perf_counter() - began)
-    LOG.info("%d image%s by %s of %s, %.0f a second", count - bad, "s" * (count - bad != 1), weights.name, run.name, rate)
+    good = count - bad
+    rate = f", {count / (time.perf_counter() - began):.0f} a second" if good else ""
+    LOG.info("%d image%s by %s of %s%s", good, "s" * (good != 1), weights.name, run.name, rate)
     if args.grid and shown:
-        few = f"the first {len(shown)} of {count - bad} images" if count - bad > len(shown) else f"{len(shown)} images"
+        few = f"the first {len(shown)} of {good} images" if good > len(shown) else f"{len(shown)} images"
         below = f"{few}; {weights.name}"
         LOG.info("%s", draw_predictions(shown, predictor.trained.channels, run.name, below, Path(args.grid)))
     if bad:

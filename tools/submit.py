@@ -160,7 +160,7 @@ def _plan(args: argparse.Namespace, words: list[str]) -> Job:
     """Everything that can be wrong with the command is found here, before anything is copied or queued."""
     tool = _inside(words[0])
     if not tool.endswith(".py") or not (_root.ROOT / tool).is_file():
-        raise UserError(f"{words[0]}: no such tool in {_root.ROOT}")
+        raise UserError(f"{words[0]}: no such tool in {_root.ROOT}, seen from {Path.cwd()}")
     alone = Path(tool).name in ALONE
     processes = args.processes or (1 if alone else max(1, args.gpus))
     if alone and args.nodes > 1:

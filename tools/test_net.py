@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ import _root
 import config
 from utils.errors import UserError
 from utils.logger import setup_logger
-
-LOG = logging.getLogger("fieldbook.tools")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
     from engine.build import build_task, check_precision
     from engine.named_weights import test_task
     from engine.prepare import choose_device
-    from engine.testing import draw_tested, judge
+    from engine.testing import draw_tested, judge, write_predictions
+    from utils.files import write_atomic
 
     with distributed.session(choose_device(cfg.MODEL.DEVICE), cfg.DISTRIBUTED.TIMEOUT):
         splits = build_splits(cfg)
@@ -45,25 +43,17 @@ def main(argv: Sequence[str]) -> int:
             tested.result["changes"] = {key: cfg.flat()[key] for key in said}  # so that nobody takes it for the run's own score
         if not distributed.is_main():
             return 0
-        if folder is not None:
-            try:
-                write(tested, splits, folder)
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_predictions(tested, splits, args.split, folder / "predictions.csv")
+                write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
                 draw_tested(cfg, task, splits, tested, device, folder / "figures")
-            except OSError as error:  # the scores are known all the same
-                LOG.warning("%s: test.json and predictions.csv cannot be written (%s)", folder, error.strerror)
-                folder = None
+        except OSError as error:
+            show(tested.result, None, as_json=args.json)
+            raise UserError(f"{folder}: the scores cannot be written ({error.strerror}); they were only printed") from error
         show(tested.result, folder, as_json=args.json)
     return 0
-
-
-def write(tested: Any, splits: Any, folder: Path) -> None:
-    """test.json and predictions.csv."""
-    from engine.testing import write_predictions
-    from utils.files import write_atomic
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(tested, splits, tested.result["split"], folder / "predictions.csv")
-    write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
 
 
 def choose(args: argparse.Namespace) -> tuple[config.Config, Path, Path | None]:

@@ -41,8 +41,10 @@ def range_test(trainer: Trainer, *, steps: int = 150, low: float = 1e-6, high: f
     """Trains with a rate that rises exponentially from `low` to `high`, until the loss explodes; then puts all back.
 
     Raises:
-        UserError: the loss exploded, or was not finite, before there were enough steps to judge.
+        UserError: there are too few steps to judge, or the loss exploded or was not finite before there were enough.
     """
+    if steps < FEWEST:
+        raise UserError(f"lr-find: {steps} steps are too few for a suggestion, which needs {FEWEST}; try --steps 50 or more")
     rates: list[float] = []
     losses: list[float] = []
     running, best = 0.0, math.inf

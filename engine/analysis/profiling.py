@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from engine.analysis.borrow import borrowed, windows
 from engine.task import Batch
 from engine.trainer import Trainer
+from utils.errors import UserError
+from utils.files import temporary_beside
 
 PHASES = ("data", "to device", "forward", "backward", "optimizer", "rest")
 
@@ -66,9 +68,21 @@ def profile_steps(trainer: Trainer, *, steps: int = 10, warmup: int = 3, top: in
         with profile(activities=activities) as profiler:
             _take_steps(trainer, coming, few, _Clock(trainer.device))
     if trace is not None:
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        profiler.export_chrome_trace(str(trace))
+        _write_trace(profiler, trace)
     return Profile({name: clock.seconds[name] / steps for name in PHASES}, _operators(profiler, few, top), steps)
+
+
+def _write_trace(profiler: Any, trace: Path) -> None:
+    """The Chrome trace; UserError where it cannot be written, of which the profiler itself says nothing."""
+    aside = temporary_beside(trace)
+    try:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        profiler.export_chrome_trace(str(aside))
+        os.replace(aside, trace)
+    except OSError as error:
+        with suppress(OSError):
+            Path(f"{aside}.tmp").unlink()  # where it writes first
+        raise UserError(f"{trace}: the trace cannot be written (a full disk, or a folder that is not yours?)") from error
 
 
 class _Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import torch
 from rich.cells import cell_len
 from torch import Tensor
 from torch.nn import functional
+
+from utils.errors import UserError
+from utils.files import temporary_beside
 
 LOG = logging.getLogger("fieldbook.engine")
 INK, GREY, BLUE, ORANGE, GREEN, SKY = "#222222", "#8a8a8a", "#0072B2", "#D55E00", "#009E73", "#56B4E9"
@@ -90,10 +94,21 @@ def style(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Writes the picture, its folder made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _boxes_told(path):
-        figure.savefig(path, bbox_inches=_whole_titles(figure))
+    """Writes the picture, whole or not at all, its folder made where it is missing.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    aside = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _boxes_told(path):
+            figure.savefig(aside, format=path.suffix[1:].lower(), bbox_inches=_whole_titles(figure))
+        os.replace(aside, path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise UserError(f"{path}: the picture cannot be written ({error.strerror or error})") from error
     return path
 
 

@@ -51,8 +51,10 @@ class Exported(nn.Module):
 def preprocessing(trained: Trained) -> dict[str, Any]:
     """What preprocessing.json says: how a file becomes the model's input, and what its output means."""
     known = trained.prepare.describe()
-    steps = [step_of(one) for one in trained.transforms]
-    if trained.transforms and isinstance(trained.transforms[0], Resize):
+    # A set whose images are all of one size needs no steps; as in prediction, files of any other are resized to it.
+    transforms = trained.transforms or [Resize(trained.size)]
+    steps = [step_of(one) for one in transforms]
+    if isinstance(transforms[0], Resize):
         steps[0]["draft"] = True  # as in training, a large JPEG may be decoded smaller before it
     return {
         "input": {"name": "image", "dtype": "uint8", "shape": ["batch", trained.channels, *trained.size]},

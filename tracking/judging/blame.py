@@ -11,7 +11,7 @@ from tracking.judging.noise import Difference, Spread, difference, spread, t_qua
 from tracking.reading import diff
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
-from tracking.reading.summary import Row, value_of
+from tracking.reading.summary import Row, metric_names, value_of
 from utils.errors import UserError
 
 
@@ -29,7 +29,7 @@ def blame(runs: Runs, row: Row, metric: str) -> dict[str, Any]:
         UserError: the run has no such metric.
     """
     if value_of(row, metric) is None:
-        known = ", ".join(sorted(row["metrics"])) or "none"
+        known = ", ".join(metric_names([row])) or "none"
         raise UserError(f"{row['id']} has no metric {metric!r} (it has: {known})")
     chain = _chain(runs, row, metric)
     pooled = pool(runs.rows, metric)

@@ -72,15 +72,16 @@ def move(folder: Path, items: Sequence[Item], what: str) -> Path:
     """
     entry = _new_entry(folder, what)
     moves = [[item.path, f"files/{item.path}"] for item in items]
-    # The list is written first: whatever happens on the way, undo knows what may lie here.
-    write_json(entry / "entry.json", {"what": what, "when": entry.name[:19], "moves": moves})
+    source = "entry.json"
     try:
+        # The list is written first: whatever happens on the way, undo knows what may lie here.
+        write_json(entry / source, {"what": what, "when": entry.name[:19], "moves": moves})
         for source, target in moves:
             (entry / target).parent.mkdir(parents=True, exist_ok=True)
             os.rename(folder / source, entry / target)
     except OSError as error:
         _put_back(folder, entry, moves)
-        raise UserError(f"{source}: cannot be moved to the trash ({error.strerror}); nothing was removed") from error
+        raise UserError(f"{source}: cannot be put into the trash ({error.strerror}); nothing was removed") from error
     return entry
 
 

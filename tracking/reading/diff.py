@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tracking import snapshot
 from tracking.reading.configs import ConfigReader, changes, read_origins
 from tracking.reading.summary import summarize, value_of
 from tracking.record import read_record
+
+LOG = logging.getLogger("fieldbook.exp")
 
 
 @dataclass
@@ -30,9 +33,12 @@ def code_of(run: Path) -> Code:
 
 
 def config(a: Path, b: Path) -> dict[str, list[Any]]:
-    """{KEY: [a's, b's]} for each key that differs."""
+    """{KEY: [a's, b's]} for each key that differs; none, with a warning, where one of the configs cannot be read."""
     reader = ConfigReader()
-    return changes(reader.read(b), reader.read(a), lambda: (read_origins(b), read_origins(a)))
+    one, two = reader.read(a), reader.read(b)
+    for path in [path for path, keys in ((a, one), (b, two)) if not keys]:
+        LOG.warning("%s cannot be read: what differs in the config is unknown", path / "config.yml")
+    return changes(two, one, lambda: (read_origins(b), read_origins(a))) if one and two else {}
 
 
 def code(a: Code, b: Code) -> dict[str, list[str]]:

@@ -99,7 +99,7 @@ def best(runs: Runs, rows: Sequence[Row], metric: str) -> list[Row]:
     """
     check_metric(runs, rows, metric)
     ranked = ranking(rows, metric)
-    data = sorted({row["data"] or "unknown data" for row in ranked})
+    data = sorted({row["data"] for row in ranked if row["data"]})
     if len(data) > 1:
         LOG.warning("these scores are on different data: %s; --where 'data~...' ranks one", ", ".join(data))
     return ranked

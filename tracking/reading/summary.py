@@ -49,7 +49,7 @@ def summarize(path: Path) -> Row:
 def _other_code(digest: str, status: dict[str, Any]) -> str:
     """Why the code of the start is not all that the run's numbers come from, or ""."""
     used = {session["code_digest"] for session in status.get("sessions", []) if session.get("code_digest")}
-    if used - {digest}:
+    if digest and used - {digest}:
         return "it was resumed with other code"
     edited = [name for names in status.get("code_edited", {}).values() if isinstance(names, list) for name in names]
     return "its code was edited while it ran" if any(is_source(str(name)) for name in edited) else ""
@@ -65,8 +65,8 @@ def value_of(row: Row, metric: str) -> float | None:
 
 
 def metric_names(rows: Iterable[Row]) -> list[str]:
-    """All metric names that occur."""
-    return sorted({name for row in rows for name in row["metrics"]})
+    """The metrics of which some run has a number."""
+    return sorted({name for row in rows for name in row["metrics"] if value_of(row, name) is not None})
 
 
 def date_in(text: str) -> str:

@@ -137,7 +137,7 @@ def _repeats(runs: index.Runs, row: Row, metric: str) -> list[str]:
 
 
 def _use(files: Sequence[Row], facts: dict[str, Any]) -> list[str]:
-    steps = ", then ".join(_step(step) for step in facts["steps"]) or "as it is"
+    steps = ", then ".join(_step(step) for step in facts["steps"])
     output = facts["output"]["name"]
     lines = [
         f"`image` is uint8, batch x {' x '.join(map(str, facts['input']['shape'][1:]))}, any batch: {steps}. The model divides "
