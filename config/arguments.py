@@ -43,7 +43,10 @@ def parse_arguments(argv: Sequence[str], tool: str = "train") -> argparse.Namesp
     empty = [flag for flag in flags if flag in ("--resume=", "--parent=", "--config-file=", "--config_file=")]
     if empty:  # a shell variable that is not set; taken as "none", it would start another run than was meant
         raise UserError(f"{empty[0][:-1]} is given without a value")
-    args = parser.parse_args([*flags, *(["--", *words] if words else [])])
+    args, left = parser.parse_known_args([*flags, *(["--", *words] if words else [])])
+    left = [word for word in left if word != "--"]  # that one is ours
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
     args.overrides = [
         Override(key, getattr(args, attribute(flag)), f"flag {flag}")
         for flag, key in FLAG_KEYS.items()

@@ -80,7 +80,7 @@ def _today(key: str, value: Any, where: str, known: Collection[str], version: in
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise UserError(f"{where}: {key} {value!r} has no counterpart in {row.new}, which took its place") from error
             name = row.new
-    if renewed != value:
+    if renewed is not value and renewed != value:  # a NaN is not even equal to itself
         _say(where, f"{key} {value!r}", f"{name} {renewed!r}")
     elif name != key:
         _say(where, key, name)

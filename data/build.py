@@ -65,7 +65,8 @@ def build_splits(cfg: Config) -> Splits:
         UserError: an unknown name, missing or empty data, classes that do not fit each other or MODEL.NUM_CLASSES.
     """
     train = _named(cfg, cfg.DATASETS.TRAIN, "TRAIN", train=True)
-    assert train is not None
+    if train is None:
+        raise UserError("DATASETS.TRAIN names no data; such as digits, or image_folder:PATH")
     test = _named(cfg, cfg.DATASETS.TEST or cfg.DATASETS.TRAIN, "TEST", train=False)
     val = _named(cfg, cfg.DATASETS.VAL, "VAL", train=False)
     seed = cfg.DATASETS.SPLIT_SEED
@@ -123,8 +124,13 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
     for name in names:
         kind, _, place = name.partition(":")
         factory = DATASETS.get(kind)
-        facts = {"place": place, "root": cfg.DATASETS.ROOT, "seed": cfg.DATASETS.SPLIT_SEED}
-        facts |= {key: get() for key, get in _asked_for(cfg).items() if key in inspect.signature(factory).parameters}
+        facts = {"root": cfg.DATASETS.ROOT, "seed": cfg.DATASETS.SPLIT_SEED}
+        takes = inspect.signature(factory).parameters
+        if "place" in takes:
+            facts["place"] = place
+        elif place:
+            raise UserError(f"DATASETS.{key}: {name}: {kind} takes nothing behind a colon; write {kind}")
+        facts |= {key: get() for key, get in _asked_for(cfg).items() if key in takes}
         part = factory(**facts, train=train)
         if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
             part = factory(**facts, train=True)
@@ -279,8 +285,10 @@ def image_size(cfg: Config, splits: Splits, *, training: bool = True) -> tuple[i
 def _shape_of_first(fetcher: Fetcher) -> tuple[int, int]:
     """(height, width) of the first sample that can be read, transformed."""
     fetcher = Fetcher(fetcher.dataset, fetcher.transforms, fetcher.seed, skip_bad=True)
+    complaints = []
     for index in range(min(len(fetcher.dataset), 100)):
-        batch, _ = fetcher.fetch(0, (numpy.array([index]), numpy.array([index])))
+        batch, bad = fetcher.fetch(0, (numpy.array([index]), numpy.array([index])))
         if batch is not None:
             return (batch["image"].shape[-2], batch["image"].shape[-1])
-    raise UserError(f"{fetcher.dataset.name}: none of its first images can be read")
+        complaints += bad
+    raise UserError(f"{fetcher.dataset.name}: none of its first {len(complaints)} images can be read: {complaints[0][1]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from engine.hooks import HOOKS
 from engine.hooks.swa import SWAHook
 from engine.hooks.thaw import ThawHook
 from engine.left_out import LeftOut
-from engine.prepare import check_batch_norm, check_compiler, prepare_model
+from engine.prepare import check_batch_norm, check_compiler, check_test_size, prepare_model
 from engine.task import Task
 from engine.trainer import Trainer
 from modeling import Freezing, build_loss, build_model, layer_depths
@@ -61,6 +62,7 @@ def build_trainer(cfg: Config, task: Task, splits: Splits, device: torch.device,
     sharded = is_to_be_sharded(cfg)
     place = torch.device("cpu") if sharded else device  # no GPU ever holds a task whole that is to be cut
     check_batches(cfg, task.to(place), loader, splits, place)
+    check_sizes(cfg, task, splits, place)
     if sharded:
         sharding.shard(task, device, solver.PRECISION)  # before the optimizer, which takes the parts
     optimizer, freezing = freeze_and_optimize(cfg, task)
@@ -184,6 +186,22 @@ def check_batches(cfg: Config, task: Task, loader: Any, splits: Splits, device: 
         return  # synchronised layers see the samples of all ranks
     one = torch.zeros(1, channels_seen(cfg, splits.train), *image_size(cfg, splits), device=device)
     check_batch_norm(task.model, one, sizes, batch=cfg.SOLVER.IMS_PER_BATCH)
+
+
+def check_sizes(cfg: Config, task: Task, splits: Splits, device: torch.device) -> None:
+    """Whether a model that is built for the training images takes those of validation and test.
+
+    Args:
+        device: where `task` is.
+
+    Raises:
+        UserError: it does not.
+    """
+    channels, trained = channels_seen(cfg, splits.train), image_size(cfg, splits)
+    for part in (splits.val, splits.test):
+        tested = image_size(cfg, replace(splits, train=part), training=False) if part is not None else trained
+        if tested != trained:
+            check_test_size(task.model, cfg.MODEL.NAME, torch.zeros(1, channels, *tested, device=device), trained)
 
 
 def is_to_be_sharded(cfg: Config) -> bool:

@@ -84,6 +84,28 @@ def check_batch_norm(model: nn.Module, sample: Tensor, sizes: Collection[int], *
         LOG.warning("batch normalisation sees one sample at a time: its statistics are those of a single image")
 
 
+def check_test_size(model: nn.Module, name: str, sample: Tensor, trained: tuple[int, int]) -> None:
+    """A model for one size of image, tested on another, would break at the first validation: a copy is tried before the run.
+
+    Args:
+        name: MODEL.NAME, for the message.
+        sample: one image as validation and test give it, 1 x C x H x W, on the model's device.
+        trained: (height, width) of training.
+
+    Raises:
+        UserError: the model was built for images of `trained` and takes no others.
+    """
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).eval()(sample)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        sizes = [" x ".join(map(str, size)) for size in (trained, sample.shape[-2:])]
+        raise UserError(
+            f"{name} is built for the training images of {sizes[0]} and cannot take those of validation and test, {sizes[1]} "
+            f"({' '.join(str(error).split())}); make INPUT.SIZE_TEST and INPUT.TRANSFORMS_TEST give the same size"
+        ) from error
+
+
 def _refuses_one(model: nn.Module, sample: Tensor) -> str:
     """The name of the layer that refuses a single sample in training; "" where none does."""
     seen: list[str] = []

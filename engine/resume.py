@@ -88,7 +88,9 @@ def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, d
             raise UserError(f"{key} cannot be changed in a run that goes on ({old[key]!r} to {new[key]!r}); start a new run")
     if {"SOLVER.MAX_EPOCHS", "SOLVER.MAX_STEPS"} & set(changes) and cfg.SOLVER.SCHEDULE not in ("constant", "multi_step"):
         LOG.warning("the schedule %s now spans the new length: the rate jumps where the run goes on", cfg.SOLVER.SCHEDULE)
-    for flag, text in (("--why", args.why), ("--expect", args.expect), ("--tag", args.tags), ("--parent", args.parent)):
+    renamed = any(o.key == "NAME" and o.text != cfg.NAME for o in args.overrides)
+    told = {"--why": args.why, "--expect": args.expect, "--tag": args.tags, "--parent": args.parent, "--name": renamed}
+    for flag, text in told.items():
         if text and args.resume != "auto":  # the same command may begin a run and go on with it
             LOG.warning("%s is of a run's start and is not taken; exp.py note, verdict and tag add to %s", flag, path.name)
     if args.config_file:

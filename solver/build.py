@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from solver.optimizer import build_optimizer
 from solver.param_groups import fine_tuning_factors, make_groups
 from solver.schedules import SCHEDULES
 from utils.errors import UserError
+
+LOG = logging.getLogger("fieldbook.solver")
 
 
 def effective_lr(cfg: Config) -> float:
@@ -97,6 +100,10 @@ def make_lr_scheduler(cfg: Config, *, total_steps: int) -> Callable[[int], float
             "SOLVER.MAX_EPOCHS"
         )
     factory = SCHEDULES.get(solver.SCHEDULE)
+    if solver.SCHEDULE == "multi_step" and not any(step < total_steps for step in solver.STEPS):
+        LOG.warning(
+            "SOLVER.STEPS %s: none lies within the run of %d steps, so the rate never falls", list(solver.STEPS), total_steps
+        )
     facts: dict[str, Callable[[], Any]] = {  # read only by those who use them: what was set for nothing is reported
         "total_steps": lambda: max(total_steps, 1),
         "warmup_steps": lambda: warmup,

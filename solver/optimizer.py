@@ -19,8 +19,9 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     Raises:
         UserError: there is none.
     """
-    known = [k for k, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer)]
-    if name not in known or name == "Optimizer":
+    base = torch.optim.Optimizer
+    known = [k for k, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, base) and v is not base]
+    if name not in known:
         raise UserError(
             f"SOLVER.OPTIMIZER_NAME: torch.optim has no {name!r}{nearest(name, known)} ({', '.join(sorted(known))})"
         )
@@ -58,8 +59,11 @@ def build_optimizer(
         if ours:  # the same numbers and the same state, without the import of torch's compiler
             return cast(torch.optim.Optimizer, SGD(groups, **{**given, **plain}))
         return kind(groups, **{**given, **plain})
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"SOLVER.OPTIMIZER_ARGS: {name} refuses them: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        what = "SOLVER.OPTIMIZER_ARGS" if arguments else f"SOLVER.OPTIMIZER_NAME {name}"
+        raise UserError(
+            f"{what}: {name} refuses {'them' if arguments else 'this model'}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _can_fuse(name: str, parameters: list[Tensor]) -> bool:

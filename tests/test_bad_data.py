@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,11 @@ from PIL import Image
 from test_adding_is_one_file import fork, write
 from test_resume_equals_uninterrupted import Stop, assert_equal, final
 
+from data.datasets.csv_file import csv_file
+from data.datasets.image_folder import ImageFiles, image_folder
 from data.images import BadSample, read_image
 from engine.checkpoint import load_checkpoint
+from utils.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
 KEYS = [
@@ -50,6 +55,37 @@ def table(folder: Path, rows: int = 60) -> Path:
     lines[21] = "20.jpg,"
     (folder / "set.csv").write_text("\n".join(lines) + "\n")
     return folder / "set.csv"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("path,target\na.png,\u6c49\n".encode("gbk"), "no UTF-8 text"),
+        (b"path,target\n" + b"x" * 200_000 + b",a\n", "field larger than"),
+        (b"x,y\n1,2\nnan,3\n", "t.csv:3: ['nan', '3'] holds what is no finite number"),
+    ],
+    ids=["gbk", "endless", "nan"],
+)
+def test_a_table_that_cannot_be_used_is_one_line(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(said)):
+        csv_file(str(tmp_path / "t.csv"), "", True, 0)
+
+
+def test_what_excel_writes_around_a_table_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfpath,target\r\na.png,cat\r\n\r\n")
+    read = csv_file(str(tmp_path / "t.csv"), "", True, 0)
+    assert read is not None and len(read) == 1 and list(read.classes) == ["cat"]
+
+
+def test_names_of_image_files(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for name in ("1.png", "._1.png"):
+        (tmp_path / "cat" / name).touch()
+    read = image_folder(str(tmp_path), "", True, 0)
+    assert read is not None and len(read) == 1  # macOS left the other one
+    with pytest.raises(UserError, match="is no UTF-8; rename"):
+        ImageFiles("set", [os.fsdecode(b"cat/\xff.png")], [0], ["cat"])
 
 
 def test_pictures_without_a_known_scale_are_refused(tmp_path: Path) -> None:

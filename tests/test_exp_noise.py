@@ -94,6 +94,18 @@ def test_scores_on_other_data_are_told_apart_and_not_subtracted(exp: Exp, tmp_pa
     assert "cannot tell: val/top1 is on other data" in exp("groups", "--against", "digits")[1]
 
 
+def test_samples_that_changed_under_one_name_are_told(exp: Exp, tmp_path: Path) -> None:
+    for number, (name, digest) in enumerate([("same", "a"), ("same", "a"), ("new", "a"), ("new", "b"), ("other", "c")]):
+        config = {"SEED": number, "SOLVER.BASE_LR": {"same": 0.1, "new": 0.2, "other": 0.3}[name]}
+        data = {split: {"name": "leaves", "digest": digest} for split in ("train", "val")}
+        make_run(tmp_path / "exp", name, number, scores={"val/top1": GOOD[number]}, config=config, data=data)
+    told = {group["name"]: group for group in json.loads(exp("groups", "--against", "same", "--json")[1])}
+    assert {name: group["data_changed"] for name, group in told.items()} == {"same": False, "new": True, "other": False}
+    assert told["new"]["difference"] is not None  # one of its runs is on those of "same"
+    assert told["other"]["difference"] is None and "on other samples (leaves)" in told["other"]["verdict"]
+    assert exp("groups")[1].count("other samples under one name") == 1
+
+
 def test_runs_on_the_splits_of_a_data_set_are_pooled_across_its_key(exp: Exp, tmp_path: Path) -> None:
     for split, value in enumerate((0.5, 0.6, 0.6)):  # equal by chance: both count
         config = {"DATASETS.TRAIN": f"cuhk03:{split}", "MODEL.NUM_CLASSES": 100 + split}

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, newest, read_json
+from conftest import ROOT, TINY, newest, read_json
 from test_exp_records import make_run
 from test_resume_equals_uninterrupted import final
 
@@ -192,6 +193,17 @@ def test_a_read_only_folder_raises_and_keeps_the_file(tmp_path: Path) -> None:
         assert_intact(tmp_path, 1)
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.slow
+def test_an_export_to_a_full_disk_is_one_line_a_format(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY, "SOLVER.MAX_EPOCHS", "1", "MODEL.HIDDEN", "[2048]")[0] == 0
+    words = ("tools/export.py", "tiny", "--to", "torch-export,safetensors", "--output-dir", str(tmp_path / "exp"))
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 100; exec "$@"', "_", sys.executable, *words], cwd=ROOT, capture_output=True, text=True
+    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    assert done.returncode == 1 and len(errors) == 2 and "Traceback" not in done.stderr, done.stderr
 
 
 def test_too_little_room_for_checkpoints_is_said_before_there_is_a_folder(

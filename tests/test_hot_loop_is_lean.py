@@ -10,8 +10,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
 import torch
 from conftest import ROOT, TINY
+from test_metric_losses import CLASSES, FEATURES, METRIC, TARGET, loss_of
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.hooks import HOOKS, Hook
@@ -40,7 +43,11 @@ class Reads(TorchDispatchMode):
         return False  # nothing is compiled here, and skipping it would import it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func._overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+        name = func._overloadpacket.__name__
+        # Of truths as an index the device has to be asked how many are true.
+        by_truths = name == "index" and any(one is not None and one.dtype is torch.bool for one in args[1])
+        waits = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2", "unique_dim")
+        self.count += by_truths or name in waits
         return func(*args, **(kwargs or {}))
 
 
@@ -75,6 +82,16 @@ def test_a_step_makes_few_calls_and_waits_for_nothing_else(train: Callable[..., 
     calls = sum(hook.calls.values()) / COUNTED
     assert 5 < calls <= MOST_CALLS, (calls, hook.calls.most_common())
     assert hook.reads.count / COUNTED <= MOST_READS
+
+
+@pytest.mark.parametrize("name", [*METRIC, "cross_entropy", "focal", "binary", "mse"])
+def test_a_loss_asks_the_device_nothing(name: str) -> None:
+    loss, features = loss_of(name), FEATURES.clone().requires_grad_()
+    outputs = {"embedding": features, "feature": features, "logits": features[:, :CLASSES]}
+    rows = functional.one_hot(TARGET, CLASSES).float() if name in ("binary", "mse", "focal") else TARGET
+    with Reads() as reads:
+        loss(outputs, {"target": rows, "index": torch.arange(len(TARGET))})["loss"].backward()
+    assert reads.count == 0 and features.grad is not None
 
 
 def test_steps_leave_no_tensors_behind(train: Callable[..., Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command, newest
+from conftest import ROOT, TINY, command, newest, read_json
 from PIL import Image
 
 TOOLS = sorted(p.name for p in (ROOT / "tools").glob("*.py") if not p.name.startswith("_"))
@@ -61,3 +63,13 @@ def test_worker_processes_that_are_started_anew_give_the_same_batches(tmp_path: 
         rows = (newest(tmp_path / "exp") / "metrics.jsonl").read_text().splitlines()
         losses.append([json.loads(row).get("train/loss") for row in rows])
     assert losses[0] == losses[1] and len(losses[0]) >= 3
+
+
+@pytest.mark.slow
+def test_closed_streams_do_no_harm(tmp_path: Path) -> None:
+    script = f'exec "{sys.executable}" tools/train_net.py "$@" <&- >&- 2>&-'
+    words = [*TINY, "SOLVER.MAX_EPOCHS", "1", "--output-dir", str(tmp_path / "exp")]
+    assert subprocess.run(["bash", "-c", script, "_", *words], cwd=ROOT).returncode == 0
+    run = newest(tmp_path / "exp")
+    assert read_json(run / "status.json")["status"] == "finished"
+    assert all(json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines())

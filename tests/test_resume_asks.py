@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,33 @@ def test_a_run_is_named_by_its_folder_its_name_or_auto(train: Train, tmp_path: P
     assert code == 0 and "is finished" in log
     code, log, _ = train(*TINY, "--resume", "auto")
     assert code == 0 and "a new one is started" in log and runs(tmp_path) == 2
+
+
+def test_looking_before_a_resume_shows_the_runs_own_and_touches_nothing(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY, "SOLVER.BASE_LR", "0.02")[0] == 0
+    run = newest(tmp_path / "exp")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    code, _, shown = train("--resume", "tiny", "--epochs", "4", "--print-config")
+    assert code == 0 and "BASE_LR: 0.02" in shown and "MAX_EPOCHS: 4" in shown and "NAME: tiny" in shown, shown
+    code, log, shown = train("--resume", "tiny", "--epochs", "4", "--name", "other", "--dry-run")
+    assert code == 0 and "nothing was written" in shown and "WARNING --name is of a run's start" in log, log
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} and runs(tmp_path) == 1
+
+
+def test_a_run_that_lost_parts_of_its_record_goes_on(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    for part in ("figures", "runs", "scripts"):
+        shutil.rmtree(run / part)
+    with open(run / "metrics.jsonl", "ab") as rows:
+        rows.write(b"\xff\xfe\x00\n")  # a power cut may leave anything
+    code, error, _ = train("--resume", "tiny", "--epochs", "4", "--code", "run")
+    assert code == 2 and len(error.splitlines()) == 1 and "is not there" in error, error
+    code, log, _ = train("--resume", "tiny", "--epochs", "4")
+    assert code == 0 and "WARNING" not in log.replace("WARNING the code differs", ""), log
+    shutil.rmtree(run / "weights")  # as if none was ever written
+    code, log, _ = train("--resume", "tiny", "--epochs", "5")
+    assert code == 0 and "starting at step 0" in log and (run / "weights" / "last.pt").is_file(), log
 
 
 def test_what_is_no_run_is_said_in_one_line(train: Train, tmp_path: Path) -> None:

@@ -69,6 +69,18 @@ def test_a_batch_that_does_not_divide_is_a_warning_on_the_card(train: Train) -> 
     assert code == 0 and "WARNING 16 samples do not divide by 3" in log, log
 
 
+def test_test_images_of_another_size_are_refused_where_the_model_cannot_take_them(train: Train, tmp_path: Path) -> None:
+    words = [*TINY, "SOLVER.MAX_EPOCHS", "1", "DATASETS.TEST", "synthetic:8x1x4x4x4"]
+    code, error, _ = train(*words)
+    assert code == 2 and "training images of 8 x 8" in error and "4 x 4" in error and not (tmp_path / "exp").exists(), error
+    assert train(*words, "INPUT.TRANSFORMS_TRAIN", "[{Resize: {size: 4}}]", "DATASETS.VAL_FRACTION", "0")[0] == 0
+
+
+def test_steps_that_never_come_are_said(train: Train) -> None:
+    code, log, _ = train(*TINY, "SOLVER.MAX_EPOCHS", "1", "SOLVER.STEPS", "[1000]")
+    assert code == 0 and "WARNING SOLVER.STEPS [1000]: none lies within" in log, log
+
+
 @pytest.mark.slow
 def test_compile_without_a_compiler_is_said(tmp_path: Path) -> None:
     words = (*TINY, "MODEL.COMPILE", "true", "--output-dir", str(tmp_path / "exp"))

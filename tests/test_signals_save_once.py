@@ -158,6 +158,25 @@ def test_a_signal_that_python_swallows_is_obeyed_before_there_is_a_run(
     assert code == 130 and "signal SIGINT" in log and not (tmp_path / "exp").exists(), log
 
 
+def test_an_import_is_not_left_half_way(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What numpy or torch is left as by an exception out of their middle is a traceback, or aborts the process."""
+    import train_net
+
+    (tmp_path / "half_way.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nWHOLE = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    original, whole = train_net.build, []
+
+    def build(*args: Any) -> Any:
+        import half_way  # type: ignore[import-not-found]
+
+        whole.append(half_way.WHOLE)
+        return original(*args)
+
+    monkeypatch.setattr(train_net, "build", build)
+    code, log, _ = train(*WORDS)
+    assert whole and code == 143 and "signal SIGTERM" in log and not (tmp_path / "exp").exists(), log
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("event", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_at_the_start_leaves_nothing_behind(event: int, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_mnist_is_read_as_torchvision_reads_it(tmp_path: Path, suffix: str) -> N
     for name, array in arrays.items():
         (raw / f"train-{name}").unlink()
         write_idx(raw / f"train-{name}{suffix}", array)
-    ours = mnist("", str(tmp_path), True, 0)
+    ours = mnist(str(tmp_path), True, 0)
     read, targets = ours.arrays()  # type: ignore[misc]
     assert torch.equal(read[:, 0], theirs.data) and torch.equal(targets, theirs.targets)
     assert list(ours.classes) == list(theirs.classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,7 @@ def test_the_card_says_why_image_files_are_not_read_by_threads(tmp_path: Path, m
     from PIL import Image
 
     from data import build_splits, jpeg, make_data_loader
+    from data.loaders.build import counted
     from data.loaders.threads import default_threads
 
     for number in range(8):
@@ -207,9 +209,17 @@ def test_the_card_says_why_image_files_are_not_read_by_threads(tmp_path: Path, m
 
     def said(*pairs: tuple[str, str]) -> str:
         cfg = load([*folder, *pairs])
-        return make_data_loader(cfg, "train", build_splits(cfg)).describe()
+        loader = make_data_loader(cfg, "train", build_splits(cfg))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what the card says is not said by torch as well, and again in each epoch
+            list(loader)
+        return loader.describe()
 
     assert said(("DATALOADER.NUM_WORKERS", "2")).endswith("; DATALOADER.NUM_WORKERS asks for processes)")
+    many = default_threads() + 1
+    assert f"({many} workers, more than the {counted(many - 1, 'core')} for them, " in said(
+        ("DATALOADER.NUM_WORKERS", f"{many}")
+    )
     monkeypatch.setattr(jpeg, "available", lambda: True)
     assert said(("INPUT.TRANSFORMS_TRAIN", "[ColorJitter]")).endswith(
         f"; ColorJitter is not said to run in_threads: DATALOADER.NUM_WORKERS {default_threads()} would use all cores)"

@@ -42,6 +42,12 @@ Train = Callable[..., tuple[int, str, str]]
         (["SOLVER.BASE_LR"], "needs a value"),
         (["HOOKS", "[nosuch]"], "unknown hook"),
         (["MODEL.WEIGHTS", "nosuch.pt"], "no run"),
+        (["MODEL.NAME", "LeNet"], "did you mean lenet"),
+        (["solver.base_lr=1"], "unrecognized arguments: solver.base_lr=1;"),
+        (["DATASETS.TRAIN", "[]"], "DATASETS.TRAIN names no data"),
+        (["DATASETS.TRAIN", "digits:3"], "takes nothing behind a colon"),
+        (["SOLVER.OPTIMIZER_NAME", "Optimizer"], "has no 'Optimizer' ("),
+        (["SOLVER.OPTIMIZER_NAME", "Adam", "SOLVER.OPTIMIZER_ARGS", "{betas: [0.9]}"], "Adam refuses them"),
     ],
 )
 def test_wrong_input_is_one_line(words: list[str], said: str, train: Train, tmp_path: Path) -> None:
@@ -56,6 +62,18 @@ def test_an_empty_data_set_is_said(train: Train, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "cats").mkdir(parents=True)
     code, error, _ = train(*TINY, "DATASETS.TRAIN", f"image_folder:{tmp_path / 'pictures'}")
     assert code == 2 and "no images below" in error
+
+
+def test_the_first_image_that_is_missing_is_named(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,target\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(20)))
+    code, error, _ = train(*TINY, "DATASETS.TRAIN", f"csv:{tmp_path / 't.csv'}")
+    assert code == 2 and "can be read: " in error and ".png: no such file" in error, error
+
+
+def test_a_rate_that_is_no_number_is_one_line(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "r.yml").write_text("SOLVER:\n  BASE_LR: .nan\n")
+    code, error, _ = train("--config-file", str(tmp_path / "r.yml"))
+    assert code == 2 and len(error.splitlines()) == 1 and "r.yml:2: SOLVER.BASE_LR expects" in error, error
 
 
 def test_a_folder_that_cannot_be_written_is_said(train: Train, tmp_path: Path) -> None:

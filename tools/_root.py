@@ -43,10 +43,19 @@ _need_posix(sys.platform)
 _claim()
 
 
+def _open_streams() -> None:
+    """Gives a command that was started with closed streams (`<&-`) empty ones: else Python has None for them, and the next
+    file that is opened, such as the curves of a run, would get what is written to number 2."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def run_tool(main: Callable[[Sequence[str]], int]) -> None:
     """Calls `main(argv)` and ends the process: what a user can mend is one line on stderr, never a traceback."""
     from utils.errors import RunFailed, UserError
 
+    _open_streams()
     os.umask(os.umask(0o022) | 0o002)  # no file of a run is for everybody to write
     try:
         code = main(sys.argv[1:])

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     args = config.parse_arguments(argv)
     setup_logger()
     if args.print_config or args.explain:
-        cfg = config.load(args)
+        cfg = load_config(args)
         print(config.explain(cfg, args.explain) if args.explain else config.dump(cfg), end="\n" if args.explain else "")
         return 0
     with interrupts.catching():
@@ -47,6 +47,17 @@ def main(argv: Sequence[str]) -> int:
             from engine.stopping import stopped_early
 
             return stopped_early(stop, config.load(args).DISTRIBUTED.MAX_REQUEUES)
+
+
+def load_config(args: argparse.Namespace) -> config.Config:
+    """What this command line would train with: the run's own config where it resumes one."""
+    cfg = config.load(args)
+    if not args.resume:
+        return cfg
+    from engine.resume import find_resumable, load_resumed
+
+    path = find_resumable(args, cfg.runs_folder, cfg.NAME or "run")
+    return load_resumed(args, path)[0] if path else cfg
 
 
 def start(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -110,8 +121,10 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if job.began(path):  # this job was started again
         args.code = "run"
     if args.code == "run" and path / "scripts" != _root.ROOT:
-        script = str(path / "scripts" / TOOL)
-        os.execv(sys.executable, [sys.executable, script, *_with_run(argv, path)])
+        script = path / "scripts" / TOOL
+        if not script.is_file():
+            raise UserError(f"--code run: {script} is not there; leave --code run out to go on with this code")
+        os.execv(sys.executable, [sys.executable, str(script), *_with_run(argv, path)])
     cfg, changes = load_resumed(args, path)
     before = read_record(path).status
     if is_finished(path, cfg, changes):
@@ -122,6 +135,10 @@ def resume(args: argparse.Namespace, argv: Sequence[str]) -> int:
     device = prepare.choose_device(cfg.MODEL.DEVICE)
     with distributed.session(device, cfg.DISTRIBUTED.TIMEOUT):
         cfg, splits, trainer = build(cfg, device)
+        if args.dry_run:
+            from engine.preflight.build import dry_run
+
+            return dry_run(cfg, splits, trainer)
         from engine.disk import check_disk
         from engine.launch import reopen_run
 
@@ -138,6 +155,7 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     from engine.named_weights import load_start_weights, name_runs
     from engine.randomness import seed_everything, seed_rank
 
+    interrupts.check()  # imports are not interrupted
     check_ranks_agree(cfg)
     splits = build_splits(cfg)
     channels = channels_seen(cfg, splits.train)
@@ -147,6 +165,7 @@ def build(cfg: config.Config, device: Any) -> tuple[config.Config, Any, Any]:
     load_start_weights(cfg, task)
     trainer = build_trainer(cfg, task, splits, device)
     seed_rank(cfg.SEED, trainer.rank)
+    interrupts.check()
     return cfg, splits, trainer
 
 

@@ -40,6 +40,8 @@ class Run:
     def __init__(self, path: Path, status: dict[str, Any], root: Path, code: dict[str, str], lock: RunLock) -> None:
         self.path, self.id, self.root = path, path.name, root
         self.weights_dir, self.figures_dir, self.events_dir = path / "weights", path / "figures", path / "runs"
+        for folder in (self.weights_dir, self.figures_dir, self.events_dir):  # a copy of the run may have left them out
+            folder.mkdir(exist_ok=True)
         self._status, self._code, self._run_lock = status, code, lock
         self._before = float(status.get("seconds", 0.0))
         self._started = time.monotonic()
@@ -125,7 +127,7 @@ class Run:
         path = self.path / "metrics.jsonl"
         kept: list[str] = []
         cut: list[str] = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 (kept if json.loads(line)["step"] <= step else cut).append(line)
             except (ValueError, KeyError, TypeError):

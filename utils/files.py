@@ -42,7 +42,8 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only folder refuses this too, and the first error says more
+            aside.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
 

@@ -4,8 +4,8 @@ A thread watches for the second signal as well: Python runs handlers between two
 for a call that hangs.
 
 There is one set of signal handlers in a process, so this module has state: `received()` says what came. What happens then
-depends on where the command is. While it starts, `Interrupted` is raised out of whatever is going on. From `defer()` on
-nothing is raised: the loop looks at `received()` when a step is done, an evaluation when a batch is.
+depends on where the command is. While it starts, `Interrupted` is raised out of whatever is going on, but for imports. From
+`defer()` on nothing is raised: the loop looks at `received()` when a step is done, an evaluation when a batch is.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def received() -> int:
 
 
 def check() -> None:
-    """Raises Interrupted if a signal came. What a handler raises within an import's callback or a destructor is swallowed by
-    Python ("Exception ignored in ..."): before anything is made that would stay, this raises it again."""
+    """Raises Interrupted if a signal came: during an import, or where what a handler raises is swallowed by Python ("Exception
+    ignored in ...", of a destructor). To be called after slow imports, and before anything is made that would stay."""
     if _received:
         raise Interrupted(_received)
 
@@ -101,8 +101,16 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     global _received
     if not _received:
         _received = number
-        if not _deferred:
+        if not _deferred and not _importing(frame):
             raise Interrupted(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported just now. A compiled one that is left half-way cannot be imported again, calls back
+    through C++ that aborts, or is gone on without; `check` raises once it is whole."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _watch(reader: int) -> None:

@@ -14,8 +14,9 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """`"; did you mean a, b?"` for the names closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    """`"; did you mean a, b?"` for the names closest to `name`, in whatever case it was typed, or an empty string."""
+    spelled = {one.casefold(): one for one in known}
+    close = [spelled[one] for one in difflib.get_close_matches(name.casefold(), list(spelled), n=3, cutoff=0.6)]
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 

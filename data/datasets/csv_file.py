@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import re
 from pathlib import Path
 
@@ -33,8 +34,15 @@ def csv_file(place: str, root: str, train: bool, seed: int) -> Dataset | None:
     file = Path(place)
     if not file.is_file():
         raise UserError(f"csv:{place}: no such file; write csv:PATH")
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # Excel writes a mark in front
+            rows = list(csv.reader(stream))
+    except UnicodeDecodeError as error:
+        raise UserError(f"csv:{place}: no UTF-8 text (it may be GBK); save it as UTF-8") from error
+    except (csv.Error, OSError) as error:
+        raise UserError(f"csv:{place}: cannot be read ({error})") from error
+    while rows and not rows[-1]:
+        rows.pop()  # empty lines at the end
     if len(rows) < 2:
         raise UserError(f"csv:{place}: needs a line of column names and at least one row")
     header, *body = rows
@@ -79,6 +87,8 @@ def _table(file: Path, body: list[list[str]], columns: int) -> Dataset:
             values.append([float(cell) for cell in row])
         except ValueError as error:
             raise UserError(f"csv:{file}:{line}: {error}; a table without the columns path,target(s) is all numbers") from error
+        if not all(map(math.isfinite, values[-1])):
+            raise UserError(f"csv:{file}:{line}: {row} holds what is no finite number; fill it in or leave the line out")
         if len(row) != columns:
             raise UserError(f"csv:{file}:{line}: {len(row)} values where the header names {columns}")
     table = torch.tensor(values)

@@ -12,7 +12,7 @@ from data.splits import stratified
 
 
 @DATASETS.register("digits")
-def digits(place: str, root: str, train: bool, seed: int) -> Dataset:
+def digits(root: str, train: bool, seed: int) -> Dataset:
     """A stratified fifth is the test part. Pixels of 0 to 16 are stretched to 0 to 255.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
@@ -24,7 +24,7 @@ def digits(place: str, root: str, train: bool, seed: int) -> Dataset:
 
 
 @DATASETS.register("digit_identities")
-def digit_identities(place: str, root: str, train: bool, seed: int) -> Dataset | None:
+def digit_identities(root: str, train: bool, seed: int) -> Dataset | None:
     """The same images for retrieval: a digit is an identity, no camera is known, and whole digits are held out for test."""
     if not train:
         return None

@@ -15,7 +15,7 @@ _SOURCE = "Its authors no longer give it out; the terms are at github.com/layumi
 
 
 @DATASETS.register("dukemtmc_reid")
-def dukemtmc_reid(place: str, root: str, train: bool, seed: int, combine_all: bool = False) -> Dataset:
+def dukemtmc_reid(root: str, train: bool, seed: int, combine_all: bool = False) -> Dataset:
     """DukeMTMC-reID/{bounding_box_train,query,bounding_box_test} below DATASETS.ROOT (or below dukemtmc-reid/ there), with
     names such as 0001_c2_f0046182.jpg: person 1, camera 2. The 408 people that only one camera saw are in the gallery alone.
 

@@ -24,6 +24,9 @@ class ImageFiles(Dataset):
     Args:
         files: one path a sample.
         targets: index into `classes`, one a sample; or a tuple of them, for any number of classes a sample.
+
+    Raises:
+        UserError: a path is no UTF-8, so that no record could name it.
     """
 
     in_threads = True
@@ -31,6 +34,11 @@ class ImageFiles(Dataset):
     def __init__(
         self, name: str, files: Sequence[str], targets: Sequence[Any], classes: list[str], channels: int = 3
     ) -> None:
+        try:
+            "".join(files).encode()
+        except UnicodeEncodeError as error:
+            odd = next(file for file in files if not file.isascii() and "\udc80" <= max(file) <= "\udcff")
+            raise UserError(f"{name}: the name {os.fsencode(odd)!r} is no UTF-8; rename the file or its folder") from error
         self.name, self.files, self.targets, self.classes, self.channels = name, files, targets, classes, channels
         self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
 
@@ -73,7 +81,7 @@ class ImageFiles(Dataset):
 
 @DATASETS.register("image_folder")
 def image_folder(place: str, root: str, train: bool, seed: int) -> Dataset | None:
-    """Classes are the sorted names of the folders that hold images.
+    """Classes are the sorted names of the folders; files and folders that begin with a dot are passed over.
 
     Raises:
         UserError: no such folder, or no image in it.
@@ -89,7 +97,7 @@ def image_folder(place: str, root: str, train: bool, seed: int) -> Dataset | Non
     files, targets = [], []
     for target, name in enumerate(classes):
         for file in sorted((folder / name).rglob("*")):
-            if file.suffix.lower() in SUFFIXES:
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):  # macOS leaves ._1.png beside 1.png
                 files.append(str(file))
                 targets.append(target)
     if not files:

@@ -64,30 +64,30 @@ def _by_torchvision(name: str, root: str, train: bool) -> Dataset:
 
 
 @DATASETS.register("mnist")
-def mnist(place: str, root: str, train: bool, seed: int) -> Dataset:
+def mnist(root: str, train: bool, seed: int) -> Dataset:
     """60,000 + 10,000 grey digits of 28 x 28 pixels (LeCun et al., 1998)."""
     return _load("mnist", root, train)
 
 
 @DATASETS.register("fashion_mnist")
-def fashion_mnist(place: str, root: str, train: bool, seed: int) -> Dataset:
+def fashion_mnist(root: str, train: bool, seed: int) -> Dataset:
     """60,000 + 10,000 grey pictures of clothes, 28 x 28 pixels (Xiao et al., 2017)."""
     return _load("fashion_mnist", root, train)
 
 
 @DATASETS.register("cifar10")
-def cifar10(place: str, root: str, train: bool, seed: int) -> Dataset:
+def cifar10(root: str, train: bool, seed: int) -> Dataset:
     """50,000 + 10,000 colour pictures of 32 x 32 pixels in ten classes (Krizhevsky, 2009)."""
     return _load("cifar10", root, train)
 
 
 @DATASETS.register("cifar100")
-def cifar100(place: str, root: str, train: bool, seed: int) -> Dataset:
+def cifar100(root: str, train: bool, seed: int) -> Dataset:
     """The same in a hundred classes (Krizhevsky, 2009)."""
     return _load("cifar100", root, train)
 
 
 @DATASETS.register("svhn")
-def svhn(place: str, root: str, train: bool, seed: int) -> Dataset:
+def svhn(root: str, train: bool, seed: int) -> Dataset:
     """73,257 + 26,032 house numbers, colour, 32 x 32 pixels, the digit in the middle counts (Netzer et al., 2011)."""
     return _load("svhn", root, train)

@@ -122,6 +122,8 @@ def _on_host(cfg: Config, plan: Plan, fetcher: Fetcher) -> Loader:
         return ThreadLoader(plan, fetcher, f"{counted(threads, 'thread')}, {why}", threads=threads, **limits)
     why = "asked for" if wanted == "processes" else f"the data set reads files{_why_no_threads(workers, fetcher)}"
     where = counted(workers, "worker") if workers else "in this one alone"
+    if workers > default_threads():
+        where += f", more than the {counted(default_threads(), 'core')} for them"
     return ProcessLoader(plan, fetcher, f"{where}, {why}", workers=workers, **limits)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from multiprocessing import context, popen_fork
@@ -84,16 +85,17 @@ class ProcessLoader(Loader):
             yield from super()._fetch_all(epoch, batches)
             return
         readings = Readings(self.workers)
-        loader = DataLoader(
-            _Batches(self.fetcher, epoch, batches, readings),
-            batch_size=None,
-            num_workers=self.workers,
-            timeout=self.timeout,
-            worker_init_fn=partial(_start_worker, os.getpid()),
-            multiprocessing_context=_Forking() if sys.platform.startswith("linux") else None,
-            generator=torch.Generator(),  # else it would draw from the global one
-        )
-        with interrupts.held():
+        with warnings.catch_warnings(), interrupts.held():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # more than there are cores: the card says so
+            loader = DataLoader(
+                _Batches(self.fetcher, epoch, batches, readings),
+                batch_size=None,
+                num_workers=self.workers,
+                timeout=self.timeout,
+                worker_init_fn=partial(_start_worker, os.getpid()),
+                multiprocessing_context=_Forking() if sys.platform.startswith("linux") else None,
+                generator=torch.Generator(),  # else it would draw from the global one
+            )
             results = iter(loader)
         DEATHS.defer()
         for _ in batches:

@@ -95,7 +95,9 @@ def _load_onnx(path: Path, model: Exported) -> Ask:
 def _write_torch_export(model: Exported, images: Tensor, path: Path) -> None:
     with _quiet():
         program = torch.export.export(model, (images,), dynamic_shapes={"image": {0: torch.export.Dim("batch")}})
-        torch.export.save(program, path)
+        written = io.BytesIO()  # torch's own writing to a file ends the process where the disk is full
+        torch.export.save(program, written)
+    path.write_bytes(written.getvalue())
 
 
 def _load_torch_export(path: Path, model: Exported) -> Ask:

@@ -34,10 +34,11 @@ class CircleLoss(PairLoss):
 
     def _loss(self, features: Tensor, same: Tensor, positive: Tensor) -> Tensor:
         similar = cosines(features, features)
-        counts = positive.any(dim=1) & ~same.all(dim=1)
-        similar, positive, same = similar[counts], positive[counts], same[counts]
         weight_p, weight_n = (1 + self.margin - similar).detach().clamp(min=0), (similar + self.margin).detach().clamp(min=0)
-        terms_p = (-self.gamma * weight_p * (similar - 1 + self.margin)).masked_fill(~positive, -torch.inf)
-        terms_n = (self.gamma * weight_n * (similar - self.margin)).masked_fill(same, -torch.inf)
+        # An image that lacks positives or negatives comes to 0 by this, and nobody asks the device which do; minus infinity
+        # would make its gradient NaN.
+        least = torch.finfo(similar.dtype).min
+        terms_p = (-self.gamma * weight_p * (similar - 1 + self.margin)).masked_fill(~positive, least)
+        terms_n = (self.gamma * weight_n * (similar - self.margin)).masked_fill(same, least)
         terms = functional.softplus(terms_p.logsumexp(dim=1) + terms_n.logsumexp(dim=1))
         return terms.sum() / max(len(features), 1)

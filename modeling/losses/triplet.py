@@ -37,7 +37,6 @@ class TripletLoss(PairLoss):
             return distances.sum()
         farthest = distances.masked_fill(~positive, -torch.inf).amax(dim=1)
         nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
-        counts = positive.any(dim=1) & ~same.all(dim=1)
-        gap = (farthest - nearest)[counts]
+        gap = farthest - nearest  # minus infinity where an image lacks one of them: it counts 0, and nobody asks the device
         terms = functional.softplus(gap) if self.margin == 0 else (gap + self.margin).clamp(min=0)
         return terms.sum() / len(features)

@@ -1,4 +1,4 @@
-"""LeNet-5 with ReLU and max pooling (LeCun et al., Gradient-based learning applied to document recognition, 1998)."""
+"""LeNet-5 with max pooling and ReLU (LeCun et al., Gradient-based learning applied to document recognition, 1998)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def lenet(*, in_channels: int, num_classes: int, image_size: tuple[int, int]) ->
         raise UserError(f"lenet needs images of at least 12 x 12 pixels, got {image_size}; set INPUT.SIZE_TRAIN 28")
     return nn.Sequential(
         nn.Conv2d(in_channels, 32, 5, padding=2),
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),  # after pooling: the same numbers, and a quarter of the work
         nn.Conv2d(32, 64, 5),
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
         nn.Flatten(),
         nn.Linear(64 * height * width, 120),
         nn.ReLU(inplace=True),

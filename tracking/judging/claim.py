@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tracking.judging.groups import Group, Key, key_of, other_data, pool
+from tracking.judging.groups import Group, Key, key_of, other_data, other_words, pool
 from tracking.judging.noise import difference, spread
 from tracking.reading.index import Runs
 from tracking.reading.summary import Row, value_of
@@ -64,8 +64,8 @@ def judge(runs: Runs, row: Row, pools: Pools | None = None) -> dict[str, Any] | 
     if claim.relative and (parent is None or value_of(parent, claim.metric) is None):
         missing = f"{parent['id']} has no {claim.metric}" if parent else "there is no parent to compare with"
         return result | {"value": value, "proposal": f"cannot tell: {missing}"}
-    if parent is not None and other_data(runs, row, parent, claim.metric):
-        said = f"cannot tell: {claim.metric} of {parent['id']} is on other data ({parent['data']}), not comparable"
+    if parent is not None and other_data(row, parent, claim.metric):
+        said = f"cannot tell: {claim.metric} of {parent['id']} is on {other_words(row, parent)}, not comparable"
         return result | {"value": value, "proposal": said}
     return result | _compare(runs, row, parent, claim, {} if pools is None else pools)
 

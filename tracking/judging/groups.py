@@ -13,7 +13,6 @@ from tracking.reading.configs import BOOKKEEPING
 from tracking.reading.index import Runs
 from tracking.reading.lookup import lower_is_better
 from tracking.reading.summary import Row, value_of
-from tracking.record import read_record
 from utils.errors import UserError
 from utils.registry import nearest
 
@@ -95,8 +94,9 @@ def report(runs: Runs, rows: Sequence[Row], metric: str, against: Row | None = N
     for key, group in pooled.items():
         at = _other(runs, group, everything, against)
         other = everything.get(at) if at and at != key else None
-        made = _as_object(group, metric, other, lower, other is None or _on_same_data(runs, group, other, metric))
+        made = _as_object(group, metric, other, lower, other is None or _on_same_data(group, other, metric))
         twins = [twin for own, twin in everything.items() if own[0] == key[0] and own != key]
+        made["data_changed"] = _data_changed(group, metric)
         made["same_config"] = [twin.rows[-1]["id"] for twin in twins]  # apart only because their code differs
         found.append(made)
     found.sort(key=lambda g: g["mean"], reverse=not lower)
@@ -141,19 +141,30 @@ def most_common_metric(rows: Sequence[Row]) -> str:
     return max(dict.fromkeys(names), key=names.count) if names else ""
 
 
-def other_data(runs: Runs, a: Row, b: Row, metric: str) -> bool:
+def other_data(a: Row, b: Row, metric: str) -> bool:
     """Whether `metric` ("test/top1") of the two was measured on different data; data that nobody knows differ from none."""
-    if a["data"] == b["data"] or not (a["data"] and b["data"]):
-        return False
     split = metric.partition("/")[0]
-    parts = [read_record(runs.path(row)).run.get("data", {}).get(split) for row in (a, b)]
-    digests = [part.get("digest") if isinstance(part, dict) else None for part in parts]
-    return None in digests or digests[0] != digests[1]
+    digests = [row["data_digests"].get(split, "") for row in (a, b)]
+    if all(digests):
+        return digests[0] != digests[1]
+    return a["data"] != b["data"] and bool(a["data"] and b["data"])
 
 
-def _on_same_data(runs: Runs, a: Group, b: Group, metric: str) -> bool:
+def other_words(row: Row, other: Row) -> str:
+    """The data of `other`, of which it is known that they are not those of `row`."""
+    return f"other {'samples' if other['data'] == row['data'] else 'data'} ({other['data']})"
+
+
+def _on_same_data(a: Group, b: Group, metric: str) -> bool:
     """Whether any two of their runs were: repeats over the splits of a data set are each on another."""
-    return any(not other_data(runs, one, two, metric) for one in a.rows for two in b.rows)
+    return any(not other_data(one, two, metric) for one in a.rows for two in b.rows)
+
+
+def _data_changed(group: Group, metric: str) -> bool:
+    """Whether some of its runs were measured on other samples under the same name."""
+    split = metric.partition("/")[0]
+    seen = {(row["data"], row["data_digests"][split]) for row in group.rows if row["data_digests"].get(split)}
+    return len(seen) > len({name for name, _ in seen})
 
 
 def verdict(gap: Difference | None, lower: bool) -> str:
@@ -184,6 +195,9 @@ def _other(runs: Runs, group: Group, pooled: dict[Key, Group], against: Row | No
 def _as_object(group: Group, metric: str, other: Group | None, lower: bool, same_data: bool) -> dict[str, Any]:
     own = group.spread()
     gap = difference(own, other.spread()) if other and same_data else None
+    said = verdict(gap, lower)
+    if other is not None and not same_data:
+        said = f"cannot tell: {metric} is on {other_words(group.rows[-1], other.rows[-1])}"
     return {
         "name": group.name,
         "data": group.data,
@@ -201,5 +215,5 @@ def _as_object(group: Group, metric: str, other: Group | None, lower: bool, same
         "against_n": len(other.values) if other else None,
         "difference": gap.value if gap else None,
         "difference_interval": list(gap.interval) if gap and gap.interval else None,
-        "verdict": verdict(gap, lower) if same_data or not other else f"cannot tell: {metric} is on other data ({other.data})",
+        "verdict": said,
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from tracking.reading.summary import ENDED, Row, date_in
 
-VERSION = 4  # of the layout and of what `summarize` gives; another one is rebuilt
+VERSION = 5  # of the layout and of what `summarize` gives; another one is rebuilt
 _LAYOUT = """
 CREATE TABLE run (id TEXT PRIMARY KEY, date TEXT, sig TEXT, ended INTEGER, name TEXT, status TEXT, rest TEXT, metrics TEXT);
 CREATE TABLE config (id TEXT PRIMARY KEY, flat TEXT);

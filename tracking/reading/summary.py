@@ -30,7 +30,9 @@ def summarize(path: Path) -> Row:
     row["other_code"] = _other_code(run.get("code_digest", ""), status)
     row["seed"] = run.get("seed")
     row["git"] = run.get("git", {})
-    row["data"] = _data_names(run.get("data", {}))
+    splits = {name: split for name, split in run.get("data", {}).items() if isinstance(split, dict)}
+    row["data"] = " ".join(sorted({str(split.get("name", "")) for split in splits.values()}))
+    row["data_digests"] = {name: str(split.get("digest") or "") for name, split in splits.items()}
     row["adopted"] = bool(run.get("adopted"))
     row["parent_guess"] = bool(run.get("parent_guess"))
     notes = record.notes
@@ -73,7 +75,3 @@ def date_in(text: str) -> str:
     """The date of a folder's name as it stands there, or ""."""
     match = _DATE.search(text)
     return match[0] if match else ""
-
-
-def _data_names(data: dict[str, Any]) -> str:
-    return " ".join(sorted({str(split.get("name", "")) for split in data.values() if isinstance(split, dict)}))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracking import wording
 from tracking.judging import claim
-from tracking.judging.groups import other_data, pool, verdict
+from tracking.judging.groups import other_data, other_words, pool, verdict
 from tracking.judging.noise import difference, spread
 from tracking.reading.index import Runs, load
 from tracking.reading.lookup import lower_is_better
@@ -49,8 +49,8 @@ def _scores(runs: Runs, row: Row) -> list[tuple[str, str]]:
         gap = difference(mine, theirs)
         label = "parent" if base["id"] == row["parent"] else "against"  # of a repeat, what the first of them came from
         mean = f"{wording.number(theirs.mean)}" + (f" (mean of {theirs.n})" if theirs.n > 1 else "")
-        if other_data(runs, row, base, metric):
-            said = f"on other data ({base['data']}), not comparable"
+        if other_data(row, base, metric):
+            said = f"on {other_words(row, base)}, not comparable"
         else:
             said = f"so {wording.signed(gap.value)}: {verdict(gap, lower_is_better(runs.rows, metric))}"
         found.append((label, f"{base['id']}: {mean}, {said}"))

@@ -104,7 +104,9 @@ def groups(runs: Runs, found: Sequence[dict[str, Any]]) -> None:
         twins = ", ".join(handles[twin] for twin in group["same_config"])
         apart = Text(f"the same config as {twins}, but other code (exp.py diff tells)" if twins else "", style="dim")
         data = tables.text(f"on {group['data'] or 'data that are not known'}" if mixed else "", style="dim")
-        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], [data, line, apart]))
+        changed = "its runs saw other samples under one name: their spread is not chance alone" if group["data_changed"] else ""
+        lines = [data, line, apart, Text(changed, style="yellow")]
+        rows.append(([Text(cells[0], style="bold"), *map(tables.text, cells[1:])], lines))
     head = ("run", "name", "n", "mean " + metric, "std", "95 % interval")
     tables.stacked(screen, head, rows, right=("n", "mean " + metric, "std"))
 
