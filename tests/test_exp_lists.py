@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, of_the_template
+from conftest import ROOT, command, of_the_template
 from test_exp_records import Exp, edit, make_run, run_exp
 
 from tracking.reading import index
@@ -328,12 +328,19 @@ def test_odd_reasons_and_long_curves_are_shown_whole(exp: Exp, folder: Path) -> 
 
 def test_tail_ends_with_the_run(exp: Exp) -> None:
     assert exp("tail", "last", "-n", "1")[1] == "last line\n"
+    assert exp("tail", "last", "-n", "0")[1] == ""
 
 
 def test_mistakes_on_the_command_line_are_one_line(exp: Exp) -> None:
     for words in (["bogus"], ["ls", "--limit", "x"], ["show"], ["diff"], ["ls", "--outputdir", "x"]):
         code, out, err = exp(*words)
         assert code == 2 and out == "" and err.count("\n") == 1 and "usage:" not in err, words
+
+
+def test_a_folder_of_runs_that_is_not_named_is_never_the_working_directory(tmp_path: Path) -> None:
+    done = command("tools/exp.py", "ls", "--output-dir")
+    assert done.returncode == 2 and done.stdout == "" and "--output-dir needs" in done.stderr
+    assert "no runs in exp" in command(str(ROOT / "tools/exp.py"), "ls", "--output-dir", "", cwd=tmp_path).stdout
 
 
 def test_listing_imports_no_torch(folder: Path) -> None:

@@ -155,6 +155,15 @@ def test_a_yaml_that_is_edited_meanwhile_changes_no_trial(sweep: Callable[..., A
     assert seen == [(0.5, (8,), 0, "tiny", "default"), (0.5, (8,), 1, "tiny", "default"), (0.5, (8,), 0, "x", "default")]
 
 
+def test_the_best_is_repeated_into_the_folder_of_its_sweep() -> None:
+    from engine.search.plan import Sweep
+
+    facts: dict[str, Any] = dict.fromkeys(Sweep.__dataclass_fields__, "") | {"settings": {"OUTPUT_DIR": ""}, "words": []}
+    for folder, expected in (("exp", []), ("/elsewhere/exp", ["--output-dir=/elsewhere/exp"])):  # resumed from another folder
+        made = Sweep(**{**facts, "folder": folder, "folds": 0})
+        assert made.repeat({}, 0, 0) == [*expected, "SEED", "0"]
+
+
 @pytest.mark.parametrize(("url", "kept"), [
     ("postgresql://h/db?user=a&password=x1", "postgresql://h/db?user=a&password=***"),
     ("mysql://h/db?PASSWD=x1&charset=utf8#x", "mysql://h/db?PASSWD=***&charset=utf8#x"),

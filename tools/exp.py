@@ -42,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
     from tracking.screens.arguments import parse_arguments
 
     args = parse_arguments(argv, __doc__ or "")
-    args.folder = Path(args.output_dir)
-    if args.output_dir != "exp" and args.command not in ("adopt", "completion") and not args.folder.is_dir():
+    args.folder = Path(args.output_dir or "exp")  # "" as in a config
+    if args.folder != Path("exp") and args.command not in ("adopt", "completion") and not args.folder.is_dir():
         raise UserError(f"--output-dir {args.folder}: no such folder")
     gc.disable()  # ten thousand rows are made and none is garbage: looking for it takes a third of the time
     try:

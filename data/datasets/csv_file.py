@@ -12,7 +12,7 @@ import torch
 
 from data.dataset import ArrayDataset, Dataset, class_order
 from data.datasets import DATASETS
-from data.datasets.image_folder import ImageFiles
+from data.datasets.image_folder import ImageFiles, check_names
 from utils.errors import UserError
 
 LOG = logging.getLogger("fieldbook.data")
@@ -77,7 +77,9 @@ def _files(file: Path, body: list[list[str]], column: str) -> list[str]:
     short = next((n for n, row in enumerate(body, 2) if len(row) != 2), None)
     if short:
         raise UserError(f"csv:{file}:{short}: expected path,{column}, got {body[short - 2]}")
-    return [str(file.parent / path) for path, _ in body]
+    files = [str(file.parent / path) for path, _ in body]
+    check_names(f"csv:{file}", files)
+    return files
 
 
 def _table(file: Path, body: list[list[str]], columns: int) -> Dataset:

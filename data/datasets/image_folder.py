@@ -24,9 +24,6 @@ class ImageFiles(Dataset):
     Args:
         files: one path a sample.
         targets: index into `classes`, one a sample; or a tuple of them, for any number of classes a sample.
-
-    Raises:
-        UserError: a path is no UTF-8, so that no record could name it.
     """
 
     in_threads = True
@@ -34,11 +31,6 @@ class ImageFiles(Dataset):
     def __init__(
         self, name: str, files: Sequence[str], targets: Sequence[Any], classes: list[str], channels: int = 3
     ) -> None:
-        try:
-            "".join(files).encode()
-        except UnicodeEncodeError as error:
-            odd = next(file for file in files if not file.isascii() and "\udc80" <= max(file) <= "\udcff")
-            raise UserError(f"{name}: the name {os.fsencode(odd)!r} is no UTF-8; rename the file or its folder") from error
         self.name, self.files, self.targets, self.classes, self.channels = name, files, targets, classes, channels
         self.mean, self.std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if channels == 3 else ([0.5], [0.25])
 
@@ -102,4 +94,14 @@ def image_folder(place: str, root: str, train: bool, seed: int) -> Dataset | Non
                 targets.append(target)
     if not files:
         raise UserError(f"image_folder:{place}: no images below {folder}; put one folder a class there ({SUFFIXES[0]}, ...)")
+    check_names(f"image_folder:{place}", files)
     return ImageFiles(f"image_folder:{place}", files, targets, classes)
+
+
+def check_names(name: str, files: Sequence[str]) -> None:
+    """Raises UserError where a path is no UTF-8, so that no record of a data set could name it."""
+    try:
+        "".join(files).encode()
+    except UnicodeEncodeError as error:
+        odd = next(file for file in files if not file.isascii() and "\udc80" <= max(file) <= "\udcff")
+        raise UserError(f"{name}: the name {os.fsencode(odd)!r} is no UTF-8; rename the file or its folder") from error

@@ -92,7 +92,7 @@ class Sweep:
 
     def repeat(self, params: dict[str, Any], seed: int, fold: int) -> list[str]:
         """The words of `tools/train_net.py` that make this run again as one of its own, tested at its end."""
-        where = [f"--output-dir={self.folder}"] if self.settings["OUTPUT_DIR"] else []
+        where = [f"--output-dir={self.folder}"] if self.settings["OUTPUT_DIR"] or self.folder != "exp" else []
         return [*self._recipe(), *self.words, *where, *self.values(params, seed, fold)]
 
     def _recipe(self) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.arguments import Parser
+from utils.errors import UserError
 
 _Argument = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -126,7 +127,10 @@ def _common_flags_behind_command(argv: Sequence[str]) -> list[str]:
         if word == "--json" or word.startswith(("--output-dir=", "--output_dir=")):
             flags.append(word)
         elif word in ("--output-dir", "--output_dir"):
-            flags.append(f"{word}={next(rest, '')}")
+            value = next(rest, None)
+            if value is None:
+                raise UserError(f"{word} needs the folder of the runs")
+            flags.append(f"{word}={value}")
         elif word == "--":
             words += [word, *rest]
         else:

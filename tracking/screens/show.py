@@ -129,7 +129,8 @@ def follow(path: Path, count: int, forever: bool) -> Iterator[str]:
     log = path / "log.txt"
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
-            yield from file.read().splitlines()[-count:] if count else []
+            lines = file.read().splitlines()
+            yield from lines[-count:] if count else []
             while forever:
                 running = state_of(read_record(path)) == "running"
                 yield from file.read().splitlines()
