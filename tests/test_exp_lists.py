@@ -93,7 +93,7 @@ def test_where_asks_config_keys_metrics_and_fields(exp: Exp, condition: str, cou
     assert len(ls(exp, "--where", condition)) == count
 
 
-@pytest.mark.parametrize("condition", ["SOLVER.BASE_L<1", "nonsense", "val/top9>1", "", "SOLVER.BASE_LR<abc"])
+@pytest.mark.parametrize("condition", ["SOLVER.BASE_L<1", "nonsense", "val/top9>1", "", "SOLVER.BASE_LR<abc", "started>monday"])
 def test_a_condition_that_fits_nothing_is_one_line_and_exit_code_2(exp: Exp, condition: str) -> None:
     code, out, err = exp("ls", "--where", condition)
     assert code == 2 and out == "" and err.count("\n") == 1 and "usage" not in err

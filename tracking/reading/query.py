@@ -109,6 +109,8 @@ def holds(condition: Condition, actual: Any) -> bool:
     numbers = _numbers(actual, wanted)
     if numbers is None and isinstance(actual, int | float) and not isinstance(actual, bool):
         raise UserError(f"--where: {condition.key} is a number, {wanted!r} is none")
+    if condition.key in ("started", "ended") and not wanted[:4].isdigit():
+        raise UserError(f"--where: {condition.key} is a date, {wanted!r} is none; write it as 2026-01-31, or its beginning")
     left, right = numbers if numbers else (_text(actual), wanted)  # dates compare as text
     order = (left > right) - (left < right)  # type: ignore[operator]
     return {"<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[operator]
