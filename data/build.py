@@ -13,7 +13,7 @@ import torch
 
 from config import Config
 from data.dataset import Dataset, Joined
-from data.datasets import DATASETS
+from data.datasets import factory_of
 from data.identities import JoinedIdentities, fold_identities, limited_identities, split_identities
 from data.identity_checks import check_identities
 from data.loaders.build import choose_loader, training_plan
@@ -122,15 +122,9 @@ def _named(cfg: Config, names: Sequence[str], key: str, train: bool) -> Dataset 
     parts: list[Dataset] = []
     without: list[str] = []  # those that have no test part of their own
     for name in names:
-        kind, _, place = name.partition(":")
-        factory = DATASETS.get(kind)
+        factory = factory_of(name)
         facts = {"root": cfg.DATASETS.ROOT, "seed": cfg.DATASETS.SPLIT_SEED}
-        takes = inspect.signature(factory).parameters
-        if "place" in takes:
-            facts["place"] = place
-        elif place:
-            raise UserError(f"DATASETS.{key}: {name}: {kind} takes nothing behind a colon; write {kind}")
-        facts |= {key: get() for key, get in _asked_for(cfg).items() if key in takes}
+        facts |= {key: get() for key, get in _asked_for(cfg).items() if key in inspect.signature(factory).parameters}
         part = factory(**facts, train=train)
         if part is None and (key != "TEST" or cfg.DATASETS.TEST):  # named for this very split: read whole
             part = factory(**facts, train=True)

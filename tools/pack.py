@@ -76,15 +76,14 @@ def sources_of(name: str) -> list[Source]:
     Raises:
         UserError: an unknown name, no files, or no such data.
     """
-    from data.datasets import DATASETS
+    from data.datasets import factory_of
     from data.datasets.image_folder import ImageFiles
     from data.shards.packing import source_of
 
     if ":" not in name and Path(name).exists():
         name = f"{'image_folder' if Path(name).is_dir() else 'csv'}:{name}"
-    kind, _, place = name.partition(":")
-    factory = DATASETS.get(kind)
-    found = {part: factory(place=place, root="datasets", seed=0, train=part == "train") for part in ("train", "test")}
+    factory = factory_of(name)
+    found = {part: factory(root="datasets", seed=0, train=part == "train") for part in ("train", "test")}
     sources = []
     for part, dataset in found.items():
         if dataset is None:
