@@ -1,12 +1,13 @@
 """How time grows with data, steps, hooks, runs and workers; whether ten times the threads cost; whether memory grows.
 
-    python -m benchmarks.growth [--json] [--rounds 3]
+    python -m benchmarks.growth [--json] [--rounds 5]
 
 Each is timed at three sizes. An exponent is the slope in log-log of the differences between their times: what is fixed (the
 start of a process, the end of a run) falls out, and 1 says that a unit more costs the same however many there are. `ratio`
 is the largest one. Sizes take turns; medians of the rounds' exponents are taken. Where the smaller difference drowns in what
 the smallest size varies by, there is no exponent (null), and the page says so. Workers are counted with their start, over an
-epoch of the same length. Threads share that epoch and start at once: theirs is `ten_times`, 20 threads over 2.
+epoch of the same length. Threads share that epoch and start at once: theirs is `ten_times`, 20 threads over 2. Memory is what
+a process of its own holds (resident, of Linux's /proc) at two steps of one run: a peak would be that of its start.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,19 +30,18 @@ from benchmarks.common import ROOT, arguments, ratio, recorded_run, seconds, sho
 
 STEPS, HOOKS, RUNS, WORKERS = (100, 500, 2500), (100, 1000, 10_000), (500, 2000, 8000), (2, 5, 14)
 THREADS = 2, 20
-PEAK_STEPS = 500, 5000
+HELD_STEPS = 500, 5000
 Turn = list[float]  # seconds at each size
 
 
 def main() -> None:
-    """Measures and prints; with `peak STEPS` as words, is the process whose memory is looked at."""
-    if sys.argv[1:2] == ["peak"]:
-        train(steps=int(sys.argv[2]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    """Measures and prints; with `memory` as a word, is the process whose memory is looked at."""
+    if sys.argv[1:] == ["memory"]:
+        print(*held_at_steps())
         return
-    args = arguments(__doc__, rounds=3)
-    # first of all: what a process says of its peak is never less than what the one that started it held
-    peaks = [statistics.median(peak(steps) for _ in range(args.rounds)) for steps in PEAK_STEPS]
+    args = arguments(__doc__, rounds=5)
+    words = [sys.executable, "-m", "benchmarks.growth", "memory"]
+    first, last = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         pictures, found = make_pictures(Path(folder) / "pictures"), {}
         for name, (sizes, act) in scenes(Path(folder), pictures).items():
@@ -51,7 +50,7 @@ def main() -> None:
         turns = take_turns(lambda count: load(pictures, "threads", count), THREADS, args.rounds)
     few, many = zip(*turns, strict=True)
     result = {
-        **summary(found), "rounds": args.rounds, "memory_more_mb": peaks[1] - peaks[0],
+        **summary(found), "rounds": args.rounds, "memory_more_mb": float(last) - float(first),
         "ten_times": {"threads": ratio(many, few)}, "ten_times_spreads": {"threads": spread(many, few)},
     }  # fmt: skip
     show(result, args.json)
@@ -117,19 +116,33 @@ def train(*, steps: int, samples: int = 6400, hooks: int = 0) -> float:
             self.seconds = time.perf_counter() - self.start
 
     clock = Clock()
+    run(clock, steps, samples)
+    return clock.seconds
+
+
+def held_at_steps() -> list[float]:
+    """MB that this process holds at two steps of a run."""
+    from engine.hooks.base import Hook
+
+    held: list[float] = []
+
+    class Look(Hook):
+        def after_step(self, trainer: Any) -> None:
+            if trainer.step in HELD_STEPS:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                held.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+    run(Look(), HELD_STEPS[-1], 6400)
+    return held
+
+
+def run(hook: Any, steps: int, samples: int) -> None:
+    """A recorded run of the MLP, all defaults on."""
     keys = {
         "NAME": "growth", "DATASETS.TRAIN": f"synthetic:{samples}x1x28x28x10", "DATASETS.VAL_FRACTION": 0.0,
         "MODEL.NAME": "mlp", "SOLVER.MAX_STEPS": steps, "SOLVER.MAX_EPOCHS": steps,
     }  # fmt: skip
-    recorded_run([str(word) for pair in keys.items() for word in pair], clock)
-    return clock.seconds
-
-
-def peak(steps: int) -> float:
-    """Peak resident memory of a run of so many steps, in MB."""
-    words = [sys.executable, "-m", "benchmarks.growth", "peak", str(steps)]
-    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
+    recorded_run([str(word) for pair in keys.items() for word in pair], hook)
 
 
 def make_records(folder: Path, count: int) -> Path:
