@@ -15,7 +15,7 @@ from engine import distributed
 from engine.hooks.checkpoints import CheckpointHook
 from engine.trainer import Trainer
 from tracking.reading import index, lookup
-from utils.errors import UserError
+from utils.errors import NoUsableCheckpoint, UserError
 
 LOG = logging.getLogger("fieldbook.engine")
 # What a run is cannot be changed under way.
@@ -104,13 +104,22 @@ def load_resumed(args: argparse.Namespace, path: Path) -> tuple[config.Config, d
 
 
 def is_finished(path: Path, cfg: config.Config, changes: dict[str, Any]) -> bool:
-    """Whether nothing is left to do: finished, and its epochs did not grow."""
+    """Whether nothing is left to do: finished, and its epochs did not grow.
+
+    Raises:
+        NoUsableCheckpoint: they did, and its checkpoints are gone: it would silently begin anew.
+    """
     record = tracking.read_record(path)
     longer = False
     for key in ("SOLVER.MAX_EPOCHS", "SOLVER.MAX_STEPS"):
         old, new = (limit or math.inf for limit in changes.get(key, (1, 1)))  # 0 steps: no limit
         longer = longer or new > old
-    return record.status.get("status") == "finished" and not longer
+    finished = record.status.get("status") == "finished"
+    if finished and longer and not any((path / "weights").glob("*")):
+        raise NoUsableCheckpoint(
+            f"{path / 'weights'} is empty, though {path.name} finished: nothing to go on from; start a new run"
+        )
+    return finished and not longer
 
 
 def restore(trainer: Trainer, run: Any, splits: Splits) -> None:

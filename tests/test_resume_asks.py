@@ -53,6 +53,16 @@ def test_looking_before_a_resume_shows_the_runs_own_and_touches_nothing(train: T
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} and runs(tmp_path) == 1
 
 
+def test_a_finished_run_without_its_weights_does_not_begin_anew(train: Train, tmp_path: Path) -> None:
+    assert train(*TINY)[0] == 0
+    run = newest(tmp_path / "exp")
+    shutil.rmtree(run / "weights")
+    before = (run / "metrics.jsonl").read_bytes()
+    code, error, _ = train("--resume", "tiny", "--epochs", "9")
+    assert code == 3 and "weights is empty" in error and "Traceback" not in error
+    assert (run / "metrics.jsonl").read_bytes() == before and read_json(run / "status.json")["status"] == "finished"
+
+
 def test_a_run_that_lost_parts_of_its_record_goes_on(train: Train, tmp_path: Path) -> None:
     assert train(*TINY)[0] == 0
     run = newest(tmp_path / "exp")
@@ -64,7 +74,9 @@ def test_a_run_that_lost_parts_of_its_record_goes_on(train: Train, tmp_path: Pat
     assert code == 2 and len(error.splitlines()) == 1 and "is not there" in error, error
     code, log, _ = train("--resume", "tiny", "--epochs", "4")
     assert code == 0 and "WARNING" not in log.replace("WARNING the code differs", ""), log
-    shutil.rmtree(run / "weights")  # as if none was ever written
+    shutil.rmtree(run / "weights")
+    edit = {**read_json(run / "status.json"), "status": "interrupted"}  # as if none was ever written
+    (run / "status.json").write_text(json.dumps(edit))
     code, log, _ = train("--resume", "tiny", "--epochs", "5")
     assert code == 0 and "starting at step 0" in log and (run / "weights" / "last.pt").is_file(), log
 
