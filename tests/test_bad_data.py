@@ -84,7 +84,7 @@ def test_names_of_image_files(tmp_path: Path) -> None:
         (tmp_path / "cat" / name).touch()
     read = image_folder(str(tmp_path), "", True, 0)
     assert read is not None and len(read) == 1  # macOS left the other one
-    (tmp_path / "cat" / os.fsdecode(b"\xff.png")).touch()
+    (tmp_path / "cat" / os.fsdecode("\U0001f408".encode() + b"\xff.png")).touch()
     with pytest.raises(UserError, match="is no UTF-8; rename"):
         image_folder(str(tmp_path), "", True, 0)
 

@@ -103,5 +103,5 @@ def check_names(name: str, files: Sequence[str]) -> None:
     try:
         "".join(files).encode()
     except UnicodeEncodeError as error:
-        odd = next(file for file in files if not file.isascii() and "\udc80" <= max(file) <= "\udcff")
+        odd = next(file for file in files if any("\udc80" <= letter <= "\udcff" for letter in file))
         raise UserError(f"{name}: the name {os.fsencode(odd)!r} is no UTF-8; rename the file or its folder") from error
