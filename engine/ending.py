@@ -16,7 +16,7 @@ from engine.hooks.tensorboard import add_pictures
 from engine.manifest import read_manifest
 from engine.memory import is_out_of_memory, peak_memory_mb
 from engine.named_weights import load_best
-from engine.testing import draw_tested, run_test
+from engine.testing import draw_tested, judge, write_predictions
 from engine.trainer import Trainer
 from utils.errors import RunFailed, UserError
 
@@ -28,7 +28,9 @@ def finish(cfg: Config, splits: Splits, trainer: Trainer, run: Any, *, report_un
     distributed.barrier()
     if cfg.TEST.AT_END and splits.test is not None:
         load_best(run.weights_dir / "best.pt", trainer.task)
-        tested = run_test(cfg, trainer.task, splits, "test", trainer.device, run.path, "best.pt")
+        tested = judge(cfg, trainer.task, splits, "test", trainer.device, "best.pt")
+        if trainer.is_main:
+            write_predictions(tested, splits, run.path / "predictions.csv")
         run.write_test(tested.result)
         scores = tested.result["metrics"]
         primary = "" if splits.val is not None else next(iter(scores))

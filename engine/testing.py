@@ -46,22 +46,6 @@ class Tested(NamedTuple):
     evaluator: Evaluator
 
 
-def run_test(
-    cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, folder: Path | None, weights: str
-) -> Tested:
-    """Scores of `task` on a split. Nothing is drawn yet: the scores are to be written first.
-
-    Args:
-        folder: where predictions.csv goes; None writes nothing.
-        weights: the name of the weights' file, or its path, for the record.
-    """
-    tested = judge(cfg, task, splits, split, device, weights)
-    if folder is not None and distributed.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(tested, splits, split, folder / "predictions.csv")
-    return tested
-
-
 def draw_tested(cfg: Config, task: Task, splits: Splits, tested: Tested, device: torch.device, folder: Path) -> None:
     """The pictures of a test into `folder`, by rank 0, where TEST.FIGURES wants them."""
     split = tested.result["split"]
@@ -73,7 +57,11 @@ def draw_tested(cfg: Config, task: Task, splits: Splits, tested: Tested, device:
 
 
 def judge(cfg: Config, task: Task, splits: Splits, split: str, device: torch.device, weights: str) -> Tested:
-    """The test itself; all ranks have to take part."""
+    """Scores of `task` on a split, and what is said of each sample; all ranks have to take part, and nothing is written.
+
+    Args:
+        weights: the name of the weights' file, or its path, for the record.
+    """
     evaluator = build_evaluator(cfg, splits.num_classes, device)
     # Of an evaluator that does not say what it is for, nobody knows what its outputs mean.
     kinds = getattr(evaluator, "target_kinds", ())
@@ -110,8 +98,9 @@ def judge(cfg: Config, task: Task, splits: Splits, split: str, device: torch.dev
     return Tested(result, rows, confusion, evaluator)
 
 
-def write_predictions(tested: Tested, splits: Splits, split: str, path: Path) -> None:
+def write_predictions(tested: Tested, splits: Splits, path: Path) -> None:
     """predictions.csv: a line a sample, or a line a query."""
+    split = tested.result["split"]
     dataset = splits.get(split)
     assert dataset is not None
     if isinstance(tested.evaluator, RetrievalEvaluator):

@@ -189,7 +189,7 @@ def test_a_failure_in_the_test_at_the_end_is_recorded(train: Train, tmp_path: Pa
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("the disk of the test images is gone")
 
-    monkeypatch.setattr(engine.ending, "run_test", broken)
+    monkeypatch.setattr(engine.ending, "judge", broken)
     code, log, _ = train(*TINY)
     status = read_json(newest(tmp_path / "exp") / "status.json")
     assert code == 1 and status["status"] == "failed" and "test images" in status["reason"], log

@@ -60,7 +60,7 @@ def test_errors_that_quote_a_secret_are_blotted_out(train: Train, tmp_path: Path
     def broken(*_: object, **__: object) -> None:
         raise ValueError(f"401 for {PLANTED['HF_TOKEN']} at https://bot:{PASSWORD}@hub/x")
 
-    monkeypatch.setattr(engine.ending, "run_test", broken)
+    monkeypatch.setattr(engine.ending, "judge", broken)
     code, log, _ = train(*TINY, "SOLVER.MAX_EPOCHS", "1")
     assert code == 1 and "401 for ***" in log
     assert "401 for ***" in (newest(tmp_path / "exp") / "status.json").read_text()

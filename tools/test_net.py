@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                write_predictions(tested, splits, args.split, folder / "predictions.csv")
+                write_predictions(tested, splits, folder / "predictions.csv")
                 write_atomic(folder / "test.json", json.dumps(tested.result, indent=2) + "\n")
                 draw_tested(cfg, task, splits, tested, device, folder / "figures")
         except OSError as error:
